@@ -1,0 +1,101 @@
+"""Weight files of others: the authors' layout and ImageNet backbones, and what is no such file."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from golden_fill import reference_state
+from infnet_runtime.errors import ModelError
+from infnet_train.model import InfNet
+from infnet_train.weights import load_backbone_weights, load_reference_weights, read_reference_state
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    return {k: v if k.endswith("num_batches_tracked") else v.float() for k, v in reference_state().items()}
+
+
+@pytest.fixture(scope="module")
+def expected(state: dict[str, Tensor]) -> Tensor:
+    model = InfNet().eval()
+    load_reference_weights(model, state, source="the fill")
+    return prediction(model)
+
+
+@torch.no_grad()
+def prediction(model: InfNet) -> Tensor:
+    x = torch.randn(1, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+    s3: Tensor = model.eval()(x).s3
+    return s3
+
+
+@pytest.mark.parametrize(
+    "variant", ["as saved", "data parallel", "old torch", "without classifier", "old format"]
+)
+def test_published_layout_loads_from_a_file(
+    variant: str, state: dict[str, Tensor], expected: Tensor, tmp_path: Path
+) -> None:
+    changed = dict(state)
+    if variant == "data parallel":
+        changed = {f"module.{k}": v for k, v in state.items()}
+    if variant == "old torch":
+        changed = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    if variant == "without classifier":
+        changed = {k: v for k, v in state.items() if ".fc." not in k}
+    path = tmp_path / "Inf-Net-100.pth"
+    torch.save(changed, path, _use_new_zipfile_serialization=variant != "old format")
+    model = InfNet()
+    load_reference_weights(model, read_reference_state(path), source=str(path))
+    assert torch.equal(prediction(model), expected)
+
+
+def test_imagenet_weights_fill_the_backbone_alone(state: dict[str, Tensor]) -> None:
+    published = {k.removeprefix("resnet."): v for k, v in state.items() if k.startswith("resnet.")}
+    assert "fc.weight" in published
+    model = InfNet()
+    before = model.rfb3.conv_res.conv.weight.clone()
+    load_backbone_weights(model.backbone, published, source="res2net50_v1b")
+    assert torch.equal(model.backbone.layer4[2].conv3.weight, state["resnet.layer4.2.conv3.weight"])
+    assert torch.equal(model.rfb3.conv_res.conv.weight, before)
+
+
+def test_other_networks_are_refused(state: dict[str, Tensor]) -> None:
+    renamed = {k.replace("ParDec", "agg1"): v for k, v in state.items()}
+    with pytest.raises(ModelError, match=r"unknown e\.g\. \['agg1\.conv_upsample1"):
+        load_reference_weights(InfNet(), renamed, source="other.pth")
+    reshaped = state | {"rfb2_1.conv_res.conv.weight": torch.zeros(32, 256, 1, 1)}
+    with pytest.raises(ModelError, match=r"conv_res\.conv\.weight has shape .*256.* expected .*512"):
+        load_reference_weights(InfNet(), reshaped, source="other.pth")
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    with pytest.raises(ModelError, match="no weight file at"):
+        read_reference_state(path)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ModelError, match="is not a plain PyTorch weight file"):
+        read_reference_state(path)
+    torch.save({"epoch": 3, "state": {}}, path)
+    with pytest.raises(ModelError, match="expected a dictionary of tensors"):
+        read_reference_state(path)
+
+
+class _Attack:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("code ran",)
+
+
+# PyTorch wonders about the protocol of the plain pickle before it refuses it.
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_file_that_would_run_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.pth"
+    torch.save(_Attack(), path)
+    with pytest.raises(ModelError, match="is not a plain PyTorch weight file"):
+        read_reference_state(path)
+    path.write_bytes(pickle.dumps(_Attack()))
+    with pytest.raises(ModelError, match="is not a plain PyTorch weight file"):
+        read_reference_state(path)
+    assert "code ran" not in capsys.readouterr().out

@@ -1,0 +1,1 @@
+"""Training of Inf-Net with PyTorch: network, losses, data and the loop."""

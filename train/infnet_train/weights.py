@@ -1,0 +1,156 @@
+"""Weight files of others: the authors' checkpoints and ImageNet Res2Net-50 weights, under our names.
+
+Only tensors are read (``weights_only=True``); a file that asks for anything else is refused.
+"""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from infnet_runtime.errors import ModelError
+from infnet_train.model import InfNet
+from infnet_train.model.res2net import Res2Net50
+
+_LAST_CONV_OF_LEVEL = {"4": "5", "3": "4", "2": "4"}
+
+
+def reference_name(name: str) -> str:
+    """Name in the authors' files of one of our ``InfNet`` entries.
+
+    The authors count backbone features from 1 (x1..x4), the paper from 2 (f2..f5), hence the shift by one.
+
+    Examples
+    --------
+    >>> reference_name("rfb5.conv_res.bn.bias")
+    'rfb4_1.conv_res.bn.bias'
+    >>> reference_name("reverse_attention4.out.conv.weight")
+    'ra3_conv4.conv.weight'
+    """
+    module, rest = name.split(".", 1)
+    if module == "backbone":
+        return f"resnet.{backbone_reference_name(rest)}"
+    if module == "partial_decoder":
+        return f"ParDec.{rest}"
+    if module == "edge_attention":
+        return f"edge_{rest}"
+    level = str(int(module[-1]) - 1)
+    if module.startswith("rfb"):
+        return f"rfb{level}_1.{rest}"
+    part, leaf = rest.split(".", 1)  # reverse attention: reduce | middle.<i> | out
+    if part == "reduce":
+        return f"ra{level}_conv1.{leaf}"
+    if part == "out":
+        return f"ra{level}_conv{_LAST_CONV_OF_LEVEL[level]}.{leaf}"
+    index, leaf = leaf.split(".", 1)
+    return f"ra{level}_conv{int(index) + 2}.{leaf}"
+
+
+def backbone_reference_name(name: str) -> str:
+    """Name in the published ImageNet file of one of our ``Res2Net50`` entries.
+
+    Examples
+    --------
+    >>> backbone_reference_name("stem.0.weight"), backbone_reference_name("stem_bn.bias")
+    ('conv1.0.weight', 'bn1.bias')
+    """
+    return re.sub(r"^stem_bn\.", "bn1.", re.sub(r"^stem\.", "conv1.", name))
+
+
+def read_reference_state(path: Path) -> dict[str, Tensor]:
+    """Tensors of a ``.pth`` file, on the CPU, without ``module.`` prefixes.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, is no PyTorch file, or holds anything but a dictionary of tensors.
+    """
+    if not path.is_file():
+        raise ModelError(f"no weight file at {path}", code=4001)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not a plain PyTorch weight file ({_first_line(error)}); "
+            "expected a state_dict saved with torch.save",
+            code=4002,
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelError(
+            f"{path} holds {type(state).__name__}, expected a dictionary of tensors (a bare "
+            "state_dict); save it with torch.save(model.state_dict(), path)",
+            code=4002,
+        )
+    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def load_reference_weights(model: InfNet, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Fill ``model`` from a state_dict in the layout of the authors' ``Inf-Net-100.pth``.
+
+    The unused classifier (``resnet.fc``) may be present or absent, and ``num_batches_tracked`` may be
+    missing, as in files of old PyTorch versions.
+
+    Parameters
+    ----------
+    source
+        Where ``state`` came from, for messages.
+
+    Raises
+    ------
+    ModelError
+        If entries are missing, unknown, or of another shape.
+    """
+    names = {name: reference_name(name) for name in model.state_dict()}
+    _load_renamed(model, names, state, ignored=r"resnet\.fc\.", source=source)
+
+
+def load_backbone_weights(backbone: Res2Net50, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Fill the backbone from published ImageNet Res2Net-50 v1b 26w4s weights (``fc`` is skipped).
+
+    Raises
+    ------
+    ModelError
+        If entries are missing, unknown, or of another shape.
+    """
+    names = {name: backbone_reference_name(name) for name in backbone.state_dict()}
+    _load_renamed(backbone, names, state, ignored=r"fc\.", source=source)
+
+
+def _load_renamed(
+    module: nn.Module,
+    names: Mapping[str, str],
+    state: Mapping[str, Tensor],
+    *,
+    ignored: str,
+    source: str,
+) -> None:
+    own = module.state_dict()
+    counters = {ours for ours in names if ours.endswith("num_batches_tracked")}
+    missing = [ref for ours, ref in names.items() if ref not in state and ours not in counters]
+    unknown = [ref for ref in state if ref not in set(names.values()) and not re.match(ignored, ref)]
+    if missing or unknown:
+        raise ModelError(
+            f"{source} has {len(state)} entries, of which {len(names) - len(missing)} of the "
+            f"{len(names)} expected; missing e.g. {missing[:3]}, unknown e.g. {unknown[:3]}; "
+            "expected Res2Net-50 v1b (26w4s) weights in the authors' layout",
+            code=4003,
+        )
+    wrong = {
+        ref: (tuple(state[ref].shape), tuple(own[ours].shape))
+        for ours, ref in names.items()
+        if ref in state and state[ref].shape != own[ours].shape
+    }
+    if wrong:
+        ref, (found, expected) = next(iter(wrong.items()))
+        raise ModelError(
+            f"{source}: {ref} has shape {found}, expected {expected} ({len(wrong)} entries differ)",
+            code=4003,
+        )
+    module.load_state_dict({ours: state.get(ref, own[ours]) for ours, ref in names.items()})
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
