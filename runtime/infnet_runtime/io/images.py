@@ -1,0 +1,188 @@
+"""A single axial slice as PNG or JPEG: read for a look at it, not for a volume.
+
+A picture has no voxel size and no sides of its own. It is taken as a slice in radiological display, the
+patient's right at the left edge and the front at the top, with a spacing of 1 mm that means nothing.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from infnet_runtime.errors import InputError, OutputError
+from infnet_runtime.intensity import decide_intensity
+from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.io.nifti import mask_bytes
+from infnet_runtime.volume import AnyArray, CtVolume, Intensity
+
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_JPEG_MAGIC = b"\xff\xd8"
+# Four times the side of the largest CT matrix, 2048.
+_LARGEST_SIDE = 8192
+# Stored axes of a picture are rows (to the back), columns (to the left) and one slice, in RAS+ world.
+_UPRIGHT_AXIAL = np.array(
+    [[0.0, -1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageScan:
+    """One slice from a picture; millilitres cannot be derived from it."""
+
+    volume: CtVolume
+    quantitative: ClassVar[bool] = False
+    mask_suffix: ClassVar[str] = ".png"
+
+    def write_mask(self, path: Path, mask: AnyArray) -> None:
+        """Write a mask as a PNG of the size of the picture, 0 and 255.
+
+        Parameters
+        ----------
+        path
+            Ends with ``.png``.
+        mask : (rows, columns, 1)
+            Everything but 0 is written as 255.
+
+        Raises
+        ------
+        OutputError
+            If the mask does not fit the picture or cannot be written.
+        """
+        import cv2
+
+        if path.suffix != ".png":
+            raise OutputError(f"cannot write {path}: the mask of a picture is a .png; rename it", code=8008)
+        picture = np.where(mask_bytes(mask, self.volume)[..., 0] > 0, 255, 0).astype(np.uint8)
+        _, content = cv2.imencode(".png", picture)
+        with atomic_write(path) as file:
+            file.write(content.tobytes())
+
+
+def read_image(path: Path, *, intensity: Intensity | None = None) -> ImageScan:
+    """Read one axial slice.
+
+    Parameters
+    ----------
+    path
+        An 8-bit grey PNG or JPEG; colour is accepted where the channels are equal.
+    intensity
+        Absent or ``windowed``; a picture cannot hold HU.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, coloured, 16-bit, turned by an EXIF tag, or no picture of a CT.
+    """
+    source = path.name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}", code=3005) from error
+    _check_file(content, source)
+    grey = _grey(_decode(content, source), source)
+    voxels = grey[..., np.newaxis]
+    meaning = decide_intensity(voxels, source=source, forced=intensity)
+    return ImageScan(CtVolume(voxels, _UPRIGHT_AXIAL.copy(), meaning, source))
+
+
+def _decode(content: bytes, source: str) -> npt.NDArray[Any]:
+    import cv2
+
+    buffer = np.frombuffer(content, np.uint8)
+    try:
+        stored = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
+        upright = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
+        unturned = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise _damaged(source, "it cannot be decoded") from error
+    if stored is None or upright is None or unturned is None:
+        raise _damaged(source, "it cannot be decoded")
+    if not np.array_equal(upright, unturned):
+        raise InputError(
+            f"{source} is turned or mirrored by an EXIF orientation tag; a mask would not fit what is "
+            "displayed. Save the picture again without the tag",
+            code=3053,
+        )
+    return np.asarray(stored)
+
+
+def _grey(stored: npt.NDArray[Any], source: str) -> npt.NDArray[np.uint8]:
+    if stored.dtype != np.uint8:
+        raise _deep(source)
+    if stored.ndim == 2:
+        return stored
+    if stored.shape[2] == 4 and (stored[..., 3] != 255).any():
+        raise InputError(f"{source} is partly transparent; save it as a grey picture", code=3051)
+    if (stored[..., 0] != stored[..., 1]).any() or (stored[..., 0] != stored[..., 2]).any():
+        raise InputError(
+            f"{source} is in colour; expected a grey slice without drawings or colour map. Export the CT "
+            "again",
+            code=3051,
+        )
+    return np.ascontiguousarray(stored[..., 0])
+
+
+def _check_file(content: bytes, source: str) -> None:
+    """Refuse what a decoder would fill up with grey, and sizes no CT has, before anything is decoded."""
+    if content.startswith(_PNG_MAGIC):
+        height, width = _check_png(content, source)
+    elif content.startswith(_JPEG_MAGIC):
+        height, width = _check_jpeg(content, source)
+    else:
+        raise InputError(f"{source} is neither PNG nor JPEG (it begins with {content[:4]!r})", code=3050)
+    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        raise InputError(
+            f"{source} has {width} x {height} pixels; expected at most {_LARGEST_SIDE} a side", code=3054
+        )
+
+
+def _check_png(content: bytes, source: str) -> tuple[int, int]:
+    position, kind = len(_PNG_MAGIC), b""
+    while kind != b"IEND":
+        if position + 12 > len(content):
+            raise _damaged(source, "it ends early")
+        length, kind = struct.unpack_from(">I4s", content, position)
+        end = position + 12 + length
+        if end > len(content):
+            raise _damaged(source, "it ends early")
+        if zlib.crc32(content[position + 4 : end - 4]) != struct.unpack_from(">I", content, end - 4)[0]:
+            raise _damaged(source, f"the checksum of its part {kind!r} is wrong")
+        position = end
+    if content[12:16] != b"IHDR":
+        raise _damaged(source, "it has no header")
+    width, height, depth = struct.unpack_from(">2IB", content, 16)
+    if depth == 16:
+        raise _deep(source)
+    return height, width
+
+
+def _check_jpeg(content: bytes, source: str) -> tuple[int, int]:
+    if not content.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise _damaged(source, "it ends early")
+    position = 2
+    while position + 9 <= len(content) and content[position] == 0xFF:
+        marker, length = content[position + 1], int.from_bytes(content[position + 2 : position + 4], "big")
+        if marker == 0xFF:  # fill byte
+            position += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            height, width = struct.unpack_from(">2H", content, position + 5)
+            return height, width
+        else:
+            position += 2 + length
+    raise _damaged(source, "it has no frame")
+
+
+def _damaged(source: str, reason: str) -> InputError:
+    return InputError(f"{source} is a damaged picture: {reason}; copy or export it again", code=3050)
+
+
+def _deep(source: str) -> InputError:
+    return InputError(
+        f"{source} has 16 bits per pixel, whose window is not known; export an 8-bit picture in the lung "
+        "window, or give the scan as NIfTI",
+        code=3052,
+    )
