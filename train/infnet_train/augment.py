@@ -1,0 +1,73 @@
+"""Random changes of preprocessed slices, for training only.
+
+All randomness comes from the generator handed in, so that a resumed run draws what the uninterrupted one
+does.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from infnet_train.config import AugmentConfig
+from infnet_train.datasets import ByteArray
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def augment(
+    image: ByteArray, mask: ByteArray, edge: ByteArray, config: AugmentConfig, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """One slice with its mask and edge, moved together and with changed grey.
+
+    Parameters
+    ----------
+    image, mask, edge : (size, size), 0..255
+
+    Returns
+    -------
+    three (size, size), 0..1
+    """
+    planes: list[FloatArray] = [np.divide(a, 255, dtype=np.float32) for a in (image, mask, edge)]
+    transform = _random_transform(image.shape[0], config, rng)
+    if transform is not None:
+        size = (image.shape[1], image.shape[0])
+        planes = [
+            np.asarray(cv2.warpAffine(p, transform, size, borderMode=border), np.float32)
+            for p, border in zip(
+                planes, (cv2.BORDER_REPLICATE, cv2.BORDER_CONSTANT, cv2.BORDER_CONSTANT), strict=True
+            )
+        ]
+    grey = _change_grey(planes[0], config, rng)
+    return grey, planes[1], planes[2]
+
+
+def _spread(rng: np.random.Generator, relative: float) -> float:
+    """A factor between 1 / (1 + relative) and 1 + relative, log-uniform."""
+    return float((1 + relative) ** rng.uniform(-1, 1))
+
+
+def _random_transform(
+    side: int, config: AugmentConfig, rng: np.random.Generator
+) -> npt.NDArray[np.float64] | None:
+    angle = np.deg2rad(rng.uniform(-1, 1) * config.rotation_deg)
+    scale, aspect = _spread(rng, config.scale), _spread(rng, config.aspect)
+    shift = rng.uniform(-1, 1, 2) * config.shift * side
+    mirror = -1.0 if rng.uniform() < config.mirror else 1.0
+    if scale == aspect == mirror == 1 and angle == 0 and not shift.any():
+        return None
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = rotation @ np.diag([mirror * scale * np.sqrt(aspect), scale / np.sqrt(aspect)])
+    centre = np.full(2, (side - 1) / 2)
+    return np.column_stack([linear, centre + shift - linear @ centre])
+
+
+def _change_grey(grey: FloatArray, config: AugmentConfig, rng: np.random.Generator) -> FloatArray:
+    gamma, contrast = _spread(rng, config.gamma), _spread(rng, config.contrast)
+    brightness = rng.uniform(-1, 1) * config.brightness
+    blur, noise = rng.uniform() * config.blur, rng.uniform() * config.noise
+    if blur > 0.3:  # below this the kernel is a single pixel
+        grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), blur), np.float32)
+    changed: FloatArray = np.clip((grey - 0.5) * contrast + 0.5 + brightness, 0, 1) ** gamma
+    if noise > 0:
+        changed = changed + noise * rng.standard_normal(grey.shape, dtype=np.float32)
+    return np.asarray(np.clip(changed, 0, 1), np.float32)
