@@ -1,0 +1,88 @@
+"""What every backend offers, and the check in front of all of them."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from infnet_runtime.errors import GateError, ModelError
+from infnet_runtime.manifest import ModelManifest
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class Session(Protocol):
+    """A network ready to run on one device.
+
+    Close it, or use it as a context manager, to give memory back.
+    """
+
+    @property
+    def backend(self) -> str:
+        """Backend and version, such as ``onnxruntime 1.32.0``."""
+
+    @property
+    def device(self) -> str:
+        """The device that is really used, ``cpu`` or ``cuda:N``."""
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """The manifest stored in the model."""
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model file."""
+
+    def run(self, batch: FloatArray) -> FloatArray:
+        """Network input (n, 3, size, size) -> infection probability (n, 1, size, size)."""
+
+    def close(self) -> None:
+        """Release the device."""
+
+    def __enter__(self) -> Self:
+        """Enter a block that closes the session at its end."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+
+
+def run_checked(session: Session, batch: FloatArray) -> FloatArray:
+    """Run a batch and check what comes back.
+
+    Parameters
+    ----------
+    batch : (n, 3, size, size)
+
+    Returns
+    -------
+    (n, size, size), probabilities
+
+    Raises
+    ------
+    ModelError
+        If the shape or type of the output is not what the contract says.
+    GateError
+        If a probability is not finite or not within 0..1.
+    """
+    n, _, height, width = batch.shape
+    output = session.run(batch)
+    if output.shape != (n, 1, height, width) or output.dtype != np.float32:
+        raise ModelError(
+            f"expected float32 probabilities {(n, 1, height, width)}, backend '{session.backend}' returned "
+            f"{output.dtype} {output.shape}; export the model again with infnet-export",
+            code=4032,
+        )
+    if not (np.isfinite(output).all() and output.min() >= 0 and output.max() <= 1):
+        bad = int(np.count_nonzero(~((output >= 0) & (output <= 1))))
+        raise GateError(
+            f"{bad} of {output.size} probabilities from '{session.backend}' on {session.device} are not "
+            "finite or not within 0..1; no mask is written. Use another backend or export the model again",
+            code=7020,
+        )
+    return output[:, 0]

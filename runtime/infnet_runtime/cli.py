@@ -1,0 +1,204 @@
+"""The command ``infnet-infer``."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infnet_runtime.command import run_command
+from infnet_runtime.errors import InfnetError
+
+if TYPE_CHECKING:
+    from infnet_runtime.segmenter import Segmenter
+    from infnet_runtime.volume import Intensity
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+EXIT_SOME_FAILED = 6
+_USAGE = 2
+
+
+@app.command()
+def infer(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="INPUT...", help="CT volumes (.nii, .nii.gz) or slices (.png, .jpg)."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the results; beside the input if not given.", envvar="INFNET_OUT"
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="ONNX model of infnet-export; the shipped one if not given.", envvar="INFNET_MODEL"
+        ),
+    ] = None,
+    lungs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Lung mask on the scan's grid: 1 right, 2 left; or lungmask's lobes; or one label."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", envvar="INFNET_DEVICE")] = "auto",
+    threads: Annotated[
+        int,
+        typer.Option(help="CPU threads, 0 for what this process may use.", min=0, envvar="INFNET_THREADS"),
+    ] = 0,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", help="Slices for the network at a time.", min=1)
+    ] = 4,
+    intensity: Annotated[
+        str, typer.Option(help="auto, hu, or windowed (8-bit grey in the lung window).")
+    ] = "auto",
+    assume_orientation: Annotated[
+        str | None, typer.Option(help="Orientation, such as LAS, of a NIfTI file that does not say.")
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Make a phantom volume and run on it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen.")] = False,
+) -> None:
+    """Find and measure COVID-19 lung infection in chest CT.
+
+    Writes NAME.infection.nii.gz, in the geometry of the scan, and NAME.infnet.json.
+
+    Research software, not a medical device.
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr
+    )
+    paths = list(inputs or [])
+    if demo:
+        paths.append(_write_demo(out or Path("infnet-demo")))
+    if not paths:
+        typer.echo(
+            "nothing to do: give a CT volume, for example infnet-infer scan.nii.gz, or --demo", err=True
+        )
+        raise typer.Exit(_USAGE)
+    if intensity not in ("auto", "hu", "windowed"):
+        raise typer.BadParameter(f"{intensity}: expected auto, hu or windowed", param_hint="--intensity")
+    if lungs and len(paths) > 1:
+        raise typer.BadParameter(
+            "one lung mask belongs to one scan; give a single input", param_hint="--lungs"
+        )
+
+    from infnet_runtime.segmenter import load
+    from infnet_runtime.volume import Intensity
+
+    meaning = None if intensity == "auto" else Intensity(intensity)
+    failed = 0
+    with load(model, device=device, threads=threads) as segmenter:
+        for path in paths:
+            try:
+                text = _run_one(
+                    segmenter,
+                    path,
+                    out,
+                    lungs=lungs,
+                    intensity=meaning,
+                    assume_orientation=assume_orientation,
+                    batch_size=batch_size,
+                    as_json=as_json,
+                    show_progress=not quiet and sys.stderr.isatty(),
+                )
+            except InfnetError as error:
+                if len(paths) == 1:
+                    raise
+                typer.echo(f"{path}: error{error}", err=True)
+                failed += 1
+                continue
+            if as_json or not quiet:
+                typer.echo(text, nl=not as_json)
+    if failed:
+        typer.echo(f"{failed} of {len(paths)} inputs failed", err=True)
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _run_one(
+    segmenter: "Segmenter",
+    path: Path,
+    out: Path | None,
+    *,
+    lungs: Path | None,
+    intensity: "Intensity | None",
+    assume_orientation: str | None,
+    batch_size: int,
+    as_json: bool,
+    show_progress: bool,
+) -> str:
+    from infnet_runtime.io import open_scan, prepare_folder, read_lungs, stem
+    from infnet_runtime.io.atomic import atomic_write
+    from infnet_runtime.report import to_json, to_text
+
+    scan = open_scan(path, intensity=intensity, assume_orientation=assume_orientation)
+    labels = read_lungs(lungs, scan.volume) if lungs else None
+    folder = prepare_folder(path.parent if out is None else out)
+    with _progress_bar(show_progress) as progress:
+        result = segmenter.predict(
+            scan.volume,
+            lungs=labels,
+            quantitative=scan.quantitative,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    mask_path = folder / f"{stem(path)}.infection{scan.mask_suffix}"
+    json_path = folder / f"{stem(path)}.infnet.json"
+    report = to_json(result, outputs={"mask": mask_path.name})
+    scan.write_mask(mask_path, result.mask)
+    with atomic_write(json_path) as file:
+        file.write(report.encode())
+    return report if as_json else to_text(result, files=[mask_path, json_path])
+
+
+def _write_demo(folder: Path) -> Path:
+    from infnet_runtime.io import prepare_folder
+    from infnet_runtime.io.nifti import write_nifti
+    from infnet_runtime.phantom import chest_phantom
+
+    phantom = chest_phantom((24, 256, 320), (10.0, 1.27, 1.2))
+    path = prepare_folder(folder) / "phantom.nii.gz"
+    write_nifti(path, phantom.hu, phantom.affine)
+    typer.echo(
+        f"demo: {path}, a synthetic chest with {phantom.infection_ml:.1f} ml of ground glass on the right",
+        err=True,
+    )
+    return path
+
+
+class _progress_bar:
+    """Bar with the time left on stderr, or nothing."""
+
+    def __init__(self, show: bool) -> None:
+        self._show = show
+
+    def __enter__(self) -> "_progress_bar":
+        if self._show:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("slices", total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._show:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._show:
+            self._bar.update(self._task, completed=done, total=total)
+
+
+def main() -> None:
+    """Entry point."""
+    run_command(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""A result for machines (JSON) and for people (a few lines)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from infnet_runtime.quantification import Burden
+from infnet_runtime.segmenter import Segmentation
+from infnet_runtime.volume import orientation_code
+
+SCHEMA = "infnet.quantification/1"
+
+DEFINITIONS = {
+    "infection": "voxels inside the lungs whose infection probability, on the scan's own grid, reaches the "
+    "threshold",
+    "infection_percent": "infection_ml / lung_ml * 100, of the same region",
+    "ml": "number of voxels times |det(affine)| / 1000",
+    "right, left": "the patient's sides",
+    "notice": "research software, not a medical device",
+}
+
+_FLAG_TEXT = {
+    "lung_mask_heuristic": "lungs found by threshold: shares of the lung are approximate, see --lungs",
+    "no_lung_found": "no lung was found: nothing was measured",
+    "infection_outside_lungs": "the network marked infection outside the lungs; they may be incomplete",
+}
+
+
+def to_json(result: Segmentation, *, outputs: dict[str, str]) -> str:
+    """Report as JSON.
+
+    Parameters
+    ----------
+    outputs
+        Kind of file to its name.
+    """
+    volume = result.volume
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "input": {
+            "file": volume.source,
+            "shape": list(volume.voxels.shape),
+            "spacing_mm": list(volume.spacing_mm),
+            "orientation": orientation_code(volume.affine),
+            "intensity": str(volume.intensity),
+        },
+        "quantification": result.quantification.to_dict(),
+        "definitions": DEFINITIONS,
+        "outputs": outputs,
+        "provenance": result.provenance.to_dict(),
+    }
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def to_text(result: Segmentation, *, files: list[Path]) -> str:
+    """Report in about five lines."""
+    volume, q = result.volume, result.quantification
+    shape = " x ".join(map(str, volume.voxels.shape))
+    spacing = " x ".join(f"{s:.2f}" for s in volume.spacing_mm)
+    lines = [
+        ("scan", f"{volume.source}: {shape}, {spacing} mm, {volume.intensity}"),
+        ("slices", f"{q.slices}, with lung {q.slices_with_lung}, with infection {q.slices_with_infection}"),
+    ]
+    if q.both and q.right and q.left:
+        lines += [
+            ("lungs", f"{q.both.lung_ml:.0f} ml (right {q.right.lung_ml:.0f}, left {q.left.lung_ml:.0f})"),
+            ("infection", f"{_burden(q.both)} (right {_burden(q.right)}; left {_burden(q.left)})"),
+        ]
+    else:
+        lines.append(("infection", "no millilitres: the input has no voxel size"))
+    lines.append(("written", ", ".join(map(str, files))))
+    lines += [("note", _FLAG_TEXT.get(flag, flag)) for flag in q.flags]
+    return "\n".join(f"{name:<10} {text}" for name, text in lines)
+
+
+def _burden(burden: Burden) -> str:
+    percent = "no lung" if burden.infection_percent is None else f"{burden.infection_percent:.1f} %"
+    return f"{burden.infection_ml:.1f} ml, {percent}"

@@ -1,0 +1,279 @@
+"""From a CT volume to an infection mask and its quantification: the path everything else serves.
+
+volume -> LPS -> lungs -> box around them -> batches of slices -> network -> probabilities on the scan's grid
+-> threshold inside the lungs -> mask in the order of the file -> millilitres.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from infnet_runtime.backends import Session, open_session
+from infnet_runtime.backends.open import default_model
+from infnet_runtime.backends.session import run_checked
+from infnet_runtime.errors import InputError
+from infnet_runtime.io import open_scan
+from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
+from infnet_runtime.manifest import ModelManifest
+from infnet_runtime.preprocess import from_network, to_network
+from infnet_runtime.quantification import Quantification, quantify
+from infnet_runtime.version import __version__
+from infnet_runtime.volume import CtVolume
+
+ByteArray = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+
+DEFAULT_BATCH_SIZE = 4
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a result came about.
+
+    Parameters
+    ----------
+    lungs
+        ``found`` by the lung finder, ``given`` by the user, or ``none``.
+    slices_run
+        Slices that went through the network; those without lung are left out.
+    seconds
+        Wall time of each stage.
+    """
+
+    infnet: str
+    model: str
+    model_version: str
+    model_sha256: str
+    backend: str
+    device: str
+    threshold: float
+    lungs: str
+    slices_run: int
+    seconds: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Result for one scan, in the order of its voxels.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    mask : (i, j, k), 0 or 1
+        Infection inside the lungs.
+    lungs : (i, j, k)
+        1 is the patient's right lung, 2 the left.
+    probability : (i, j, k), float16
+        Probability of infection where the network ran, else 0; None unless asked for.
+    """
+
+    volume: CtVolume
+    mask: ByteArray
+    lungs: ByteArray
+    quantification: Quantification
+    provenance: Provenance
+    probability: npt.NDArray[np.float16] | None
+
+
+class Segmenter:
+    """A loaded model, ready for scans. Close it, or use it as a context manager."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """What the model says about itself."""
+        return self._session.manifest
+
+    def predict(
+        self,
+        scan: CtVolume | Path | str,
+        *,
+        lungs: ByteArray | None = None,
+        quantitative: bool = True,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        keep_probability: bool = False,
+        progress: Progress | None = None,
+    ) -> Segmentation:
+        """Segment one scan.
+
+        Parameters
+        ----------
+        scan
+            A volume, or the path of a file that ``infnet_runtime.io.open_scan`` reads.
+        lungs : (i, j, k)
+            Lung mask on the scan's grid, 1 the patient's right lung and 2 the left; found where absent.
+        quantitative
+            Whether the voxel size means anything; a picture read from a path says so itself.
+        batch_size
+            Slices for the network at a time.
+        keep_probability
+            Also return the probabilities, two bytes a voxel.
+        progress
+            Called with (slices done, slices to do).
+
+        Raises
+        ------
+        InputError
+            If the scan or the lungs are refused.
+        GateError
+            If the network returns anything but probabilities.
+        """
+        watch = _Stopwatch()
+        if not isinstance(scan, CtVolume):
+            opened = open_scan(Path(scan))
+            scan, quantitative = opened.volume, quantitative and opened.quantitative
+        if batch_size < 1:
+            raise InputError(f"batch size is {batch_size}, expected 1 or more", code=3072)
+        watch.lap("read")
+        voxels = scan.to_lps()  # (slice, row, column)
+        flags: list[str] = []
+        lung_labels, source = self._lungs(scan, voxels, lungs, flags)
+        whole_picture = not quantitative and not lung_labels.any()
+        if whole_picture:
+            # A picture cut so tightly that no lung is recognised: look at all of it, and say so.
+            lung_labels, source = np.ones(voxels.shape, np.uint8), "none"
+        watch.lap("lungs")
+
+        spec, threshold = self.manifest.preprocess, self.manifest.output.threshold
+        rows, columns = lung_box(lung_labels, scan.lps_spacing_mm, spec.crop_margin_mm)
+        todo = [int(i) for i in slices_with_lung(lung_labels)]
+        mask = np.zeros(voxels.shape, np.uint8)
+        kept = np.zeros(voxels.shape, np.float16) if keep_probability else None
+        outside = 0
+        for done, picked in _batches(todo, batch_size):
+            box = voxels[picked, rows, columns]  # (n, rows, columns)
+            batch = to_network(box, scan.intensity, spec)
+            probability = from_network(run_checked(self._session, batch), box.shape[1], box.shape[2])
+            infected = probability >= threshold
+            inside = lung_labels[picked, rows, columns] > 0
+            mask[picked, rows, columns] = infected & inside
+            outside += int(np.count_nonzero(infected & ~inside))
+            if kept is not None:
+                kept[picked, rows, columns] = probability
+            if progress:
+                progress(done, len(todo))
+        watch.lap("network")
+
+        quantification = quantify(
+            mask,
+            lung_labels,
+            scan.voxel_volume_ml if quantitative else None,
+            outside_voxels=outside,
+            flags=tuple(flags),
+        )
+        watch.lap("quantification")
+        return Segmentation(
+            volume=scan,
+            mask=scan.from_lps(mask),
+            lungs=scan.from_lps(np.zeros_like(lung_labels) if whole_picture else lung_labels),
+            quantification=quantification,
+            provenance=self._provenance(source, len(todo), watch.seconds),
+            probability=None if kept is None else scan.from_lps(kept),
+        )
+
+    def _lungs(
+        self, scan: CtVolume, voxels: npt.NDArray[Any], given: ByteArray | None, flags: list[str]
+    ) -> tuple[ByteArray, str]:
+        if given is not None:
+            labels = scan.to_lps(given)
+            if labels.size and labels.max() > 2:
+                raise InputError(
+                    f"the lung mask has labels up to {labels.max()}, expected 1 (right) and 2 (left); "
+                    "bring it there with infnet_runtime.lungs.side_labels",
+                    code=3071,
+                )
+            source = "given"
+        else:
+            labels = find_lungs(voxels, scan.lps_spacing_mm, scan.intensity)
+            source = "found"
+            flags.append("lung_mask_heuristic")
+        if not labels.any():
+            flags.append("no_lung_found")
+        return labels, source
+
+    def _provenance(self, lungs: str, slices_run: int, seconds: dict[str, float]) -> Provenance:
+        session, manifest = self._session, self.manifest
+        return Provenance(
+            infnet=__version__,
+            model=manifest.name,
+            model_version=manifest.version,
+            model_sha256=session.model_sha256,
+            backend=session.backend,
+            device=session.device,
+            threshold=manifest.output.threshold,
+            lungs=lungs,
+            slices_run=slices_run,
+            seconds=seconds,
+        )
+
+    def close(self) -> None:
+        """Release the model."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def load(model: Path | str | None = None, *, device: str = "auto", threads: int = 0) -> Segmenter:
+    """Load a model for scans.
+
+    Parameters
+    ----------
+    model
+        An ONNX file written by ``infnet-export``; the shipped one where absent.
+    device
+        ``cpu``, ``cuda`` or ``cuda:N`` are used or refused; ``auto`` takes a CUDA device if one works.
+    threads
+        CPU threads; 0 takes what the machine gives this process.
+
+    Raises
+    ------
+    ModelError
+        If the model is missing, damaged or foreign.
+    BackendError
+        If the backend is not installed or the device is not there.
+    """
+    path = default_model() if model is None else Path(model)
+    return Segmenter(open_session(path, device=device, threads=threads))
+
+
+def _batches(slices: list[int], size: int) -> Iterator[tuple[int, slice | list[int]]]:
+    """Number of slices done after the batch, and its slices (a plain slice where they are neighbours)."""
+    for start in range(0, len(slices), size):
+        part = slices[start : start + size]
+        neighbours = part[-1] - part[0] == len(part) - 1
+        yield start + len(part), slice(part[0], part[-1] + 1) if neighbours else part
+
+
+class _Stopwatch:
+    """Wall time between laps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = round(now - self._last, 3)
+        self._last = now

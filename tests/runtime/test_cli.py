@@ -1,0 +1,203 @@
+"""The command: files beside the input, a short summary, errors as one line with an exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pytest
+
+from builders import chest_phantom, reorient, write_nifti
+from tiny_models import mid_grey_detector
+
+
+def run(
+    *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "infnet_runtime.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mid_grey_detector(tmp_path_factory.mktemp("models") / "model.onnx")
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    phantom = chest_phantom()
+    stored, affine = reorient(phantom.hu, phantom.spacing_mm, "RAS")
+    return write_nifti(tmp_path / "scan.nii.gz", stored, affine)
+
+
+def test_results_lie_beside_the_input(scan: Path, model: Path) -> None:
+    done = run(scan, "--model", model)
+    assert done.returncode == 0, done.stderr
+    ct, mask = nib.load(scan), nib.load(scan.parent / "scan.infection.nii.gz")
+    assert mask.shape == ct.shape
+    assert np.array_equal(mask.affine, ct.affine)
+    for code in ("qform_code", "sform_code"):
+        assert mask.header[code] == ct.header[code]
+    assert set(np.unique(np.asarray(mask.dataobj))) == {0, 1}
+    report = json.loads((scan.parent / "scan.infnet.json").read_text())
+    truth = chest_phantom()
+    assert report["schema"] == "infnet.quantification/1"
+    assert report["quantification"]["both"]["infection_ml"] == pytest.approx(truth.infection_ml, rel=0.06)
+    assert report["quantification"]["left"]["infection_ml"] == 0
+    assert report["provenance"]["device"] == "cpu"
+    assert len(report["provenance"]["model_sha256"]) == 64
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["scan", "slices", "lungs", "infection", "written", "note"]
+    assert "scan.infection.nii.gz" in lines[4]
+    assert done.stderr == ""
+
+
+def test_two_runs_give_the_same_bytes(scan: Path, model: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        assert run(scan, "--model", model, "-o", tmp_path / folder, "-q").returncode == 0
+    one, two = (tmp_path / f / "scan.infection.nii.gz" for f in ("a", "b"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_json_goes_to_stdout(scan: Path, model: Path) -> None:
+    done = run(scan, "--model", model, "--json")
+    assert json.loads(done.stdout)["outputs"] == {"mask": "scan.infection.nii.gz"}
+
+
+def test_lung_mask_of_the_user(scan: Path, model: Path, tmp_path: Path) -> None:
+    phantom = chest_phantom()
+    stored, affine = reorient(
+        phantom.lungs, phantom.spacing_mm, "LPS"
+    )  # stored in another order than the scan
+    lungs = write_nifti(tmp_path / "lungs.nii.gz", stored, affine)
+    done = run(scan, "--model", model, "--lungs", lungs, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["provenance"]["lungs"] == "given"
+    expected = phantom.volume_ml(phantom.lungs == 1)
+    assert report["quantification"]["right"]["lung_ml"] == pytest.approx(expected, rel=1e-6)
+    affine[0, 3] += 5
+    shifted = write_nifti(tmp_path / "shifted.nii.gz", stored, affine)
+    done = run(scan, "--model", model, "--lungs", shifted)
+    assert done.returncode == 3
+    assert "error[INF-3062] the lung mask shifted.nii.gz" in done.stderr
+    assert "5.00 mm apart" in done.stderr
+
+
+def test_picture(model: Path, tmp_path: Path) -> None:
+    phantom = chest_phantom((20, 240, 300), (12.0, 1.35, 1.28))
+    middle = int(phantom.infection.sum((1, 2)).argmax())
+    grey = np.clip((phantom.hu[middle].astype(float) + 1100) / 1400 * 255, 0, 255).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "slice.png"), grey)
+    done = run(tmp_path / "slice.png", "--model", model)
+    assert done.returncode == 0, done.stderr
+    mask = cv2.imread(str(tmp_path / "slice.infection.png"), cv2.IMREAD_UNCHANGED)
+    truth = phantom.infection[middle]
+    assert mask.shape == truth.shape
+    assert 2 * ((mask > 0) & truth).sum() / ((mask > 0).sum() + truth.sum()) > 0.85
+    report = json.loads((tmp_path / "slice.infnet.json").read_text())
+    assert report["quantification"]["both"] is None
+    assert report["quantification"]["reasons"]["both"] == "no_voxel_size"
+    assert "no millilitres" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "nothing to do: give a CT volume"),
+        (["none.nii.gz"], 3, "error[INF-3001] there is no file none.nii.gz"),
+        (["{scan}", "--model", "none.onnx"], 4, "error[INF-4030] no model at none.onnx"),
+        (["{scan}", "--device", "cuda:9"], 5, "error[INF-5011] device 'cuda' was asked for"),
+        (["{scan}", "--device", "gpu"], 5, "error[INF-5001] device 'gpu' is not known"),
+        (["{scan}", "--intensity", "grey"], 2, "expected auto, hu or windowed"),
+        (["{scan}", "--batch-size", "0"], 2, "should be greater than or equal to 1"),
+        (["{scan}", "--no-such-option"], 2, "No such option"),
+        (["{scan}", "-o", "{scan}/below"], 8, "error[INF-8001] cannot write"),
+        (["{scan}", "--lungs", "none.nii"], 3, "error[INF-3001] there is no lung mask none.nii"),
+    ],
+)
+def test_errors(arguments: list[str], code: int, message: str, scan: Path, model: Path) -> None:
+    given = [a.format(scan=scan) for a in arguments]
+    if "--model" not in given and given:
+        given += ["--model", str(model)]
+    done = run(*given, cwd=scan.parent)
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+    assert not list(scan.parent.glob("*.infection.*"))
+
+
+def test_missing_backend_names_the_extra(scan: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\n"
+        "real = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'onnxruntime' else real(name, *a)\n"
+    )
+    done = run(
+        scan,
+        "--model",
+        model,
+        env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+    )
+    assert done.returncode == 5
+    assert "ONNX Runtime is missing: pip install 'infnet[cpu]' or 'infnet[gpu]'" in done.stderr
+
+
+def test_several_inputs_of_which_one_fails(scan: Path, model: Path) -> None:
+    (scan.parent / "broken.nii").write_bytes(b"x" * 400)
+    done = run(scan.parent / "broken.nii", scan, "--model", model)
+    assert done.returncode == 6
+    assert "broken.nii: error[INF-3010]" in done.stderr
+    assert "1 of 2 inputs failed" in done.stderr
+    assert (scan.parent / "scan.infection.nii.gz").exists()
+
+
+def test_non_finite_output_writes_nothing(scan: Path, tmp_path: Path) -> None:
+    broken = mid_grey_detector(tmp_path / "nan.onnx", scale=float("nan"))
+    done = run(scan, "--model", broken)
+    assert done.returncode == 7
+    assert "error[INF-7020]" in done.stderr
+    assert not list(scan.parent.glob("scan.inf*"))
+
+
+def test_interrupts_leave_with_their_codes_and_without_files(scan: Path, model: Path) -> None:
+    big = chest_phantom((60, 220, 220), (5.0, 1.5, 1.5))
+    slow = write_nifti(scan.parent / "slow.nii", big.hu, big.affine)
+    for number, code, word in ((signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")):
+        command = [
+            sys.executable,
+            "-m",
+            "infnet_runtime.cli",
+            str(slow),
+            "--model",
+            str(model),
+            "-v",
+            "--device",
+            "auto",
+        ]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert process.stderr
+        assert "device auto" in process.stderr.readline()
+        process.send_signal(number)
+        _, rest = process.communicate(timeout=60)
+        assert process.returncode == code, rest
+        assert word in rest
+    assert not [p for p in scan.parent.iterdir() if "slow.inf" in p.name or p.suffix == ".part"]
+
+
+def test_help_explains_itself() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for text in (
+        "Find and measure COVID-19 lung infection",
+        "--lungs",
+        "--device",
+        "--demo",
+        "not a medical device",
+    ):
+        assert text in done.stdout

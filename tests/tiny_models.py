@@ -1,0 +1,67 @@
+"""Tiny real ONNX models for tests: a detector of mid-grey, which on a phantom is its ground glass."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from infnet_runtime.manifest import METADATA_KEY, ModelManifest, PreprocessSpec
+
+SIZE = 192
+SPEC = PreprocessSpec(size=SIZE)
+MANIFEST = ModelManifest(
+    name="mid-grey",
+    version="1",
+    licence="test",
+    training_data="none",
+    weights_sha256="0" * 64,
+    preprocess=SPEC,
+)
+
+
+def mid_grey_detector(
+    path: Path,
+    *,
+    manifest: str | None = MANIFEST.to_json(),
+    gain: float = 200.0,
+    output: str = "infection_probability",
+    scale: float = 1.0,
+) -> Path:
+    """Write a model: probability = scale * sigmoid(gain * (0.15 - |grey - 0.45|)).
+
+    Ground glass of the phantom (-450 HU) lies in this band in any usual lung window; lung, tissue and bone do
+    not.
+    """
+    constants = {
+        "first": np.array([0], np.int64),
+        "std": np.array(SPEC.std[0], np.float32),
+        "mean": np.array(SPEC.mean[0] - 0.45, np.float32),
+        "band": np.array(0.15, np.float32),
+        "gain": np.array(gain, np.float32),
+        "scale": np.array(scale, np.float32),
+    }
+    nodes = [
+        helper.make_node("Gather", ["slices", "first"], ["channel"], axis=1),
+        helper.make_node("Mul", ["channel", "std"], ["spread"]),
+        helper.make_node("Add", ["spread", "mean"], ["from_middle"]),
+        helper.make_node("Abs", ["from_middle"], ["distance"]),
+        helper.make_node("Sub", ["band", "distance"], ["inside"]),
+        helper.make_node("Mul", ["inside", "gain"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["probability"]),
+        helper.make_node("Mul", ["probability", "scale"], [output]),
+    ]
+    shape_in, shape_out = ["n", 3, SIZE, SIZE], ["n", 1, SIZE, SIZE]
+    graph = helper.make_graph(
+        nodes,
+        "mid_grey",
+        [helper.make_tensor_value_info("slices", TensorProto.FLOAT, shape_in)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape_out)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if manifest is not None:
+        helper.set_model_props(model, {METADATA_KEY: manifest})
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+    return path
