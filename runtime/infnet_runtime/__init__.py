@@ -4,22 +4,29 @@
 >>> with infnet_runtime.load() as model:  # doctest: +SKIP
 ...     result = model.predict("volume.nii.gz")
 ...     result.quantification.both.infection_ml
+
+Names are loaded when they are first used, so that ``infnet-infer --help`` need not wait for numpy and OpenCV.
 """
 
-from infnet_runtime.errors import (
-    BackendError,
-    GateError,
-    GeometryError,
-    InfnetError,
-    InputError,
-    ModelError,
-    OutputError,
-)
-from infnet_runtime.manifest import ModelManifest
-from infnet_runtime.quantification import Burden, Quantification
-from infnet_runtime.segmenter import Provenance, Segmentation, Segmenter, load
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from infnet_runtime.version import __version__
-from infnet_runtime.volume import CtVolume, Intensity
+
+if TYPE_CHECKING:
+    from infnet_runtime.errors import (
+        BackendError,
+        GateError,
+        GeometryError,
+        InfnetError,
+        InputError,
+        ModelError,
+        OutputError,
+    )
+    from infnet_runtime.manifest import ModelManifest
+    from infnet_runtime.quantification import Burden, Quantification
+    from infnet_runtime.segmenter import Provenance, Segmentation, Segmenter, load
+    from infnet_runtime.volume import CtVolume, Intensity
 
 __all__ = [
     "BackendError",
@@ -40,3 +47,27 @@ __all__ = [
     "__version__",
     "load",
 ]
+
+_HOMES = {
+    "errors": (
+        "BackendError",
+        "GateError",
+        "GeometryError",
+        "InfnetError",
+        "InputError",
+        "ModelError",
+        "OutputError",
+    ),
+    "manifest": ("ModelManifest",),
+    "quantification": ("Burden", "Quantification"),
+    "segmenter": ("Provenance", "Segmentation", "Segmenter", "load"),
+    "volume": ("CtVolume", "Intensity"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module (PEP 562)."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"infnet_runtime.{module}"), name)
+    raise AttributeError(f"module 'infnet_runtime' has no attribute '{name}'")

@@ -44,7 +44,7 @@ class PreprocessSpec:
         (separable triangle filter, antialiased when it shrinks, as Pillow's "bilinear").
     """
 
-    window_hu: tuple[float, float] = (-1000.0, 200.0)
+    window_hu: tuple[float, float] = (-1050.0, 250.0)
     crop_margin_mm: float = 5.0
     size: int = 352
     mean: tuple[float, float, float] = IMAGENET_MEAN

@@ -92,7 +92,7 @@ def test_lung_mask_of_the_user(scan: Path, model: Path, tmp_path: Path) -> None:
 def test_picture(model: Path, tmp_path: Path) -> None:
     phantom = chest_phantom((20, 240, 300), (12.0, 1.35, 1.28))
     middle = int(phantom.infection.sum((1, 2)).argmax())
-    grey = np.clip((phantom.hu[middle].astype(float) + 1100) / 1400 * 255, 0, 255).astype(np.uint8)
+    grey = np.clip((phantom.hu[middle].astype(float) + 1050) / 1300 * 255, 0, 255).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "slice.png"), grey)
     done = run(tmp_path / "slice.png", "--model", model)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,105 @@
+"""The lung finder from end to end, and what follows from where the lungs are."""
+
+import numpy as np
+import numpy.typing as npt
+
+from infnet_runtime.errors import InputError
+from infnet_runtime.lungs.air import lung_air
+from infnet_runtime.lungs.closing import close_lungs
+from infnet_runtime.lungs.grid import enlarge, reduce_scan
+from infnet_runtime.lungs.sides import split_sides
+from infnet_runtime.volume import Intensity
+
+ByteArray = npt.NDArray[np.uint8]
+
+# Spongy bone begins here, contrast-filled vessels too: those inside a lung are filled all the same.
+_BONE_HU = 250.0
+
+
+def find_lungs(
+    voxels: npt.NDArray[np.generic], spacing_mm: tuple[float, float, float], intensity: Intensity
+) -> ByteArray:
+    """Label the right and the left lung.
+
+    Parameters
+    ----------
+    voxels : (slice, row, column), HU or 8-bit grey
+        Slices foot to head, rows front to back, columns from the patient's right to left.
+    spacing_mm : mm
+        Distance of slices, rows and columns; nominal for pictures.
+    intensity
+        Whether ``voxels`` are HU or windowed grey.
+
+    Returns
+    -------
+    (slice, row, column)
+        0 background, 1 the patient's right lung, 2 the left. All 0 where no lung is found.
+
+    Raises
+    ------
+    InputError
+        If ``voxels`` does not have three axes.
+    """
+    if voxels.ndim != 3:
+        raise InputError(
+            f"expected voxels with 3 axes (slice, row, column), found shape {voxels.shape}; "
+            "give one picture as one slice",
+            code=3060,
+        )
+    if voxels.size == 0:
+        return np.zeros(voxels.shape, np.uint8)
+    scan = reduce_scan(voxels, spacing_mm, intensity)
+    if scan is None:
+        return np.zeros(voxels.shape, np.uint8)
+    sides = split_sides(lung_air(scan))
+    bone = np.zeros(sides.shape, np.bool_)
+    if intensity is Intensity.HU:
+        bone = scan.values > _BONE_HU
+    closed = close_lungs(sides, bone, scan.pixel_cm2, scan.pixels)
+    return enlarge(closed, voxels.shape, scan.step)
+
+
+def lung_box(
+    lungs: npt.NDArray[np.generic], spacing_mm: tuple[float, float, float], margin_mm: float
+) -> tuple[slice, slice]:
+    """Rows and columns that hold the lungs of the whole volume, with a margin; all of them without a lung.
+
+    Parameters
+    ----------
+    lungs : (slice, row, column)
+        Labels or a mask; everything but 0 is lung.
+    spacing_mm : mm
+        Distance of slices, rows and columns.
+    margin_mm : mm
+        Added on each side, within the image.
+
+    Examples
+    --------
+    >>> lungs = np.zeros((2, 50, 60), np.uint8)
+    >>> lungs[1, 20:30, 5:50] = 1
+    >>> lung_box(lungs, (5.0, 1.0, 2.0), 8.0)
+    (slice(12, 38, None), slice(1, 54, None))
+    """
+    seen = np.zeros(lungs.shape[1:], np.bool_)
+    for plane in lungs:
+        seen |= plane != 0
+    if not seen.any():
+        return slice(0, lungs.shape[1]), slice(0, lungs.shape[2])
+
+    def extent(axis: int) -> slice:
+        hit = np.flatnonzero(seen.any(axis=1 - axis))
+        margin = int(np.ceil(margin_mm / spacing_mm[axis + 1]))
+        return slice(max(0, int(hit[0]) - margin), min(seen.shape[axis], int(hit[-1]) + 1 + margin))
+
+    return extent(0), extent(1)
+
+
+def slices_with_lung(lungs: npt.NDArray[np.generic]) -> npt.NDArray[np.intp]:
+    """Indices of the slices that hold lung.
+
+    Examples
+    --------
+    >>> slices_with_lung(np.array([[[0]], [[2]], [[1]]]))
+    array([1, 2])
+    """
+    return np.flatnonzero([bool(plane.any()) for plane in lungs])

@@ -1,0 +1,140 @@
+"""The reduced grid on which the lungs are looked for, and the way there and back."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from infnet_runtime.quantification import LEFT, RIGHT
+from infnet_runtime.volume import Intensity
+
+ByteArray = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float32]
+
+# Vessels of 2 mm vanish at this size, the chest wall does not.
+_PIXEL_MM = 2.0
+# No scanner looks further; pictures have a nominal spacing and are brought to this size at most.
+_LARGEST_FIELD_MM = 500.0
+# Lung against soft tissue. Ground glass lies between -700 and -300 HU, fat above -130.
+_AIR_HU = -300.0
+_OPEN_HU = -500.0
+# Below the range of a scanner: padding around the round field of view.
+_PADDING_HU = -1100.0
+_LOWEST_HU, _HIGHEST_HU = -1024.0, 600.0
+# Where lung meets soft tissue in windowed grey: half of a lung window, further off only in unusual scales.
+_WINDOWED_AIR = (40.0, 170.0)
+_LEAST_CONTRAST = 20.0
+# How far from Otsu's level, half-way between lung and tissue, towards tissue. Measured on three volumes with
+# masks: 0.15 loses up to 0.30 of the infection, 0.35 up to 0.15; 0.45 takes in fat in enhanced pictures.
+_TOWARDS_TISSUE = 0.35
+
+
+@dataclass(frozen=True)
+class ReducedScan:
+    """The scan on the reduced grid.
+
+    Values below ``air`` are air or lung, ground glass included. The open air around the body is below
+    ``open_air``, so that a thin chest wall still holds.
+    """
+
+    values: FloatArray  # (slice, row, column)
+    padding: BoolArray
+    pixel_mm: tuple[float, float]
+    step: int  # slices of the scan to one of this grid
+    air: float
+    open_air: float
+    intensity: Intensity
+
+    @property
+    def pixel_cm2(self) -> float:
+        """Area of a pixel in cm²."""
+        return self.pixel_mm[0] * self.pixel_mm[1] / 100.0
+
+    def pixels(self, mm: float) -> int:
+        """Length in pixels, at least 1."""
+        return max(1, round(mm / float(np.sqrt(self.pixel_mm[0] * self.pixel_mm[1]))))
+
+
+def reduce_scan(
+    voxels: npt.NDArray[np.generic], spacing_mm: tuple[float, float, float], intensity: Intensity
+) -> ReducedScan | None:
+    """Average a scan onto the reduced grid, slice by slice; nothing if there is no contrast.
+
+    Parameters
+    ----------
+    voxels : (slice, row, column), HU or 8-bit grey
+    spacing_mm : mm
+        Distance of slices, rows and columns.
+    """
+    slices, rows, columns = voxels.shape
+    nominal = min(1.0, _LARGEST_FIELD_MM / max(rows * spacing_mm[1], columns * spacing_mm[2]))
+    small = [
+        max(1, min(n, round(n * mm * nominal / _PIXEL_MM)))
+        for n, mm in ((rows, spacing_mm[1]), (columns, spacing_mm[2]))
+    ]
+    pixel_mm = (rows * spacing_mm[1] * nominal / small[0], columns * spacing_mm[2] * nominal / small[1])
+    step = max(1, int(_PIXEL_MM / spacing_mm[0]))
+    picked = range(min(step // 2, slices - 1), slices, step)
+    values = np.empty((len(picked), small[0], small[1]), np.float32)
+    padding = np.zeros(values.shape, np.bool_)
+    for k, plane_index in enumerate(picked):
+        plane = np.ascontiguousarray(voxels[plane_index], np.float32)
+        if intensity is Intensity.HU:
+            pad = cv2.resize(
+                (plane < _PADDING_HU).astype(np.uint8) * 255, small[::-1], interpolation=cv2.INTER_AREA
+            )
+            plane = np.clip(plane, _LOWEST_HU, _HIGHEST_HU)
+            values[k] = cv2.resize(plane, small[::-1], interpolation=cv2.INTER_AREA)
+            # Padding of exactly -1024 has no noise.
+            padding[k] = (pad > 127) | (values[k] <= _LOWEST_HU + 0.5)
+        else:
+            values[k] = cv2.resize(plane, small[::-1], interpolation=cv2.INTER_AREA)
+    levels = (_AIR_HU, _OPEN_HU) if intensity is Intensity.HU else _windowed_air(values)
+    return None if levels is None else ReducedScan(values, padding, pixel_mm, step, *levels, intensity)
+
+
+def _windowed_air(values: FloatArray) -> tuple[float, float] | None:
+    """Grey levels between lung and soft tissue, and between open air and the body.
+
+    From Otsu's method over the whole volume: the window of a picture is unknown, no fixed level serves all.
+    """
+    grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    if float(grey.max()) - float(grey.min()) < _LEAST_CONTRAST:
+        return None
+    level, _ = cv2.threshold(grey.reshape(grey.shape[0], -1), 0, 255, cv2.THRESH_OTSU)
+    tissue = float(np.median(grey[grey > level]))
+    # Otsu lies half-way; ground glass reaches further up.
+    air = float(np.clip(level + _TOWARDS_TISSUE * (tissue - level), *_WINDOWED_AIR))
+    return air, min(float(level), air)
+
+
+def enlarge(small: ByteArray, shape: tuple[int, ...], step: int) -> ByteArray:
+    """Bring labels back to the grid of the scan: linear between the reduced voxels, cut at one half.
+
+    Parameters
+    ----------
+    small : (slice, row, column)
+        Labels on the reduced grid.
+    shape
+        Shape of the scan.
+    step
+        Slices of the scan to one of the reduced grid.
+    """
+    slices, rows, columns = shape
+    labels = np.zeros((slices, rows, columns), np.uint8)
+    present = [bool(plane.any()) for plane in small]
+    first = min(step // 2, slices - 1)
+    for k in range(slices):
+        place = min(max((k - first) / step, 0.0), len(small) - 1.0)
+        low = int(place)
+        high, weight = min(low + 1, len(small) - 1), place - low
+        if not (present[low] or present[high]):
+            continue
+        for side in (RIGHT, LEFT):
+            plane = (1.0 - weight) * (small[low] == side) + weight * (small[high] == side)
+            large = np.empty((rows, columns), np.float32)
+            cv2.resize(plane.astype(np.float32), (columns, rows), dst=large, interpolation=cv2.INTER_LINEAR)
+            labels[k, large > 0.5] = side
+    return labels

@@ -1,0 +1,181 @@
+"""Right or left: telling the two lungs of a mask apart, and reading lung masks that users bring.
+
+Everything is in LPS with axes (slice, row, column), so low columns are the patient's right. Labels follow
+lungmask (https://github.com/JoHof/lungmask): 1 the right lung, 2 the left; for its lobes 1 and 2 left,
+3 to 5 right.
+"""
+
+import cc3d
+import numpy as np
+import numpy.typing as npt
+
+from infnet_runtime.errors import InputError
+from infnet_runtime.quantification import LEFT, RIGHT
+
+ByteArray = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+
+# lungmask's LTRCLobes: 1 left upper, 2 left lower, 3 right upper, 4 right middle, 5 right lower.
+_SIDE_OF_LOBE = np.array([0, LEFT, LEFT, RIGHT, RIGHT, RIGHT], np.uint8)
+# The second largest component counts as the other lung from this share of the largest: a lung with half of it
+# consolidated still does, a detached lobe tip does not.
+_OTHER_LUNG_SHARE = 0.15
+# A component belongs to one side as a whole if less than this share lies across the midline. Lungs herniate a
+# little in front of the aorta; two lungs that touch have about half on each side.
+_ACROSS_SHARE = 0.15
+# A cut between touching lungs meets lung in few of the rows: 0 to 0.2 in the scans at hand. Through one
+# lung it meets 0.6 and more.
+_LARGEST_CUT_SHARE = 0.35
+# Price of a row at the far end of the band around the midline; a row through lung costs 1.
+_AWAY = 0.3
+
+
+def side_labels(mask: npt.NDArray[np.generic]) -> ByteArray:
+    """Right and left lung of a mask that came from elsewhere.
+
+    Labels 1 and 2 are taken as right and left, labels up to 5 as the lobes of lungmask. A mask with one value
+    is any lung, and split: by components, and where the lungs touch along the path that cuts the least lung.
+
+    Parameters
+    ----------
+    mask : (slice, row, column)
+        Whole numbers, 0 is background.
+
+    Returns
+    -------
+    (slice, row, column)
+        0 background, 1 the patient's right lung, 2 the left.
+
+    Raises
+    ------
+    InputError
+        If the labels are none of these.
+
+    Examples
+    --------
+    >>> side_labels(np.array([[[5, 5, 0, 0, 1, 2]]]))
+    array([[[1, 1, 0, 0, 2, 2]]], dtype=uint8)
+    """
+    if mask.ndim != 3:
+        raise InputError(
+            f"expected a lung mask with 3 axes (slice, row, column), found shape {mask.shape}; "
+            "give the mask on the grid of the scan",
+            code=3060,
+        )
+    values: set[float] = set()
+    for plane in mask:
+        values.update(np.unique(plane).tolist())
+    labels = sorted(values - {0})
+    if len(labels) <= 1:
+        return split_sides(np.asarray(mask != 0))
+    if not set(labels) <= {1, 2, 3, 4, 5}:
+        shown = ", ".join(f"{label:g}" for label in labels[:8]) + (", ..." if len(labels) > 8 else "")
+        raise InputError(
+            f"the lung mask has the labels {shown}; expected 1 right and 2 left, the lobes 1 to 5 of "
+            "lungmask, or one single value; bring its labels to one of these",
+            code=3061,
+        )
+    if max(labels) == LEFT:
+        return mask.astype(np.uint8)
+    return np.stack([_SIDE_OF_LOBE[plane.astype(np.intp)] for plane in mask])
+
+
+def split_sides(mask: BoolArray) -> ByteArray:
+    """Label the right and the left lung of a binary mask.
+
+    Parameters
+    ----------
+    mask : (slice, row, column)
+
+    Returns
+    -------
+    (slice, row, column)
+        1 the patient's right lung, 2 the left.
+    """
+    sides = np.zeros(mask.shape, np.uint8)
+    if not mask.any():
+        return sides
+    used = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(_any_along(mask)))
+    inner = np.ascontiguousarray(mask[:, used[0], used[1]])
+    offset = used[1].start
+    parts = cc3d.connected_components(inner, connectivity=6)
+    stats = cc3d.statistics(parts)
+    volume = np.asarray(stats["voxel_counts"], np.int64)
+    centre = np.asarray(stats["centroids"], np.float64)[:, 2]
+    midline = _midline(volume, centre, inner.shape[2])
+    if midline is None:
+        cut = _cuts(inner, inner.shape[2] / 2)
+        if _cut_share(inner, cut) > _LARGEST_CUT_SHARE:
+            # One lung alone: the side of the image it lies on decides.
+            only = RIGHT if centre[1:] @ volume[1:] / volume[1:].sum() + offset < mask.shape[2] / 2 else LEFT
+            sides[mask] = only
+            return sides
+        midline = inner.shape[2] / 2
+    right_volume = np.bincount(parts[:, :, : round(midline)].ravel(), minlength=len(volume))
+    right_share = right_volume / np.maximum(volume, 1)
+    side_of = np.where(right_share > 0.5, RIGHT, LEFT).astype(np.uint8)
+    side_of[0] = 0
+    mixed = (np.abs(right_share - 0.5) < 0.5 - _ACROSS_SHARE) & (volume > 0.01 * volume[1:].sum())
+    mixed[0] = False
+    found = side_of[parts]
+    if mixed.any():
+        # (slice, row) -> the first column of the left side
+        cut = _cuts(inner, midline)
+        by_cut = np.where(np.arange(inner.shape[2]) < cut[:, :, None], RIGHT, LEFT).astype(np.uint8)
+        np.copyto(found, by_cut, where=mixed[parts])
+    sides[:, used[0], used[1]] = found
+    return sides
+
+
+def _any_along(mask: BoolArray) -> BoolArray:
+    """Rows and columns that hold any lung."""
+    return np.asarray(mask.any(axis=0))
+
+
+def _midline(volume: npt.NDArray[np.int64], centre: npt.NDArray[np.float64], columns: int) -> float | None:
+    """Column between two separate lungs; nothing if there are not two."""
+    order = np.argsort(volume[1:])[::-1] + 1
+    if len(order) < 2:
+        return None
+    first, second = order[:2]
+    apart = abs(centre[first] - centre[second])
+    # Two lobes of one lung lie above each other, two lungs side by side.
+    if volume[second] < _OTHER_LUNG_SHARE * volume[first] or apart < 0.3 * columns:
+        return None
+    return float(centre[first] + centre[second]) / 2
+
+
+def _cuts(mask: BoolArray, midline: float) -> npt.NDArray[np.intp]:
+    """Path from front to back that meets the least lung, one for each slice.
+
+    Returns
+    -------
+    (slice, row)
+        First column of the left side.
+    """
+    slices, rows, columns = mask.shape
+    reach = max(1, columns // 4)
+    start, stop = max(0, round(midline) - reach), min(columns, round(midline) + reach + 1)
+    # Where nothing is in the way the path keeps to the midline; a way around a lung is dear.
+    away = _AWAY * ((np.arange(start, stop) - midline) / reach) ** 2
+    cost = mask[:, :, start:stop] + away.astype(np.float32)
+    steps = np.empty(cost.shape, np.int8)
+    total = cost[:, 0].copy()
+    for row in range(1, rows):
+        padded = np.pad(total, ((0, 0), (1, 1)), constant_values=np.inf)
+        choices = np.stack([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]])
+        best = choices.argmin(axis=0)
+        steps[:, row] = best - 1
+        total = np.take_along_axis(choices, best[None], axis=0)[0] + cost[:, row]
+    path = np.empty((slices, rows), np.intp)
+    path[:, -1] = total.argmin(axis=1)
+    every = np.arange(slices)
+    for row in range(rows - 1, 0, -1):
+        path[:, row - 1] = path[:, row] + steps[every, row, path[:, row]]
+    return np.asarray(path + start)
+
+
+def _cut_share(mask: BoolArray, cut: npt.NDArray[np.intp]) -> float:
+    """Share of the rows with lung in which the path runs through lung."""
+    met = np.take_along_axis(mask, cut[:, :, None], axis=2)
+    return float(np.count_nonzero(met)) / max(1, int(np.count_nonzero(mask.any(axis=2))))
