@@ -21,8 +21,8 @@ class _Stopped(BaseException):
 def run_command(app: typer.Typer) -> None:
     """Run a Typer app as a process: print an :class:`InfnetError` as one line and leave with its exit code.
 
-    Anything else keeps its traceback and leaves with 1. SIGINT and SIGTERM unwind, so that temporary files are
-    removed, and leave with 130 and 143.
+    Anything else keeps its traceback and leaves with 1. SIGINT and SIGTERM unwind, so that temporary files
+    are removed, and leave with 130 and 143.
     """
 
     def stop(number: int, _frame: FrameType | None) -> None:

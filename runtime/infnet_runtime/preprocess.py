@@ -40,7 +40,7 @@ def to_grey(slices: npt.NDArray[np.generic], intensity: Intensity, spec: Preproc
     if intensity is Intensity.WINDOWED:
         return values / np.float32(255)
     low, high = (np.float32(v) for v in spec.window_hu)
-    return np.clip((values - low) / (high - low), 0, 1, dtype=np.float32)
+    return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float32)
 
 
 def normalise(grey: FloatArray, spec: PreprocessSpec) -> FloatArray:
