@@ -158,9 +158,9 @@ def _run_one(
 def _write_demo(folder: Path) -> Path:
     from infnet_runtime.io import prepare_folder
     from infnet_runtime.io.nifti import write_nifti
-    from infnet_runtime.phantom import chest_phantom
+    from infnet_runtime.phantom import chest_phantom, textured
 
-    phantom = chest_phantom((24, 256, 320), (10.0, 1.27, 1.2))
+    phantom = textured(chest_phantom((24, 320, 400), (10.0, 1.02, 0.96), noise_hu=0))
     path = prepare_folder(folder) / "phantom.nii.gz"
     write_nifti(path, phantom.hu, phantom.affine)
     typer.echo(

@@ -1,10 +1,11 @@
 """A synthetic chest with known answers, for the demo and the tests. Not a patient.
 
 Ellipsoids in HU: body in air, two lungs of clearly different size, trachea, spine, table, and one
-ground-glass region of known volume in the patient's right lung.
+ground-glass region of known volume in the patient's right lung. ``textured`` adds what a network trained on
+patients looks for: vessels, texture and soft borders.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,10 @@ from infnet_runtime.quantification import LEFT, RIGHT
 BoolArray = npt.NDArray[np.bool_]
 
 AIR_HU, BODY_HU, LUNG_HU, GROUND_GLASS_HU, BONE_HU, TABLE_HU = -1000.0, 40.0, -850.0, -450.0, 500.0, 150.0
+_FINE_TEXTURE_HU, _COARSE_TEXTURE_HU, _NOISE_HU = 22.0, 28.0, 18.0
+_BRANCHES = 60  # in each lung
+_VESSEL_MM = (2.6, 0.8)  # radius at the root and at the tip
+_SUBPIXEL_BITS = 3  # of OpenCV's drawing
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,3 +103,56 @@ def chest_phantom(
     if noise_hu:
         hu += np.random.default_rng(seed).normal(0.0, noise_hu, shape)
     return ChestPhantom(np.rint(hu).astype(np.int16), lungs, infection, spacing_mm)
+
+
+def textured(phantom: ChestPhantom, *, seed: int = 0) -> ChestPhantom:
+    """The same chest with vessels, lung texture, a ground glass with soft borders, and the blur of a scanner.
+
+    The truth stays that of ``phantom``.
+    """
+    import cv2
+
+    def noise(sigma: float) -> npt.NDArray[np.float32]:
+        white = rng.standard_normal(phantom.hu.shape, dtype=np.float32)
+        smooth = np.stack([cv2.GaussianBlur(plane, (0, 0), sigma) for plane in white])
+        return np.asarray(smooth / smooth.std(), np.float32)
+
+    rng = np.random.default_rng(seed)
+    lung = phantom.lungs > 0
+    hu = np.where(phantom.infection, LUNG_HU, phantom.hu).astype(np.float32)
+    hu += lung * (_FINE_TEXTURE_HU * noise(1.0) + _COARSE_TEXTURE_HU * noise(6.0))
+    soft = np.stack([cv2.GaussianBlur(plane, (0, 0), 4.0) for plane in phantom.infection.astype(np.float32)])
+    hu += soft * lung * np.clip(1 + 0.25 * noise(3.0), 0.3, 1.4) * (GROUND_GLASS_HU - LUNG_HU)
+    vessels = _vessels(phantom, rng) * lung
+    hu += (BODY_HU - hu) * vessels
+    hu = np.stack([cv2.GaussianBlur(plane, (0, 0), 0.7) for plane in hu])
+    hu += rng.normal(0.0, _NOISE_HU, hu.shape)
+    return replace(phantom, hu=np.rint(hu).astype(np.int16))
+
+
+def _vessels(phantom: ChestPhantom, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Bent branches from the middle of the chest to points of the lungs, thinner outwards; 0..1."""
+    import cv2
+
+    slice_mm, row_mm, column_mm = phantom.spacing_mm
+    drawn = np.zeros_like(phantom.hu, np.float32)
+    middle_mm = phantom.hu.shape[-1] * column_mm / 2
+    root_mm, tip_mm = _VESSEL_MM
+    for side in (RIGHT, LEFT):
+        points = np.argwhere(phantom.lungs == side) * phantom.spacing_mm
+        centre = points.mean(axis=0)
+        for tip in points[rng.integers(0, len(points), _BRANCHES)]:
+            # Each branch leaves the hilum near the height of its tip.
+            hilum = np.array([0.3 * centre[0] + 0.7 * tip[0], centre[1], 0.55 * centre[2] + 0.45 * middle_mm])
+            bend = rng.normal(0.0, 6.0, 3)
+            steps = int(np.linalg.norm(tip - hilum) / 0.7) + 2
+            for along in np.linspace(0, 1, steps):
+                z, y, x = hilum + (tip - hilum) * along + bend * np.sin(np.pi * along)
+                plane = round(z / slice_mm)
+                if 0 <= plane < len(drawn):
+                    radius_mm = root_mm + (tip_mm - root_mm) * along
+                    place = [
+                        round(v * 2**_SUBPIXEL_BITS) for v in (x / column_mm, y / row_mm, radius_mm / row_mm)
+                    ]
+                    cv2.circle(drawn[plane], place[:2], place[2], 1.0, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return drawn

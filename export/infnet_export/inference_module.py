@@ -1,0 +1,147 @@
+"""The network as it is exported: the path from slices to infection probability, with fewer operations.
+
+Every rewrite is exact: the rewritten network equals the trained one but for the order of rounding, and is
+computed in double precision before it is rounded to single once.
+"""
+
+import copy
+import re
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from infnet_train.model import InfNet
+from infnet_train.model.blocks import ReverseAttention
+from infnet_train.model.res2net import Bottle2neck
+
+_LAST_CONV_OF_STEM = "stem.6"
+_LEVELS = ("reverse_attention5", "reverse_attention4", "reverse_attention3")
+
+
+class InferenceModule(nn.Module):
+    """Infection probability of some slices, and nothing else.
+
+    The global map and the coarser levels stay, because they feed the finest one; their enlarged copies and
+    the edge map are not used, so the exporter leaves them out.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """(n, 3, h, w) -> (n, 1, h, w), probabilities."""
+        return torch.sigmoid(self.network(slices).s3)
+
+
+class ChannelBias(nn.Module):
+    """Adds one number to each channel."""
+
+    def __init__(self, bias: Tensor) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(bias.detach().reshape(1, -1, 1, 1))  # (c,) -> (1, c, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) -> (n, c, h, w)."""
+        return x + self.bias
+
+
+class ReducedReverseAttention(nn.Module):
+    """Reverse attention that weighs the reduced feature instead of the wide one.
+
+    The reverse map A is one number for each pixel, so it commutes with the 1x1 convolution that reduces the
+    feature: W(A f) + b = A (W f) + b. The product then has 256 or 64 channels instead of 2048, 1024 or 512,
+    and the wide feature is read by the convolution only.
+
+    Parameters
+    ----------
+    level
+        With its normalisation folded; stays as it is.
+    """
+
+    def __init__(self, level: ReverseAttention) -> None:
+        super().__init__()
+        wide = level.reduce.conv
+        if wide.bias is None:
+            raise ValueError("fold the batch normalisation before the reverse attention is rewritten")
+        self.reduce = nn.Conv2d(wide.in_channels, wide.out_channels, 1, bias=False)
+        self.reduce.weight = wide.weight
+        self.level = copy.deepcopy(level)
+        self.level.set_submodule("reduce", ChannelBias(wide.bias))
+
+    def forward(self, feature: Tensor, coarser_map: Tensor, edge: Tensor) -> Tensor:
+        """Shapes as in :class:`~infnet_train.model.blocks.ReverseAttention`."""
+        refined: Tensor = self.level(self.reduce(feature), coarser_map, edge)
+        return refined
+
+
+def inference_module(network: InfNet) -> InferenceModule:
+    """Rewrite a trained network for inference.
+
+    Parameters
+    ----------
+    network
+        Stays as it is.
+
+    Returns
+    -------
+    In single precision and evaluation mode.
+    """
+    rewritten = copy.deepcopy(network).double().eval()
+    fold_batch_norms(rewritten)
+    simplify_pools(rewritten)
+    reduce_before_attention(rewritten)
+    return InferenceModule(rewritten).float().eval()
+
+
+def fold_batch_norms(network: InfNet) -> None:
+    """Put every batch normalisation into the convolution before it, in place."""
+    norms = [name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        before = convolution_before(norm)
+        convolution, normalisation = network.get_submodule(before), network.get_submodule(norm)
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(normalisation, nn.BatchNorm2d)
+        network.set_submodule(before, fuse_conv_bn_eval(convolution, normalisation))
+        network.set_submodule(norm, nn.Identity())
+
+
+def convolution_before(norm: str) -> str:
+    """Name of the convolution that feeds a batch normalisation of ``InfNet``.
+
+    Examples
+    --------
+    >>> convolution_before("backbone.layer1.0.bns.2"), convolution_before("backbone.stem_bn")
+    ('backbone.layer1.0.convs.2', 'backbone.stem.6')
+    >>> convolution_before("backbone.layer1.0.downsample.2"), convolution_before("rfb3.conv_cat.bn")
+    ('backbone.layer1.0.downsample.1', 'rfb3.conv_cat.conv')
+    """
+    if norm.endswith("stem_bn"):
+        return norm.removesuffix("stem_bn") + _LAST_CONV_OF_STEM
+    if re.search(r"(stem|downsample)\.\d$", norm):
+        head, index = norm.rsplit(".", 1)
+        return f"{head}.{int(index) - 1}"
+    return re.sub(r"bn(s\.\d|\d?)$", r"conv\1", norm)
+
+
+def simplify_pools(network: InfNet) -> None:
+    """Make the shortcut pools plain, in place.
+
+    A pool of one pixel does nothing. Rounding the size up does nothing at even sizes, and the network takes
+    multiples of 32 only.
+    """
+    for block in network.modules():
+        if isinstance(block, Bottle2neck) and block.opens_stage:
+            shortcut = block.downsample[0]
+            assert isinstance(shortcut, nn.AvgPool2d)
+            size = shortcut.kernel_size
+            block.downsample[0] = nn.Identity() if size == 1 else nn.AvgPool2d(size, stride=shortcut.stride)
+
+
+def reduce_before_attention(network: InfNet) -> None:
+    """Replace every reverse attention level by :class:`ReducedReverseAttention`, in place."""
+    for name in _LEVELS:
+        level = network.get_submodule(name)
+        assert isinstance(level, ReverseAttention)
+        network.set_submodule(name, ReducedReverseAttention(level))

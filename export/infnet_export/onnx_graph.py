@@ -1,0 +1,165 @@
+"""From the network to an ONNX model that is complete, clean and the same every time.
+
+PyTorch's exporter writes the graph. Everything it adds for debugging is left behind (stack traces with local
+paths among it): the model is built again from operators, weights and names only.
+
+Nodes and weights carry the name of their module, ``partial_decoder.conv5/Conv``, so that a pass over the
+graph can choose by module. Such passes are functions from model to model; ``half_weights`` is one.
+"""
+
+import ast
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import helper, numpy_helper
+
+from infnet_export.inference_module import InferenceModule
+from infnet_runtime.manifest import METADATA_KEY, ModelManifest
+
+# The set PyTorch's exporter writes without converting; TensorRT 10, OpenVINO and ONNX Runtime all take it.
+OPSET = 18
+INPUT_NAME = "slices"
+BATCH_DIMENSION = "n"
+PRODUCER = "infnet-export"
+_TRACED_BATCH = 2  # a batch of one would be taken for a constant
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_OWN_SCOPE = "network."  # our wrapper's name for the network
+
+
+def onnx_model(module: InferenceModule, manifest: ModelManifest) -> onnx.ModelProto:
+    """Export to ONNX.
+
+    Parameters
+    ----------
+    manifest
+        Travels in the metadata; gives the size of the slices and the name of the output.
+
+    Returns
+    -------
+    Input ``slices`` (n, 3, size, size), output (n, 1, size, size), batch free, FP32, checked.
+    """
+    traced = _trace(module, manifest.preprocess.size, manifest.output.name)
+    model = _rebuilt(traced)
+    helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
+    check_model(model)
+    return model
+
+
+def check_model(model: onnx.ModelProto) -> None:
+    """Check a model with ONNX's own rules, shapes and types of every tensor included."""
+    onnx.checker.check_model(model, full_check=True)
+
+
+def model_bytes(model: onnx.ModelProto) -> bytes:
+    """Content of the file; equal models give equal bytes."""
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def operators(model: onnx.ModelProto) -> dict[str, int]:
+    """How often each operator occurs, the most frequent first."""
+    return dict(Counter(node.op_type for node in model.graph.node).most_common())
+
+
+def _trace(module: InferenceModule, size: int, output_name: str) -> onnx.ModelProto:
+    example = torch.zeros(_TRACED_BATCH, 3, size, size)
+    with warnings.catch_warnings():
+        # PyTorch 2.13 warns about its own use of a name it deprecates.
+        warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            input_names=[INPUT_NAME],
+            output_names=[output_name],
+            dynamic_shapes={INPUT_NAME: {0: torch.export.Dim(BATCH_DIMENSION)}},
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def _rebuilt(traced: onnx.ModelProto) -> onnx.ModelProto:
+    """The same computation with nothing but operators, weights and names of our own."""
+    assert not traced.functions
+    graph = traced.graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    names = _weight_names(graph.node, arrays) | _value_names(graph)
+    nodes = [
+        helper.make_node(
+            node.op_type,
+            [names[i] for i in node.input],
+            [names[o] for o in node.output],
+            name=name,
+            domain=node.domain,
+            **{a.name: helper.get_attribute_value(a) for a in node.attribute},
+        )
+        for node, name in zip(graph.node, _node_names(graph.node), strict=True)
+    ]
+    weights = {names[old]: array for old, array in arrays.items() if old in names}
+    rebuilt = helper.make_graph(
+        nodes,
+        "infnet",
+        [_typed(graph.input)],
+        [_typed(graph.output)],
+        [numpy_helper.from_array(array, name) for name, array in sorted(weights.items())],
+    )
+    return helper.make_model(
+        rebuilt, producer_name=PRODUCER, ir_version=traced.ir_version, opset_imports=traced.opset_import
+    )
+
+
+def _node_names(nodes: Iterable[onnx.NodeProto]) -> list[str]:
+    """Module and operator of each node, numbered from the second of the same name on."""
+    seen: Counter[str] = Counter()
+    names = []
+    for node in nodes:
+        # ['', 'network', 'network.rfb3', 'conv2d_7']: the modules around the operation, then its own name
+        scopes: list[str] = ast.literal_eval(_metadata(node, _SCOPES) or "[]")
+        module = scopes[-2].removeprefix("network").removeprefix(".") if len(scopes) > 1 else ""
+        name = f"{module}/{node.op_type}" if module else node.op_type
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return names
+
+
+def _metadata(node: onnx.NodeProto, key: str) -> str | None:
+    return next((p.value for p in node.metadata_props if p.key == key), None)
+
+
+def _value_names(graph: onnx.GraphProto) -> dict[str, str]:
+    """Names of the values between nodes: that of the node, numbered where it has several outputs."""
+    names = {"": ""}  # an absent optional input
+    for node, name in zip(graph.node, _node_names(graph.node), strict=True):
+        single = len(node.output) == 1
+        names |= {old: f"{name}:0" if single else f"{name}:{i}" for i, old in enumerate(node.output)}
+    return names | {value.name: value.name for value in (*graph.input, *graph.output)}
+
+
+def _weight_names(nodes: Iterable[onnx.NodeProto], arrays: dict[str, npt.NDArray[Any]]) -> dict[str, str]:
+    """Names of the weights in use; equal ones share the name of the first, so that they are stored once."""
+    first: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+    names: dict[str, str] = {}
+    constants = 0
+    for old in (i for node in nodes for i in node.input if i in arrays):
+        array = arrays[old]
+        content = (array.dtype.str, array.shape, array.tobytes())
+        if content not in first:
+            is_parameter = old.startswith(_OWN_SCOPE)
+            first[content] = old.removeprefix(_OWN_SCOPE) if is_parameter else f"constant_{constants}"
+            constants += not is_parameter
+        names[old] = first[content]
+    return names
+
+
+def _typed(values: Iterable[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
+    """The one input or output, with type and shape and nothing else."""
+    (value,) = values
+    return onnx.ValueInfoProto(name=value.name, type=value.type)

@@ -1,0 +1,214 @@
+"""The exported file against the trained network in double precision, on the same slices.
+
+The reference is the network as it was trained, before any rewrite, so that a fault in the rewrites, in the
+export or in the rounding of the weights all show here. Distances are in probability: logits of a network are
+unbounded and their rounding says nothing about the mask.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from infnet_export.phantoms import phantom_slices
+from infnet_runtime.errors import GateError, InputError
+from infnet_runtime.io import open_scan
+from infnet_runtime.manifest import ModelManifest, PreprocessSpec
+from infnet_runtime.preprocess import to_network
+from infnet_runtime.volume import Intensity
+from infnet_train.model import InfNet
+
+FloatArray = npt.NDArray[np.float32]
+
+PHANTOMS = 4
+LARGEST_BATCH = 3
+"""With the first slice alone, any number of slices from 3 on gives at least two batch sizes."""
+SLICES_PER_VOLUME = 8
+_ENDINGS = (".png", ".jpg", ".jpeg", ".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest distances in probability that pass.
+
+    Parameters
+    ----------
+    largest
+        For any pixel.
+    mean
+        Over all pixels of all slices.
+    """
+
+    largest: float
+    mean: float
+
+
+FP32_TOLERANCE = Tolerance(largest=1e-3, mean=1e-4)
+"""Briefly trained networks gave 2e-6 and 8e-8 on real slices; the room is for steeper networks."""
+
+FP16_TOLERANCE = Tolerance(largest=5e-3, mean=1e-3)
+"""Briefly trained networks gave 3e-4 and 8e-6 on real and synthetic slices. The room is for steeper networks;
+a published one should stay below 1e-3."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the file is from the network.
+
+    Parameters
+    ----------
+    slices
+        Number of slices compared.
+    largest_distance, mean_distance
+        In probability, over all pixels.
+    undecided
+        Fraction of pixels with a reference probability between 0.01 and 0.99. If it is near 0 the distances
+        say little, because a saturated output hides them.
+    mask_disagreement
+        Fraction of pixels on different sides of the threshold.
+    mask_dice
+        Dice between both masks, all slices together; 1 if both are empty.
+    """
+
+    slices: int
+    largest_distance: float
+    mean_distance: float
+    undecided: float
+    mask_disagreement: float
+    mask_dice: float
+
+
+def check_parity(parity: Parity, tolerance: Tolerance) -> None:
+    """Refuse a file that is too far from its network.
+
+    Raises
+    ------
+    GateError
+        If a distance is above the tolerance or is not a number.
+    """
+    # Written so that NaN fails.
+    if parity.largest_distance <= tolerance.largest and parity.mean_distance <= tolerance.mean:
+        return
+    raise GateError(
+        f"the exported model differs from the network by up to {parity.largest_distance:.2g} in probability "
+        f"and by {parity.mean_distance:.2g} on average over {parity.slices} slices, expected at most "
+        f"{tolerance.largest:g} and {tolerance.mean:g}; no file was written. Try --weights fp32, and report "
+        "it if that fails too",
+        code=7003,
+    )
+
+
+def measure_parity(model: bytes, network: InfNet, slices: FloatArray, manifest: ModelManifest) -> Parity:
+    """Run some slices through file and network.
+
+    Parameters
+    ----------
+    model
+        Content of the ONNX file, run by ONNX Runtime on the CPU: one slice alone, then batches with a short
+        one at the end.
+    network
+        As trained; runs in double precision.
+    slices : (n, 3, size, size)
+
+    Raises
+    ------
+    GateError
+        If there are no slices, or either side returns something that is not a probability.
+    """
+    if len(slices) == 0:
+        raise GateError("no slices to compare the exported model on; give some with --verify", code=7004)
+    # ONNX Runtime needs a while to load.
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (name,) = (i.name for i in session.get_inputs())
+    found = np.concatenate([session.run([manifest.output.name], {name: b})[0] for b in _batches(slices)])
+    exact = copy.deepcopy(network).double().eval()
+    with torch.no_grad():
+        reference = np.concatenate(
+            [torch.sigmoid(exact(torch.from_numpy(s[None]).double()).s3).numpy() for s in slices]
+        )
+    _refuse_non_finite(found, "the exported model")
+    _refuse_non_finite(reference, "the network itself")
+    if found.shape != reference.shape:
+        raise GateError(
+            f"expected probabilities {reference.shape}, the exported model returned {found.shape}", code=7002
+        )
+    return compare(found, reference, manifest.output.threshold)
+
+
+def compare(found: npt.NDArray[np.floating], reference: npt.NDArray[np.floating], threshold: float) -> Parity:
+    """Distances between probabilities of equal shape (n, 1, size, size)."""
+    distance = np.abs(found.astype(np.float64) - reference)
+    mask, mask_reference = found >= threshold, reference >= threshold
+    both = int(mask.sum()) + int(mask_reference.sum())
+    return Parity(
+        slices=len(found),
+        largest_distance=float(distance.max()),
+        mean_distance=float(distance.mean()),
+        undecided=float(((reference > 0.01) & (reference < 0.99)).mean()),
+        mask_disagreement=float((mask != mask_reference).mean()),
+        mask_dice=2 * int((mask & mask_reference).sum()) / both if both else 1.0,
+    )
+
+
+def phantom_input(spec: PreprocessSpec) -> FloatArray:
+    """Network input of the synthetic slices that every export is checked on, (4, 3, size, size)."""
+    return to_network(phantom_slices(PHANTOMS, spec.size), Intensity.HU, spec)
+
+
+def scan_input(path: Path, spec: PreprocessSpec) -> FloatArray:
+    """Network input of pictures and volumes, whole slices without a lung crop.
+
+    Parameters
+    ----------
+    path
+        A scan, or a folder of scans. Of a volume eight slices are taken, evenly spaced.
+
+    Returns
+    -------
+    (n, 3, size, size)
+
+    Raises
+    ------
+    InputError
+        If nothing is found, or a file is refused.
+    """
+    files = (
+        sorted(p for p in path.iterdir() if p.name.lower().endswith(_ENDINGS)) if path.is_dir() else [path]
+    )
+    if not files:
+        raise InputError(
+            f"{path} holds no slices to verify on; expected files that end with {', '.join(_ENDINGS)}",
+            code=3120,
+        )
+    return np.concatenate([_input_of(file, spec) for file in files])
+
+
+def _input_of(path: Path, spec: PreprocessSpec) -> FloatArray:
+    volume = open_scan(path).volume
+    slices = volume.to_lps()
+    picks = np.unique(
+        np.linspace(0, len(slices) - 1, min(len(slices), SLICES_PER_VOLUME)).round().astype(int)
+    )
+    return to_network(slices[picks], volume.intensity, spec)
+
+
+def _batches(slices: FloatArray) -> Iterator[FloatArray]:
+    yield slices[:1]
+    for start in range(1, len(slices), LARGEST_BATCH):
+        yield slices[start : start + LARGEST_BATCH]
+
+
+def _refuse_non_finite(probability: npt.NDArray[np.floating], source: str) -> None:
+    bad = int(np.count_nonzero(~np.isfinite(probability)))
+    if bad:
+        raise GateError(
+            f"{bad} of {probability.size} probabilities of {source} are not finite; the weights are damaged "
+            "or too large, train again or take an earlier checkpoint",
+            code=7002,
+        )

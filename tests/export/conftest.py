@@ -1,0 +1,68 @@
+"""One small network with random weights, and one export of it, shared by all tests of the export."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from infnet_export.inference_module import inference_module
+from infnet_export.model_file import ModelCard, manifest_of
+from infnet_export.onnx_graph import onnx_model
+from infnet_export.parity import phantom_input
+from infnet_export.trained import TrainedNetwork
+from infnet_runtime.manifest import PreprocessSpec
+from infnet_train.checkpoint import Checkpoint, write_checkpoint
+from infnet_train.model import InfNet
+
+SIZE = 96
+DAMPING = 0.1
+CARD = ModelCard(name="twin", version="1.2.3", licence="CC0", training_data="none, random", threshold=0.4)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def trained() -> TrainedNetwork:
+    """Random weights with the statistics of smooth slices: without them the logits reach 1e7."""
+    torch.manual_seed(0)
+    network, spec = InfNet(), PreprocessSpec(size=SIZE)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # statistics of all calls so far
+            nn.init.normal_(module.weight, 1, 0.1)
+            nn.init.normal_(module.bias, 0, 0.1)
+    with torch.no_grad():
+        network.train()(torch.from_numpy(phantom_input(spec)))
+    _calm(network)
+    return TrainedNetwork(network.eval(), spec)
+
+
+def _calm(network: InfNet) -> None:
+    """Damp the logits: random weights amplify a rounding a hundred times more than trained ones."""
+    levels = (network.reverse_attention5, network.reverse_attention4, network.reverse_attention3)
+    for module in (network.partial_decoder.conv5, *(level.out.bn for level in levels)):
+        for parameter in module.parameters():
+            parameter.data.mul_(DAMPING)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(trained: TrainedNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "weights.safetensors"
+    tensors = {f"weights/{k}": v for k, v in trained.network.state_dict().items()}
+    write_checkpoint(path, Checkpoint(tensors, {"config": {"preprocess": asdict(trained.preprocess)}}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def fp32_model(trained: TrainedNetwork) -> onnx.ModelProto:
+    return onnx_model(inference_module(trained.network), manifest_of(trained, CARD))

@@ -1,0 +1,172 @@
+"""The comparison of the file with the network, and that it can fail."""
+
+import copy
+import math
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from infnet_export.half_weights import with_half_weights
+from infnet_export.model_file import ModelCard, WeightStorage, export_model, manifest_of
+from infnet_export.onnx_graph import model_bytes
+from infnet_export.parity import (
+    FP16_TOLERANCE,
+    FP32_TOLERANCE,
+    Parity,
+    check_parity,
+    compare,
+    measure_parity,
+    phantom_input,
+    scan_input,
+)
+from infnet_export.phantoms import phantom_slices
+from infnet_export.trained import TrainedNetwork, read_trained
+from infnet_runtime.errors import GateError, InputError
+from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.preprocess import to_grey, to_network
+from infnet_runtime.volume import Intensity
+
+from .conftest import CARD, SIZE
+
+PUBLISHED = 1e-3
+"""What is asked of weights stored as FP16 on real slices, for the largest distance in probability; 2e-4 was
+seen after a brief training."""
+
+
+def parity_of(model: onnx.ModelProto, trained: TrainedNetwork) -> Parity:
+    manifest = manifest_of(trained, CARD)
+    return measure_parity(model_bytes(model), trained.network, phantom_input(trained.preprocess), manifest)
+
+
+def test_fp32_file_equals_the_network(fp32_model: onnx.ModelProto, trained: TrainedNetwork) -> None:
+    parity = parity_of(fp32_model, trained)
+    check_parity(parity, FP32_TOLERANCE)
+    assert parity.slices == 4
+    assert parity.undecided > 0.1, "a saturated network would hide every difference"
+    assert parity.mask_dice > 0.999
+    assert parity.mask_disagreement < 1e-3
+
+
+def test_fp16_file_is_near_the_network_but_not_equal(
+    fp32_model: onnx.ModelProto, trained: TrainedNetwork
+) -> None:
+    half, _ = with_half_weights(fp32_model)
+    parity = parity_of(half, trained)
+    check_parity(parity, FP16_TOLERANCE)
+    assert parity.mean_distance > 10 * parity_of(fp32_model, trained).mean_distance
+
+
+@pytest.mark.parametrize("tolerance", [FP32_TOLERANCE, FP16_TOLERANCE])
+def test_perturbed_weights_are_found(
+    fp32_model: onnx.ModelProto, trained: TrainedNetwork, tolerance: object
+) -> None:
+    network = copy.deepcopy(trained.network)
+    with torch.no_grad():
+        network.reverse_attention3.out.bn.bias.add_(0.05)
+    parity = parity_of(fp32_model, TrainedNetwork(network, trained.preprocess))
+    with pytest.raises(
+        GateError, match=r"differs from the network by up to 0\.0\d+ in probability and by"
+    ) as caught:
+        check_parity(parity, tolerance)  # type: ignore[arg-type]  # pytest's parameters are objects
+    assert (caught.value.code, caught.value.exit_code) == (7003, 7)
+
+
+def test_swapped_slices_are_found(fp32_model: onnx.ModelProto, trained: TrainedNetwork) -> None:
+    """The comparison is slice by slice, so an order broken by batching would show."""
+    slices = phantom_input(trained.preprocess)
+    with torch.no_grad():
+        p = torch.sigmoid(trained.network(torch.from_numpy(slices)).s3).numpy()
+    with pytest.raises(GateError):
+        check_parity(compare(p[[0, 2, 1, 3]], p, 0.5), FP32_TOLERANCE)
+
+
+def test_not_a_number_fails(fp32_model: onnx.ModelProto, trained: TrainedNetwork) -> None:
+    broken = onnx.ModelProto()
+    broken.CopyFrom(fp32_model)
+    (bias,) = (t for t in broken.graph.initializer if t.name == "partial_decoder.conv5.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.array([np.nan], np.float32), bias.name))
+    with pytest.raises(
+        GateError, match="of the exported model are not finite; the weights are damaged"
+    ) as caught:
+        parity_of(broken, trained)
+    assert caught.value.code == 7002
+    nothing = Parity(1, math.nan, math.nan, 0.0, 0.0, 1.0)
+    with pytest.raises(GateError, match="differs from the network by up to nan"):
+        check_parity(nothing, FP32_TOLERANCE)
+
+
+def test_comparing_nothing_fails(fp32_model: onnx.ModelProto, trained: TrainedNetwork) -> None:
+    slices = np.empty((0, 3, SIZE, SIZE), np.float32)
+    with pytest.raises(GateError, match="no slices to compare the exported model on") as caught:
+        measure_parity(b"", trained.network, slices, manifest_of(trained, CARD))
+    assert caught.value.code == 7004
+
+
+def test_distances_by_arithmetic() -> None:
+    reference = np.zeros((1, 1, 2, 2))
+    reference[0, 0] = [[0.2, 0.6], [0.9, 0.0]]
+    found = reference + np.array([[0.0, -0.2], [0.0, 0.02]])
+    parity = compare(found, reference, 0.5)
+    assert parity.largest_distance == pytest.approx(0.2)
+    assert parity.mean_distance == pytest.approx(0.055)
+    assert parity.mask_disagreement == pytest.approx(0.25)
+    assert parity.mask_dice == pytest.approx(2 / 3)
+    assert parity.undecided == pytest.approx(0.75)
+    assert compare(reference * 0, reference * 0, 0.5).mask_dice == pytest.approx(1.0)
+
+
+def test_phantoms_are_seeded_and_differ() -> None:
+    first = phantom_slices(3, 64)
+    np.testing.assert_array_equal(first, phantom_slices(3, 64))
+    assert np.abs(first[0] - first[1]).max() > 100
+    assert -1200 < first.min() < -900
+    assert 300 < first.max() < 600
+
+
+def test_scans_of_a_folder(tmp_path: Path) -> None:
+    spec = PreprocessSpec(size=64)
+    grey = np.rint(to_grey(phantom_slices(2, 80), Intensity.HU, spec) * 255).astype(np.uint8)
+    for i, image in enumerate(grey):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), image)
+    (tmp_path / "notes.txt").write_text("not a slice")
+    np.testing.assert_array_equal(scan_input(tmp_path, spec), to_network(grey, Intensity.WINDOWED, spec))
+    assert scan_input(tmp_path / "1.png", spec).shape == (1, 3, 64, 64)
+
+
+def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="holds no slices to verify on; expected files that end with"
+    ) as caught:
+        scan_input(tmp_path, PreprocessSpec())
+    assert (caught.value.code, caught.value.exit_code) == (3120, 3)
+
+
+@pytest.fixture
+def shipped() -> TrainedNetwork:
+    """The checkpoint behind the shipped model, or the one named by ``INFNET_CHECKPOINT``."""
+    named = os.environ.get("INFNET_CHECKPOINT")
+    found = [Path(named)] if named else sorted((Path(__file__).parents[2] / "models").glob("*.safetensors"))
+    if not found:
+        pytest.skip("no trained checkpoint in models/; name one with INFNET_CHECKPOINT")
+    return read_trained(found[0])
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_half_weights_on_real_slices(data_root: Path, shipped: TrainedNetwork, tmp_path: Path) -> None:
+    """Full size. Random weights would prove nothing: they amplify a rounding a hundred times more."""
+    files = sorted((data_root / "covid-semiseg/TestingSet/LungInfection-Test/Imgs").glob("*"))[::12]
+    upright = [cv2.imread(str(f), cv2.IMREAD_GRAYSCALE).T[None] for f in files]
+    slices = np.concatenate([to_network(u, Intensity.WINDOWED, shipped.preprocess) for u in upright])
+    assert len(slices) >= 4
+    report = export_model(
+        shipped, tmp_path / "model.onnx", ModelCard(), weights=WeightStorage.FP16, slices=slices
+    )
+    assert report.parity.largest_distance < PUBLISHED
+    assert report.parity.mask_dice > 0.999
+    assert report.bytes < 66e6
