@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from infnet_export.phantoms import phantom_slices
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.manifest import ModelManifest, PreprocessSpec
+from infnet_runtime.phantom import chest_phantom, textured
 from infnet_runtime.preprocess import to_network
 from infnet_runtime.volume import Intensity
 from infnet_train.model import InfNet
@@ -154,6 +154,27 @@ def compare(found: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
         mask_disagreement=float((mask != mask_reference).mean()),
         mask_dice=2 * int((mask & mask_reference).sum()) / both if both else 1.0,
     )
+
+
+def phantom_slices(count: int, size: int) -> npt.NDArray[np.int16]:
+    """Axial slices of a synthetic chest with ground glass, for where no scan is at hand.
+
+    Smooth but for the noise of a scanner: white noise drives the partial decoder's products to values no CT
+    gives.
+
+    Returns
+    -------
+    (count, size, size), HU
+
+    Examples
+    --------
+    >>> phantom_slices(2, 64).shape
+    (2, 64, 64)
+    """
+    # The middle third of the chest, where both lungs and the ground glass are.
+    field_mm = 400.0
+    spacing_mm = (240.0 / (3 * count), field_mm / size, field_mm / size)
+    return textured(chest_phantom((3 * count, size, size), spacing_mm, noise_hu=0)).hu[count : 2 * count]
 
 
 def phantom_input(spec: PreprocessSpec) -> FloatArray:

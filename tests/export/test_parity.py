@@ -22,9 +22,9 @@ from infnet_export.parity import (
     compare,
     measure_parity,
     phantom_input,
+    phantom_slices,
     scan_input,
 )
-from infnet_export.phantoms import phantom_slices
 from infnet_export.trained import TrainedNetwork, read_trained
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.manifest import PreprocessSpec

@@ -175,3 +175,19 @@ def test_usable_cores_is_a_sane_number() -> None:
     import os
 
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+def test_a_sigmoid_that_overshoots_by_rounding_is_clipped(model: Path) -> None:
+    with open_session(model) as session:
+
+        class Overshooting:
+            backend, device, manifest, model_sha256 = "fast", "cpu", session.manifest, ""
+
+            def run(self, batch: np.ndarray) -> np.ndarray:
+                output = np.zeros((len(batch), 1, *batch.shape[2:]), np.float32)
+                output[0, 0, 0, :2] = np.nextafter(np.float32(1), np.float32(2)), -1e-7
+                return output
+
+        probability = run_checked(Overshooting(), BATCH)  # type: ignore[arg-type]
+        assert probability.max() == 1
+        assert probability.min() == 0

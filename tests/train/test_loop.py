@@ -84,7 +84,7 @@ def test_same_seed_same_weights_and_resume_after_an_error_is_exact(slices: Path,
     assert read_checkpoint(tmp_path / "d" / "last.safetensors").state["step"] == 4
     assert equal(first, train(SMALL, slices, tmp_path / "d", resume=True))
     assert (tmp_path / "a" / "curves.csv").read_bytes() == (tmp_path / "d" / "curves.csv").read_bytes()
-    rows = list(csv.DictReader((tmp_path / "a" / "curves.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "a" / "curves.csv").read_text().splitlines()))
     assert [r["epoch"] for r in rows] == ["1", "2"]
     assert all(float(r["loss"]) > 0 and 0 <= float(r["validation_dice"]) <= 1 for r in rows)
 

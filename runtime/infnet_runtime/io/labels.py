@@ -6,7 +6,6 @@ import numpy as np
 
 from infnet_runtime.errors import GeometryError, InputError
 from infnet_runtime.io.nifti import read_stored
-from infnet_runtime.lungs import side_labels
 from infnet_runtime.volume import AnyArray, CtVolume, Intensity
 
 # Programs that write the same grid differ by float32 rounding of the affine; a voxel apart is another grid.
@@ -34,6 +33,8 @@ def read_lungs(path: Path, scan: CtVolume) -> AnyArray:
     GeometryError
         If it lies on another grid.
     """
+    from infnet_runtime.lungs import side_labels  # brings OpenCV, which reading a scan does not need
+
     if not path.is_file():
         raise InputError(f"there is no lung mask {path}; check the spelling", code=3001)
     _, geometry, stored = read_stored(path)
