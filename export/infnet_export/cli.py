@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infnet_runtime.command import run_command
+from infnet_runtime.command import print_version, run_command
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -28,7 +28,7 @@ def export(
         _Weights, typer.Option(help="Precision the weights are stored in; arithmetic is FP32 with both.")
     ] = _Weights.fp16,
     name: Annotated[str, typer.Option(help="Name of the model.")] = "inf-net",
-    version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
+    model_version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
     licence: Annotated[str, typer.Option(help="What the weights may be used for.")] = "not stated",
     training_data: Annotated[str, typer.Option(help="One line on the training data.")] = "not stated",
     threshold: Annotated[float, typer.Option(help="Probability from which a voxel is infected.")] = 0.5,
@@ -37,6 +37,10 @@ def export(
         typer.Option(help="Scan or folder of scans to compare on, instead of synthetic slices."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Report as JSON instead of the path.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True),
+    ] = False,
 ) -> None:
     """Write trained weights as one ONNX file, and prove on slices that it computes the same."""
     import json
@@ -51,7 +55,7 @@ def export(
     trained = read_trained(checkpoint)
     slices = scan_input(verify, trained.preprocess) if verify else None
     card = ModelCard(
-        name=name, version=version, licence=licence, training_data=training_data, threshold=threshold
+        name=name, version=model_version, licence=licence, training_data=training_data, threshold=threshold
     )
     report = export_model(trained, output, card, weights=WeightStorage(weights.value), slices=slices)
     if json_:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infnet_runtime.command import run_command
+from infnet_runtime.command import print_version, run_command
 from infnet_runtime.errors import InfnetError
 
 if TYPE_CHECKING:
@@ -62,6 +62,10 @@ def infer(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True),
+    ] = False,
 ) -> None:
     """Find and measure COVID-19 lung infection in chest CT.
 

@@ -7,6 +7,7 @@ from types import FrameType
 import typer
 
 from infnet_runtime.errors import InfnetError
+from infnet_runtime.version import __version__
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -38,3 +39,10 @@ def run_command(app: typer.Typer) -> None:
     except _Stopped as stopped:
         typer.echo(_WORDS[signal.Signals(stopped.number)], err=True)
         sys.exit(128 + stopped.number)
+
+
+def print_version(asked: bool) -> None:
+    """Typer callback of ``--version``."""
+    if asked:
+        typer.echo(f"infnet {__version__}")
+        raise typer.Exit

@@ -34,17 +34,17 @@ def to_json(result: Segmentation, *, outputs: dict[str, str]) -> str:
     outputs
         Kind of file to its name.
     """
-    volume = result.volume
+    volume, q = result.volume, result.quantification
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "input": {
             "file": volume.source,
             "shape": list(volume.voxels.shape),
-            "spacing_mm": list(volume.spacing_mm),
+            "spacing_mm": list(volume.spacing_mm) if q.both else None,
             "orientation": orientation_code(volume.affine),
             "intensity": str(volume.intensity),
         },
-        "quantification": result.quantification.to_dict(),
+        "quantification": q.to_dict(),
         "definitions": DEFINITIONS,
         "outputs": outputs,
         "provenance": result.provenance.to_dict(),
@@ -56,9 +56,9 @@ def to_text(result: Segmentation, *, files: list[Path]) -> str:
     """Report in about five lines."""
     volume, q = result.volume, result.quantification
     shape = " x ".join(map(str, volume.voxels.shape))
-    spacing = " x ".join(f"{s:.2f}" for s in volume.spacing_mm)
+    spacing = " x ".join(f"{s:.2f}" for s in volume.spacing_mm) + " mm" if q.both else "no voxel size"
     lines = [
-        ("scan", f"{volume.source}: {shape}, {spacing} mm, {volume.intensity}"),
+        ("scan", f"{volume.source}: {shape}, {spacing}, {volume.intensity}"),
         ("slices", f"{q.slices}, with lung {q.slices_with_lung}, with infection {q.slices_with_infection}"),
     ]
     if q.both and q.right and q.left:

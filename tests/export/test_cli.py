@@ -24,7 +24,7 @@ from .conftest import CARD
 
 COMMAND = [sys.executable, "-W", "error::UserWarning", "-m", "infnet_export.cli"]
 CARD_OPTIONS = [
-    *("--name", CARD.name, "--version", CARD.version, "--licence", CARD.licence),
+    *("--name", CARD.name, "--model-version", CARD.version, "--licence", CARD.licence),
     *("--training-data", CARD.training_data, "--threshold", str(CARD.threshold)),
 ]
 

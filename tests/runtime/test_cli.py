@@ -101,6 +101,7 @@ def test_picture(model: Path, tmp_path: Path) -> None:
     assert mask.shape == truth.shape
     assert 2 * ((mask > 0) & truth).sum() / ((mask > 0).sum() + truth.sum()) > 0.85
     report = json.loads((tmp_path / "slice.infnet.json").read_text())
+    assert report["input"]["spacing_mm"] is None
     assert report["quantification"]["both"] is None
     assert report["quantification"]["reasons"]["both"] == "no_voxel_size"
     assert "no millilitres" in done.stdout
@@ -188,6 +189,13 @@ def test_interrupts_leave_with_their_codes_and_without_files(scan: Path, model: 
         assert process.returncode == code, rest
         assert word in rest
     assert not [p for p in scan.parent.iterdir() if "slow.inf" in p.name or p.suffix == ".part"]
+
+
+def test_version() -> None:
+    from infnet_runtime import __version__
+
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"infnet {__version__}\n")
 
 
 def test_help_explains_itself() -> None:

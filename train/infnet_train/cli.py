@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from infnet_runtime.command import run_command
+from infnet_runtime.command import print_version, run_command
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -33,6 +33,10 @@ def train(
         list[str] | None, typer.Option("--set", help="Change one value of the recipe: key=value.")
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads, 0 for all.", min=0)] = 0,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True),
+    ] = False,
 ) -> None:
     """Train Inf-Net by a recipe. An interrupted run goes on with --resume and gives the same weights."""
     import torch
