@@ -65,18 +65,31 @@ def load_source(root: Path, source: SourceConfig, size: int) -> LabelledSlices:
     DataError
         If the folder is missing or empty, a mask is missing, sizes differ, or a file cannot be read.
     """
-    folder = root / source.folder
-    images = sorted(p for p in (folder / "Imgs").glob("*") if p.suffix.lower() in _IMAGE_ENDINGS)
+    chosen = chosen_slices(root, source)
+    masks = root / source.folder / "GT"
+    loaded = [_load_slice(path, masks / f"{path.stem}.png", source, size) for path in chosen]
+    stacked = [np.stack(arrays) for arrays in zip(*loaded, strict=True)]
+    return LabelledSlices(tuple(p.stem for p in chosen), *stacked)
+
+
+def chosen_slices(root: Path, source: SourceConfig) -> list[Path]:
+    """Files of the slices of a source, sorted by name.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    folder = root / source.folder / "Imgs"
+    images = sorted(p for p in folder.glob("*") if p.suffix.lower() in _IMAGE_ENDINGS)
     chosen = [p for p in images if _is_chosen(p.stem, source)]
     if not chosen:
         raise DataError(
-            f"source '{source.name}': {len(images)} slices in {folder / 'Imgs'}, none of them chosen; "
+            f"source '{source.name}': {len(images)} slices in {folder}, none of them chosen; "
             "expected COVID-SemiSeg's layout below --data, and names that match include and names",
             code=3111,
         )
-    loaded = [_load_slice(path, folder / "GT" / f"{path.stem}.png", source, size) for path in chosen]
-    stacked = [np.stack(arrays) for arrays in zip(*loaded, strict=True)]
-    return LabelledSlices(tuple(p.stem for p in chosen), *stacked)
+    return chosen
 
 
 def upright(image: ByteArray, turn: Turn) -> ByteArray:
@@ -107,10 +120,10 @@ def _is_chosen(name: str, source: SourceConfig) -> bool:
 def _load_slice(
     image_path: Path, mask_path: Path, source: SourceConfig, size: int
 ) -> tuple[ByteArray, ByteArray, ByteArray]:
-    image = upright(_read_grey(image_path), source.turn)
+    image = upright(read_grey(image_path), source.turn)
     if not mask_path.is_file():
         raise DataError(f"{image_path} has no mask: expected {mask_path}", code=3112)
-    mask = upright(_read_grey(mask_path), source.turn)
+    mask = upright(read_grey(mask_path), source.turn)
     if image.shape != mask.shape:
         raise DataError(
             f"{image_path} is {image.shape}, its mask is {mask.shape}; expected equal sizes", code=3113
@@ -148,7 +161,14 @@ def _lung_hulls(grey: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     return cv2.dilate(hulls, kernel) > 0
 
 
-def _read_grey(path: Path) -> ByteArray:
+def read_grey(path: Path) -> ByteArray:
+    """Read a picture as 8-bit grey.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
     encoded = np.frombuffer(path.read_bytes(), np.uint8)
     image = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE) if encoded.size else None
     if image is None:

@@ -1,0 +1,78 @@
+"""Random propagation: every slice labelled once, resumable, and the same after an interruption."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from infnet_train.checkpoint import Checkpoint, write_checkpoint
+from infnet_train.config import ConfigError, SourceConfig, TrainConfig
+from infnet_train.datasets import upright
+from infnet_train.model import InfNet
+from infnet_train.pseudo_labels import PropagationConfig, as_stored, propagate
+
+CONFIG = TrainConfig(
+    name="small",
+    sources=(SourceConfig(name="labelled", folder="small", names=("s0", "s1")),),
+    batch_size=4,
+    sizes=(32,),
+)
+PROPAGATION = PropagationConfig(
+    unlabelled=SourceConfig(name="unlabelled", folder="small", exclude=("s0", "s1"), turn="transpose"),
+    group_size=2,
+    epochs=1,
+)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> str:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    path = tmp_path / "start.safetensors"
+    tensors = {f"weights/{k}": v for k, v in InfNet().state_dict().items()}
+    write_checkpoint(path, Checkpoint(tensors, {}))
+    return str(path)
+
+
+def labels(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted((folder / "GT").glob("*.png"))}
+
+
+@pytest.mark.slow
+def test_all_slices_are_labelled_once_and_an_interruption_changes_nothing(
+    slices: Path, tmp_path: Path, start: str
+) -> None:
+    config = dataclasses.replace(CONFIG, init_from=start)
+    whole = propagate(config, PROPAGATION, slices, tmp_path / "whole")
+    assert set(labels(whole)) == {"s2.png", "s3.png", "s4.png", "s5.png"}
+    for name in labels(whole):
+        label = cv2.imread(str(whole / "GT" / name), cv2.IMREAD_GRAYSCALE)
+        assert label.shape == (70, 90)
+        assert (label.min(), label.max()) == (0, 255)  # stretched, as the released code does
+    state = json.loads((tmp_path / "whole" / "propagation.json").read_text())
+    assert state == {"groups_done": 2, "weights": "rounds/0001/weights.safetensors"}
+
+    def stop_in_second_round(_step: int, _total: int, _text: str) -> None:
+        if (tmp_path / "broken" / "propagation.json").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        propagate(config, PROPAGATION, slices, tmp_path / "broken", progress=stop_in_second_round)
+    assert json.loads((tmp_path / "broken" / "propagation.json").read_text())["groups_done"] == 1
+    resumed = propagate(config, PROPAGATION, slices, tmp_path / "broken")
+    assert labels(resumed) == labels(whole)
+
+
+def test_it_needs_a_network_to_start_from(slices: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="pseudo-labels need a network to start from"):
+        propagate(CONFIG, PROPAGATION, slices, tmp_path)
+
+
+@pytest.mark.parametrize("turn", ["none", "transpose", "transpose_flip"])
+def test_labels_go_back_to_the_orientation_of_the_file(turn: str) -> None:
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert np.array_equal(as_stored(upright(image, turn), turn), image)  # type: ignore[arg-type]

@@ -1,0 +1,199 @@
+"""Pseudo-labels by random propagation: Algorithm 1 of the paper, the first half of Semi-Inf-Net.
+
+Fan et al., IEEE TMI 2020, section III-F. Unlabelled slices are drawn in random order, a few at a time. The
+network labels them, they join the labelled ones, and the network is trained on for a few epochs on all
+collected so far. Labels stay as they were first made. The released code does this with four scripts by hand;
+here it is one call that goes on where it was stopped.
+"""
+
+import dataclasses
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.preprocess import from_network, normalise, resize
+from infnet_train.config import ConfigError, SourceConfig, TrainConfig, Turn
+from infnet_train.datasets import ByteArray, chosen_slices, read_grey, upright
+from infnet_train.loop import Progress, load_weights, train
+from infnet_train.model import InfNet
+
+logger = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float32]
+Stretch = Literal["as_run", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropagationConfig:
+    """How pseudo-labels are made; the defaults are the released code.
+
+    Parameters
+    ----------
+    unlabelled
+        Folder with ``Imgs``, and which of its slices.
+    group_size
+        Slices labelled at a time, K of the paper.
+    epochs, learning_rate
+        Of the training after each group. The paper gives no numbers.
+    stretch
+        ``as_run`` stretches every map to 0..1 before it becomes a label, so that a healthy slice gets
+        infection too; ``none`` keeps the probabilities.
+    """
+
+    unlabelled: SourceConfig
+    group_size: int = 5
+    epochs: int = 9
+    learning_rate: float = 3e-4
+    stretch: Stretch = "as_run"
+
+    def __post_init__(self) -> None:
+        if self.group_size < 1 or self.epochs < 1:
+            raise ConfigError(
+                f"group_size is {self.group_size}, epochs is {self.epochs}, expected 1 or more", code=3101
+            )
+
+
+def propagate(
+    config: TrainConfig,
+    propagation: PropagationConfig,
+    data_root: Path,
+    out: Path,
+    *,
+    device: str = "cpu",
+    bf16: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Label all unlabelled slices and return the folder of labels, with ``Imgs`` and ``GT``.
+
+    Called again with the same ``out`` it goes on after the last complete group.
+
+    Parameters
+    ----------
+    config
+        The recipe of the labelled slices; ``init_from`` names the network to start from, trained on them.
+    out
+        Gets ``labels/``, the last two of ``rounds/``, and ``propagation.json``.
+
+    Raises
+    ------
+    InfnetError
+        If data, configuration or weights are refused.
+    """
+    if not config.init_from:
+        raise ConfigError(
+            "pseudo-labels need a network to start from: train on the labelled slices, then set init_from "
+            "to its weights.safetensors",
+            code=3101,
+        )
+    source = propagation.unlabelled
+    paths = chosen_slices(data_root, source)
+    order = np.random.default_rng(config.seed).permutation(len(paths))
+    groups = [order[i : i + propagation.group_size] for i in range(0, len(order), propagation.group_size)]
+    done, weights = _position(out, Path(config.init_from))
+    for number in range(done, len(groups)):
+        _label(
+            [paths[i] for i in groups[number]],
+            weights,
+            config.preprocess,
+            propagation,
+            out / "labels",
+            device,
+        )
+        folder = out / "rounds" / f"{number:04d}"
+        weights = train(
+            _with_labels(config, propagation, out / "labels", weights),
+            data_root,
+            folder,
+            device=device,
+            bf16=bf16,
+            resume=True,
+            progress=progress,
+        )
+        _note(out, number + 1, weights)
+        logger.info("group %d of %d is labelled", number + 1, len(groups))
+        shutil.rmtree(out / "rounds" / f"{number - 2:04d}", ignore_errors=True)
+    return out / "labels"
+
+
+def _position(out: Path, start: Path) -> tuple[int, Path]:
+    """Groups that are complete, and the weights after the last of them."""
+    record = out / "propagation.json"
+    if not record.is_file():
+        return 0, start
+    state = json.loads(record.read_text("utf-8"))
+    return int(state["groups_done"]), out / state["weights"]
+
+
+def _note(out: Path, groups_done: int, weights: Path) -> None:
+    state = {"groups_done": groups_done, "weights": str(weights.relative_to(out))}
+    with atomic_write(out / "propagation.json") as file:
+        file.write(json.dumps(state).encode())
+
+
+def _label(
+    paths: list[Path],
+    weights: Path,
+    spec: PreprocessSpec,
+    propagation: PropagationConfig,
+    labels: Path,
+    device: str,
+) -> None:
+    """Write slice and soft label of a group, in the orientation and size of the file."""
+    model = InfNet()
+    load_weights(model, weights)
+    model.to(device).eval()
+    for folder in ("Imgs", "GT"):
+        (labels / folder).mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        stored = read_grey(path)
+        image = upright(stored, propagation.unlabelled.turn)
+        low, high = propagation.unlabelled.grey_range
+        grey = np.clip((image.astype(np.float32) - low) / (high - low), 0, 1)[None]
+        with torch.no_grad():
+            batch = torch.from_numpy(normalise(resize(grey, spec.size, spec.size), spec)).to(device)
+            probability = torch.sigmoid(model(batch).s3)[:, 0].cpu().numpy()
+        found = from_network(probability, *image.shape)[0]
+        if propagation.stretch == "as_run":
+            found = _stretched(found)
+        label = as_stored(np.rint(np.clip(found, 0, 1) * 255).astype(np.uint8), propagation.unlabelled.turn)
+        for folder, picture in (("Imgs", stored), ("GT", label)):
+            with atomic_write(labels / folder / f"{path.stem}.png") as file:
+                file.write(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def as_stored(image: ByteArray, turn: Turn) -> ByteArray:
+    """Inverse of :func:`~infnet_train.datasets.upright`."""
+    if turn == "none":
+        return image
+    return np.ascontiguousarray(image.T if turn == "transpose" else image[::-1].T)
+
+
+def _stretched(probability: FloatArray) -> FloatArray:
+    low, high = probability.min(), probability.max()
+    return np.asarray((probability - low) / (high - low), np.float32) if high > low else probability
+
+
+def _with_labels(
+    config: TrainConfig, propagation: PropagationConfig, labels: Path, weights: Path
+) -> TrainConfig:
+    source = dataclasses.replace(
+        propagation.unlabelled, name="pseudo-labelled", folder=str(labels.resolve()), include=(), exclude=()
+    )
+    return dataclasses.replace(
+        config,
+        sources=(*config.sources, source),
+        epochs=propagation.epochs,
+        learning_rate=propagation.learning_rate,
+        lr_schedule="constant",
+        init_from=str(weights),
+    )
