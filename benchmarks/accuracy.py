@@ -31,10 +31,9 @@ from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.open import default_model
 from infnet_runtime.backends.session import run_checked
 from infnet_runtime.io import open_scan
-from infnet_runtime.metrics import ClinicalProtocol, EvaluatedVolume, evaluate_clinical, evaluate_paper
-from infnet_runtime.preprocess import from_network, to_network
+from infnet_runtime.metrics import LabelledSlice, score_slices
+from infnet_runtime.preprocess import predict_slice
 
-FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 DATA = Path(os.environ.get("INFNET_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -69,24 +68,19 @@ def main() -> None:
         options.json.write_text(text + "\n", "utf-8")
 
 
-def measure_slices(
-    session: Session, slices: list[tuple[str, npt.NDArray[np.uint8], BoolArray]], *, paper: bool
-) -> dict[str, Any]:
+def measure_slices(session: Session, slices: list[LabelledSlice], *, paper: bool) -> dict[str, Any]:
     """Scores of 8-bit slices, each at its own size."""
-    spec, threshold = session.manifest.preprocess, session.manifest.output.threshold
-    maps: list[FloatArray] = []
-    for _, image, _ in slices:
-        batch = to_network(image[None], Intensity.WINDOWED, spec)
-        maps.append(from_network(run_checked(session, batch), *image.shape)[0])
-    truths = [truth for _, _, truth in slices]
-    protocol = ClinicalProtocol(empty="one", threshold=threshold)
-    evaluated = [
-        EvaluatedVolume(name, np.clip(p, 0, 1), t) for (name, _, t), p in zip(slices, maps, strict=True)
-    ]
-    clinical = evaluate_clinical(evaluated, protocol).to_dict()
+    manifest = session.manifest
+    scores = score_slices(
+        slices,
+        lambda image: predict_slice(image, manifest.preprocess, lambda batch: run_checked(session, batch)),
+        threshold=manifest.output.threshold,
+        paper=paper,
+    )
+    clinical = scores.clinical.to_dict()
     result = {"n": len(slices), "clinical": {k: clinical[k] for k in ("per_slice", "pooled")}}
-    if paper:
-        stretched = evaluate_paper(zip([np.clip(p, 0, 1) for p in maps], truths, strict=True)).to_dict()
+    if scores.paper:
+        stretched = scores.paper.to_dict()
         result["paper"] = {k: v for k, v in stretched.items() if isinstance(v, float)}
     return result
 

@@ -11,7 +11,7 @@ from infnet_runtime.errors import ModelError
 from infnet_runtime.manifest import ManifestError, PreprocessSpec
 from infnet_train.checkpoint import read_checkpoint
 from infnet_train.loop import load_weights
-from infnet_train.model import InfNet
+from infnet_train.model import ALL_PARTS, InfNet
 from infnet_train.weights import load_reference_weights, read_reference_state
 
 _PYTORCH_ENDINGS = (".pth", ".pt")
@@ -52,20 +52,22 @@ def read_trained(path: Path) -> TrainedNetwork:
     Raises
     ------
     ModelError
-        If the file is missing, damaged, of another network, has no weights to export or some that are not
-        finite, or does not say how its slices were prepared.
+        If the file is missing, damaged, of another network or one without all parts, has no weights to
+        export or some that are not finite, or does not say how its slices were prepared.
     """
     network = InfNet().eval()
     if path.suffix.lower() in _PYTORCH_ENDINGS:
         load_reference_weights(network, read_reference_state(path), source=str(path))
         preprocess = PreprocessSpec()
     else:
-        if not read_checkpoint(path).group("weights"):
+        checkpoint = read_checkpoint(path)
+        if not checkpoint.group("weights"):
             raise ModelError(
                 f"{path} holds no weights to export, only a run to resume; give weights.safetensors or "
                 "best.safetensors of the run",
                 code=4101,
             )
+        _refuse_ablated(checkpoint.state, path)
         preprocess = _preprocess(load_weights(network, path).state, path)
     _refuse_non_finite(network, path)
     return TrainedNetwork(network, preprocess)
@@ -82,6 +84,17 @@ def _preprocess(state: dict[str, Any], path: Path) -> PreprocessSpec:
             "export with the version of infnet that trained it",
             code=4102,
         ) from error
+
+
+def _refuse_ablated(state: dict[str, Any], path: Path) -> None:
+    parts = state.get("config", {}).get("parts", ALL_PARTS)  # older checkpoints do not say: all
+    missing = [part for part in ALL_PARTS if part not in parts]
+    if missing:
+        raise ModelError(
+            f"{path} holds an ablated network, without {', '.join(missing)}; only the full network can be "
+            "exported: train with all parts",
+            code=4104,
+        )
 
 
 def _refuse_non_finite(network: InfNet, path: Path) -> None:

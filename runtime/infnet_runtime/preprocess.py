@@ -5,6 +5,7 @@ too. Nothing here depends on the values of the slice at hand: no stretching to i
 that a healthy slice can give an empty mask.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -63,6 +64,26 @@ def from_network(probability: FloatArray, rows: int, columns: int) -> FloatArray
     (n, rows, columns)
     """
     return resize(probability, rows, columns)
+
+
+def predict_slice(
+    grey: npt.NDArray[np.uint8], spec: PreprocessSpec, run: Callable[[FloatArray], FloatArray]
+) -> FloatArray:
+    """Probability of one windowed slice: the whole slice at network size, the result back at its own size.
+
+    Parameters
+    ----------
+    grey : (rows, columns), 8-bit grey
+    run
+        Network input (1, 3, size, size) to probability (1, size, size).
+
+    Returns
+    -------
+    (rows, columns)
+    """
+    batch = to_network(grey[None], Intensity.WINDOWED, spec)
+    probability = from_network(run(batch), *grey.shape)[0]  # (1, rows, columns) -> (rows, columns)
+    return np.asarray(np.clip(probability, 0, 1), np.float32)  # the resize can round above 1
 
 
 def resize(images: FloatArray, rows: int, columns: int) -> FloatArray:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +11,32 @@ import typer
 from infnet_runtime.command import print_version, run_command
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+data_app = typer.Typer(no_args_is_help=True, help="Look at training data.")
+app.add_typer(data_app, name="data")
+
+_USAGE = 2
 
 
-@app.command()
+class _Turn(StrEnum):
+    """``config.Turn`` again, because that module loads torch and --help must not."""
+
+    none = "none"
+    transpose = "transpose"
+    transpose_flip = "transpose_flip"
+
+
+@app.callback(invoke_without_command=True)
 def train(
+    context: typer.Context,
     config: Annotated[
-        Path, typer.Option(help="Recipe, a TOML file; see train/configs.", envvar="INFNET_CONFIG")
-    ],
+        Path | None, typer.Option(help="Recipe, a TOML file; see train/configs.", envvar="INFNET_CONFIG")
+    ] = None,
     data: Annotated[
-        Path, typer.Option(help="Data folder (COVID-SemiSeg layout).", envvar="INFNET_TRAIN_DATA")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", envvar="INFNET_OUT")],
+        Path | None, typer.Option(help="Data folder (COVID-SemiSeg layout).", envvar="INFNET_TRAIN_DATA")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the run.", envvar="INFNET_OUT")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,
@@ -39,6 +55,18 @@ def train(
     ] = False,
 ) -> None:
     """Train Inf-Net by a recipe. An interrupted run goes on with --resume and gives the same weights."""
+    if context.invoked_subcommand is not None:
+        _refuse_options_of_training(context)
+        return
+    if config is None or data is None or out is None:
+        given = {"--config": config, "--data": data, "--out": out}
+        missing = ", ".join(name for name, value in given.items() if value is None)
+        typer.echo(
+            f"a training needs {missing}: infnet-train --config RECIPE.toml --data FOLDER --out RUN\n"
+            "other commands are 'infnet-train eval' and 'infnet-train data check'; see infnet-train --help",
+            err=True,
+        )
+        raise typer.Exit(_USAGE)
     import torch
 
     from infnet_train.config import ConfigError, read_config
@@ -64,6 +92,62 @@ def train(
             progress=progress,
         )
     typer.echo(weights)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_ONNX",
+            help="Weights (.safetensors) or folder of a run, the authors' .pth, or an .onnx file.",
+        ),
+    ],
+    data: Annotated[Path, typer.Argument(help="Folder with Imgs/ and GT/.")],
+    turn: Annotated[_Turn, typer.Option(help="What turns the slices upright.")] = _Turn.none,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", envvar="INFNET_DEVICE")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON instead of a table.")] = False,
+) -> None:
+    """Score a model on labelled slices, by the protocol of the paper and by the clinical one."""
+    import json
+
+    from infnet_train.evaluate import evaluate_file
+
+    result = evaluate_file(model, data, turn=turn.value, device=device)
+    typer.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False) if as_json else result.to_text())
+
+
+@data_app.command("check")
+def check(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Root of COVID-SemiSeg, or a folder with Imgs/ and GT/.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON instead of text.")] = False,
+) -> None:
+    """Read every picture of a data folder and say what is there and what is wrong."""
+    import json
+
+    from infnet_train.data_check import check_data
+    from infnet_train.datasets import DataError
+
+    report = check_data(folder)
+    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
+    if report.problems:
+        raise DataError(f"{len(report.problems)} problems in {folder}, listed in the report", code=3139)
+
+
+def _refuse_options_of_training(context: typer.Context) -> None:
+    """Options before a sub-command would be ignored; environment variables may be there for other runs."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = name.rstrip("_").replace("_", "-")
+            typer.echo(
+                f"--{option} belongs to a training, not to '{context.invoked_subcommand}'; "
+                "give options after the sub-command",
+                err=True,
+            )
+            raise typer.Exit(_USAGE)
 
 
 class _Progress:

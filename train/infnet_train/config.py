@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from infnet_runtime.errors import InputError
 from infnet_runtime.manifest import PreprocessSpec
 from infnet_train.losses import BceForm
+from infnet_train.model import ALL_PARTS, Part
 
 Turn = Literal["none", "transpose", "transpose_flip"]
 Schedule = Literal["compounding", "step", "constant", "cosine"]
@@ -103,6 +104,9 @@ class TrainConfig:
 
     Parameters
     ----------
+    parts
+        Parts of the network on top of the backbone; fewer than all is a row of the paper's ablation
+        (Table IV), see :class:`~infnet_train.model.InfNet` for what replaces the others.
     sizes
         Sides of the network input; each batch makes one optimiser step at every one of them (the paper's
         multi-scale strategy), or at one drawn at random if ``random_size``.
@@ -125,6 +129,7 @@ class TrainConfig:
     validation: SourceConfig | None = None
     preprocess: PreprocessSpec = field(default_factory=PreprocessSpec)
     augment: AugmentConfig = AugmentConfig()
+    parts: tuple[Part, ...] = ALL_PARTS
     epochs: int = 99
     batch_size: int = 16
     sizes: tuple[int, ...] = (256, 352, 448)

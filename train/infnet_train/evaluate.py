@@ -1,14 +1,41 @@
-"""A network on labelled slices."""
+"""A network on labelled slices: quickly during a run, and by both protocols of the metrics afterwards."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from infnet_runtime.manifest import PreprocessSpec
-from infnet_runtime.preprocess import normalise
-from infnet_train.datasets import LabelledSlices
-from infnet_train.model import InfNet
+from infnet_runtime.backends import open_session
+from infnet_runtime.backends.session import run_checked
+from infnet_runtime.errors import GateError, ModelError
+from infnet_runtime.manifest import OutputSpec, PreprocessSpec
+from infnet_runtime.metrics import LabelledSlice, SliceScores, score_slices
+from infnet_runtime.metrics.clinical import Estimate
+from infnet_runtime.preprocess import normalise, predict_slice
+from infnet_runtime.version import __version__
+from infnet_train.checkpoint import read_checkpoint
+from infnet_train.config import ConfigError, Turn, build
+from infnet_train.data_check import read_picture
+from infnet_train.datasets import DataError, LabelledSlices, upright
+from infnet_train.device import choose_device
+from infnet_train.model import ALL_PARTS, InfNet
+from infnet_train.weights import load_reference_weights, read_reference_state
+
+FloatArray = npt.NDArray[np.float32]
 
 _BATCH = 8
+_PYTORCH_ENDINGS = (".pth", ".pt")
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+# The columns of the paper's Tables II and III, and what a reader of masks asks for.
+_PAPER = ("mean_dice", "mean_sensitivity", "mean_specificity", "s_measure", "mean_e_measure", "mae")
+_CLINICAL = ("dice", "sensitivity", "precision", "specificity")
 
 
 def mean_dice(
@@ -28,3 +55,194 @@ def mean_dice(
         sizes = found.sum((1, 2)) + truth.sum((1, 2))
         scores += [2 * o / s if s else 1.0 for o, s in zip(overlap, sizes, strict=True)]
     return float(np.mean(scores))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a model file on a folder, with what is needed to quote them.
+
+    Parameters
+    ----------
+    model_sha256
+        Hash of the file.
+    threshold
+        Of the clinical protocol: the model's own, 0.5 for training weights.
+    """
+
+    model: str
+    model_sha256: str
+    device: str
+    data: str
+    turn: Turn
+    preprocess: PreprocessSpec
+    threshold: float
+    scores: SliceScores
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        clinical = self.scores.clinical
+        assert self.scores.paper
+        paper = self.scores.paper.to_dict()
+        return {
+            "schema": "infnet.evaluation/1",
+            "infnet": __version__,
+            "model": self.model,
+            "model_sha256": self.model_sha256,
+            "device": self.device,
+            "data": self.data,
+            "turn": self.turn,
+            "preprocess": asdict(self.preprocess),
+            "slices": len(clinical.volumes),
+            "paper": {"protocol": "paper", **{name: paper[name] for name in _PAPER}},
+            "clinical": {
+                "protocol": clinical.to_dict()["protocol"],
+                "level": "mean over slices",
+                **{name: asdict(getattr(clinical.per_slice, name)) for name in _CLINICAL},
+            },
+        }
+
+    def to_text(self) -> str:
+        """A short table for each protocol."""
+        values = self.to_dict()
+        protocol = self.scores.clinical.protocol
+        return "\n".join(
+            [
+                f"model     {self.model}, sha256 {self.model_sha256[:12]}, on {self.device}",
+                f"slices    {values['slices']} of {self.data}, turn {self.turn}",
+                "paper     maps stretched to 0..1 in each image, mean over 256 thresholds",
+                *(f"  {name:<17} {values['paper'][name]:.4f}" for name in _PAPER),
+                f"clinical  threshold {self.threshold:g}, both empty counts as 1, mean over slices",
+                f"  {'':<17} value   std. error  {protocol.confidence:.0%} interval",
+                *(
+                    f"  {name:<17} {_row(getattr(self.scores.clinical.per_slice, name))}"
+                    for name in _CLINICAL
+                ),
+            ]
+        )
+
+
+def evaluate_file(model: Path, data: Path, *, turn: Turn = "none", device: str = "auto") -> Evaluation:
+    """Score a model on a folder: each slice whole at network size, its probability back at its own size.
+
+    Parameters
+    ----------
+    model
+        A checkpoint of a run (.safetensors) or the folder of the run, the authors' ``.pth``, or an ONNX file.
+    data
+        A folder with ``Imgs`` and ``GT``; labels above 128 are infection, as in the authors' tool.
+    turn
+        What turns a slice upright.
+    device
+        ``cpu``, ``cuda`` or ``cuda:N`` are used or refused; ``auto`` takes a CUDA device if one works.
+
+    Raises
+    ------
+    InfnetError
+        If model, device or data are refused, or a probability is not finite.
+    """
+    slices = read_labelled(data, turn)
+    with ExitStack() as stack:
+        if model.suffix.lower() == ".onnx":
+            session = stack.enter_context(open_session(model, device=device))
+            spec, threshold = session.manifest.preprocess, session.manifest.output.threshold
+            digest, used = session.model_sha256, session.device
+            run: Callable[[FloatArray], FloatArray] = partial(run_checked, session)
+        else:
+            path = model / "weights.safetensors" if model.is_dir() else model
+            network, spec = _read_network(path)
+            threshold, used = OutputSpec().threshold, choose_device(device)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            run = _runner(network, used)
+        scores = score_slices(slices, lambda grey: predict_slice(grey, spec, run), threshold=threshold)
+    return Evaluation(str(model), digest, used, str(data), turn, spec, threshold, scores)
+
+
+def read_labelled(folder: Path, turn: Turn) -> Iterator[LabelledSlice]:
+    """Upright slices with their truth, each at its own size.
+
+    Raises
+    ------
+    DataError
+        If there is no slice, a mask is missing, sizes differ, or a file cannot be read.
+    """
+    paths = sorted(p for p in (folder / "Imgs").glob("*") if p.suffix.lower() in _IMAGE_ENDINGS)
+    if not paths:
+        raise DataError(
+            f"no slices in {folder / 'Imgs'}; expected Imgs/<name>.jpg and GT/<name>.png", code=3111
+        )
+    return (_labelled(path, folder / "GT" / f"{path.stem}.png", turn) for path in paths)
+
+
+def _labelled(image_path: Path, mask_path: Path, turn: Turn) -> LabelledSlice:
+    if not mask_path.is_file():
+        raise DataError(f"{image_path} has no mask: expected {mask_path}", code=3112)
+    image, mask = _grey(image_path), _grey(mask_path)
+    if image.shape != mask.shape:
+        raise DataError(
+            f"{image_path} is {image.shape}, its mask is {mask.shape}; expected equal sizes", code=3113
+        )
+    return image_path.stem, upright(image, turn), upright(mask, turn) > 128
+
+
+def _grey(path: Path) -> npt.NDArray[np.uint8]:
+    try:
+        pixels = read_picture(path)
+    except DataError as error:
+        raise DataError(f"{path} {error.args[0]}", code=error.code) from error
+    if pixels.dtype != np.uint8 or pixels.ndim != 2:
+        raise DataError(
+            f"{path} has {pixels.dtype} pixels of shape {pixels.shape}, expected 8-bit grey; "
+            "look at the folder with infnet-train data check",
+            code=3134,
+        )
+    return pixels.astype(np.uint8, copy=False)
+
+
+def _read_network(path: Path) -> tuple[InfNet, PreprocessSpec]:
+    """Network in evaluation mode, and how its slices are prepared; a ``.pth`` gets the authors' defaults."""
+    from infnet_train.loop import load_weights  # the loop imports this module
+
+    if path.suffix.lower() in _PYTORCH_ENDINGS:
+        network = InfNet().eval()
+        load_reference_weights(network, read_reference_state(path), source=str(path))
+        return network, PreprocessSpec()
+    checkpoint = read_checkpoint(path)
+    if not checkpoint.group("weights"):
+        raise ModelError(
+            f"{path} holds no weights to evaluate, only a run to resume; give weights.safetensors or "
+            "best.safetensors of the run",
+            code=4101,
+        )
+    parts = checkpoint.state.get("config", {}).get("parts", ALL_PARTS)  # older checkpoints do not say: all
+    network = InfNet(tuple(parts)).eval()
+    load_weights(network, path)
+    try:
+        saved = checkpoint.state["config"]["preprocess"]
+        return network, build(PreprocessSpec, saved, str(path))
+    except (KeyError, TypeError, ConfigError) as error:
+        raise ModelError(
+            f"{path} does not say how its training slices were prepared ({error}); evaluate it with the "
+            "version of infnet that trained it",
+            code=4102,
+        ) from error
+
+
+def _runner(network: InfNet, device: str) -> Callable[[FloatArray], FloatArray]:
+    network.to(device)
+
+    @torch.no_grad()
+    def run(batch: FloatArray) -> FloatArray:
+        probability = torch.sigmoid(network(torch.from_numpy(batch).to(device)).s3)[:, 0]
+        if not torch.isfinite(probability).all():
+            raise GateError("the network returned probabilities that are not finite", code=7020)
+        return np.asarray(probability.cpu().numpy(), np.float32)
+
+    return run
+
+
+def _row(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "no slice has a value"
+    if estimate.standard_error is None:
+        return f"{estimate.value:.4f}  (one slice, no interval)"
+    return f"{estimate.value:.4f}  {estimate.standard_error:.4f}      {estimate.low:.4f}..{estimate.high:.4f}"

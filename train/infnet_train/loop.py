@@ -160,7 +160,7 @@ def learning_rate(config: TrainConfig, epoch: int, step: int, total_steps: int) 
 
 
 def _start(config: TrainConfig, device: str, backbone_weights: Path | None) -> _Run:
-    model = InfNet()
+    model = InfNet(config.parts)
     if backbone_weights:
         state = read_reference_state(backbone_weights)
         load_backbone_weights(model.backbone, state, source=str(backbone_weights))
@@ -169,7 +169,8 @@ def _start(config: TrainConfig, device: str, backbone_weights: Path | None) -> _
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = None
     if config.ema:
-        averaged = InfNet().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        averaged = InfNet(config.parts)
+        averaged.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         averaged.load_state_dict(model.state_dict())
         averaged.eval()
     optimiser = torch.optim.AdamW(
@@ -268,7 +269,7 @@ def _step(run: _Run, batch: Batch, config: TrainConfig, device: str, *, bf16: bo
     kind = device.split(":")[0]
     with torch.autocast(kind, torch.bfloat16, enabled=bf16):
         outputs = run.model(images)
-    logits = SideOutputs(*(o.float() for o in outputs))  # losses in fp32
+    logits = SideOutputs._make(None if o is None else o.float() for o in outputs)  # losses in fp32
     loss = total_loss(logits, batch.masks.to(device), batch.edges.to(device), bce=config.bce)
     value = loss.item()
     if not math.isfinite(value):
@@ -322,7 +323,9 @@ def _state(run: _Run, config: TrainConfig) -> dict[str, object]:
 
 def _restore(run: _Run, checkpoint: Checkpoint, config: TrainConfig) -> None:
     saved, now = checkpoint.state["config"], Checkpoint({}, {"config": dataclasses.asdict(config)}).state
-    changed = [k for k, v in now["config"].items() if _plain(v) != saved.get(k)]
+    # A key that is younger than the checkpoint had its default.
+    defaults = {f.name: _plain(f.default) for f in dataclasses.fields(TrainConfig)}
+    changed = [k for k, v in now["config"].items() if _plain(v) != saved.get(k, defaults[k])]
     if changed:
         raise ModelError(
             f"the checkpoint was made with another configuration ({', '.join(changed)} differ); "

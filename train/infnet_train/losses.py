@@ -74,13 +74,17 @@ def structure_loss_terms(
 def total_loss(outputs: SideOutputs, mask: Tensor, edge: Tensor, *, bce: BceForm = "as_run") -> Tensor:
     """Edge BCE plus the structure loss of S_g, S_5, S_4 and S_3, all with weight 1.
 
+    Terms of outputs that a network with fewer parts does not have are left out.
+
     Parameters
     ----------
     mask, edge : (n, 1, h, w), values in 0..1
     """
-    loss = functional.binary_cross_entropy_with_logits(outputs.edge, edge)
+    loss = mask.new_zeros(())
+    if outputs.edge is not None:
+        loss = functional.binary_cross_entropy_with_logits(outputs.edge, edge)
     weights = pixel_weights(mask)
-    for logits in (outputs.global_map, outputs.s5, outputs.s4, outputs.s3):
+    for logits in outputs.infection_maps:
         bce_term, iou_term = structure_loss_terms(logits, mask, weights=weights, bce=bce)
         loss = loss + bce_term + iou_term
     return loss

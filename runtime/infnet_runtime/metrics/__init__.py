@@ -27,6 +27,7 @@ from infnet_runtime.metrics.paper import (
     paper_scores,
     paper_thresholds,
 )
+from infnet_runtime.metrics.slices import LabelledSlice, SliceScores, score_slices
 from infnet_runtime.metrics.structure import s_measure
 
 __all__ = [
@@ -38,8 +39,10 @@ __all__ = [
     "EmptyRule",
     "Estimate",
     "EvaluatedVolume",
+    "LabelledSlice",
     "PaperReport",
     "PaperScores",
+    "SliceScores",
     "Summary",
     "VolumeResult",
     "confusion",
@@ -49,4 +52,5 @@ __all__ = [
     "paper_scores",
     "paper_thresholds",
     "s_measure",
+    "score_slices",
 ]

@@ -139,16 +139,27 @@ class ReverseAttention(nn.Module):
         Number of convolutions, each followed by ReLU, between concatenation and output.
     kernel, out_kernel
         Kernel of the middle convolutions and of the last one.
+    edge_channels
+        Channels of the edge features; 0 for a network without edge attention.
     """
 
-    def __init__(self, in_channels: int, channels: int, *, middle: int, kernel: int, out_kernel: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        middle: int,
+        kernel: int,
+        out_kernel: int,
+        edge_channels: int = EDGE_CHANNELS,
+    ) -> None:
         super().__init__()
         self.reduce = ConvBn(in_channels, channels, 1)
-        widths = [channels + EDGE_CHANNELS] + [channels] * (middle - 1)
+        widths = [channels + edge_channels] + [channels] * (middle - 1)
         self.middle = nn.ModuleList(ConvBn(width, channels, kernel, padding=kernel // 2) for width in widths)
         self.out = ConvBn(channels, 1, out_kernel, padding=out_kernel // 2)
 
-    def forward(self, feature: Tensor, coarser_map: Tensor, edge: Tensor) -> Tensor:
+    def forward(self, feature: Tensor, coarser_map: Tensor, edge: Tensor | None) -> Tensor:
         """Refine a map.
 
         Parameters
@@ -157,8 +168,8 @@ class ReverseAttention(nn.Module):
             Backbone feature of this level.
         coarser_map : (n, 1, h, w)
             Logits of the level before, already resized to this level.
-        edge : (n, 64, h, w)
-            Edge features, already resized to this level.
+        edge : (n, edge_channels, h, w)
+            Edge features, already resized to this level; None in a network without edge attention.
 
         Returns
         -------
@@ -166,7 +177,8 @@ class ReverseAttention(nn.Module):
         """
         reverse = 1 - torch.sigmoid(coarser_map)
         x = self.reduce(reverse * feature)  # (n, 1, h, w) spreads over the channels
-        x = torch.cat([x, edge], dim=1)
+        if edge is not None:
+            x = torch.cat([x, edge], dim=1)
         for conv in self.middle:
             x = torch.relu(conv(x))
         refined: Tensor = self.out(x) + coarser_map

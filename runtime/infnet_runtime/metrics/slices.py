@@ -1,0 +1,57 @@
+"""Both protocols on labelled slices, each at its own size."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from infnet_runtime.metrics.clinical import (
+    ClinicalProtocol,
+    ClinicalReport,
+    EvaluatedVolume,
+    evaluate_clinical,
+)
+from infnet_runtime.metrics.inputs import BoolArray
+from infnet_runtime.metrics.paper import PaperReport, evaluate_paper
+
+ByteArray = npt.NDArray[np.uint8]
+LabelledSlice = tuple[str, ByteArray, BoolArray]
+"""Name, grey (rows, columns) and truth (rows, columns)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceScores:
+    """Scores of a set of slices; ``paper`` is absent where it was not asked for."""
+
+    clinical: ClinicalReport
+    paper: PaperReport | None
+
+
+def score_slices(
+    slices: Iterable[LabelledSlice],
+    predict: Callable[[ByteArray], npt.NDArray[np.float32]],
+    *,
+    threshold: float,
+    paper: bool = True,
+) -> SliceScores:
+    """Score a model on slices that stand for themselves; where both are empty the clinical score is 1.
+
+    Each slice counts as a volume of its own, so the intervals are too narrow where slices share a patient.
+
+    Parameters
+    ----------
+    predict
+        Grey (rows, columns) to infection probability (rows, columns).
+    threshold
+        Of the clinical protocol.
+
+    Raises
+    ------
+    InputError
+        If there is no slice, or a pair is not valid.
+    """
+    volumes = [EvaluatedVolume(name, predict(image), truth) for name, image, truth in slices]
+    clinical = evaluate_clinical(volumes, ClinicalProtocol(empty="one", threshold=threshold))
+    stretched = evaluate_paper((v.prediction, v.truth) for v in volumes) if paper else None
+    return SliceScores(clinical, stretched)
