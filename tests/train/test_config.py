@@ -14,14 +14,16 @@ MINIMAL = 'name = "x"\n[[sources]]\nname = "a"\nfolder = "f"\n'
 def test_shipped_recipes_are_valid_and_open_with_their_command(path: Path) -> None:
     config = read_config(path)
     first = path.read_text().splitlines()[0]
-    assert first.startswith("# infnet-train --config train/configs/" + path.name)
+    command = "infnet-train propagate" if config.propagation else "infnet-train"
+    assert first.startswith(f"# {command} --config train/configs/{path.name}")
     assert config.name.replace("-", "_") == path.stem
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_no_recipe_of_a_shipped_model_touches_reserved_cases(path: Path) -> None:
     reserved = ("27_86410_0", "36_86526_0", "40_86625_0", "org_007", "org_008", "org_009", "org_010")
-    for source in read_config(path).sources:
+    config = read_config(path)
+    for source in config.sources + (config.propagation.unlabelled if config.propagation else ()):
         if "Pseudo-label" in source.folder:
             names = [f"Data-1_{case}-dcm_1" for case in reserved]
             taken = [

@@ -10,21 +10,25 @@ import pytest
 import torch
 
 from infnet_train.checkpoint import Checkpoint, write_checkpoint
-from infnet_train.config import ConfigError, SourceConfig, TrainConfig
+from infnet_train.config import ConfigError, PropagationConfig, SourceConfig, TrainConfig
 from infnet_train.datasets import upright
 from infnet_train.model import InfNet
-from infnet_train.pseudo_labels import PropagationConfig, as_stored, propagate
+from infnet_train.pseudo_labels import as_stored, propagate
 
+PROPAGATION = PropagationConfig(
+    unlabelled=(
+        SourceConfig(name="first", folder="small", names=("s2", "s3", "s4"), turn="transpose"),
+        SourceConfig(name="second", folder="small", names=("s5",), turn="transpose_flip"),
+    ),
+    group_size=2,
+    epochs=1,
+)
 CONFIG = TrainConfig(
     name="small",
     sources=(SourceConfig(name="labelled", folder="small", names=("s0", "s1")),),
     batch_size=4,
     sizes=(32,),
-)
-PROPAGATION = PropagationConfig(
-    unlabelled=SourceConfig(name="unlabelled", folder="small", exclude=("s0", "s1"), turn="transpose"),
-    group_size=2,
-    epochs=1,
+    propagation=PROPAGATION,
 )
 
 
@@ -39,7 +43,7 @@ def start(tmp_path: Path) -> str:
 
 
 def labels(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted((folder / "GT").glob("*.png"))}
+    return {f"{p.parents[1].name}/{p.name}": p.read_bytes() for p in sorted(folder.glob("*/GT/*.png"))}
 
 
 @pytest.mark.slow
@@ -47,10 +51,11 @@ def test_all_slices_are_labelled_once_and_an_interruption_changes_nothing(
     slices: Path, tmp_path: Path, start: str
 ) -> None:
     config = dataclasses.replace(CONFIG, init_from=start)
-    whole = propagate(config, PROPAGATION, slices, tmp_path / "whole")
-    assert set(labels(whole)) == {"s2.png", "s3.png", "s4.png", "s5.png"}
+    whole = propagate(config, slices, tmp_path / "whole")
+    assert set(labels(whole)) == {"0/s2.png", "0/s3.png", "0/s4.png", "1/s5.png"}
     for name in labels(whole):
-        label = cv2.imread(str(whole / "GT" / name), cv2.IMREAD_GRAYSCALE)
+        number, file = name.split("/")
+        label = cv2.imread(str(whole / number / "GT" / file), cv2.IMREAD_GRAYSCALE)
         assert label.shape == (70, 90)
         assert (label.min(), label.max()) == (0, 255)  # stretched, as the released code does
     state = json.loads((tmp_path / "whole" / "propagation.json").read_text())
@@ -61,15 +66,17 @@ def test_all_slices_are_labelled_once_and_an_interruption_changes_nothing(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        propagate(config, PROPAGATION, slices, tmp_path / "broken", progress=stop_in_second_round)
+        propagate(config, slices, tmp_path / "broken", progress=stop_in_second_round)
     assert json.loads((tmp_path / "broken" / "propagation.json").read_text())["groups_done"] == 1
-    resumed = propagate(config, PROPAGATION, slices, tmp_path / "broken")
+    resumed = propagate(config, slices, tmp_path / "broken")
     assert labels(resumed) == labels(whole)
 
 
 def test_it_needs_a_network_to_start_from(slices: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the recipe has no \[propagation\]"):
+        propagate(dataclasses.replace(CONFIG, propagation=None), slices, tmp_path)
     with pytest.raises(ConfigError, match="pseudo-labels need a network to start from"):
-        propagate(CONFIG, PROPAGATION, slices, tmp_path)
+        propagate(CONFIG, slices, tmp_path)
 
 
 @pytest.mark.parametrize("turn", ["none", "transpose", "transpose_flip"])

@@ -25,6 +25,11 @@ class _Turn(StrEnum):
     transpose_flip = "transpose_flip"
 
 
+class _Precision(StrEnum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 @app.callback(invoke_without_command=True)
 def train(
     context: typer.Context,
@@ -41,7 +46,9 @@ def train(
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", envvar="INFNET_DEVICE")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, or bf16 for the convolutions.")] = "fp32",
+    precision: Annotated[
+        _Precision, typer.Option(help="Of the convolutions; weights and losses are fp32.")
+    ] = _Precision.fp32,
     backbone_weights: Annotated[
         Path | None, typer.Option(help="ImageNet weights of Res2Net-50 v1b 26w4s (.pth), if you have them.")
     ] = None,
@@ -63,19 +70,17 @@ def train(
         missing = ", ".join(name for name, value in given.items() if value is None)
         typer.echo(
             f"a training needs {missing}: infnet-train --config RECIPE.toml --data FOLDER --out RUN\n"
-            "other commands are 'infnet-train eval' and 'infnet-train data check'; see infnet-train --help",
+            "other commands are 'infnet-train propagate', 'eval' and 'data check'; see infnet-train --help",
             err=True,
         )
         raise typer.Exit(_USAGE)
     import torch
 
-    from infnet_train.config import ConfigError, read_config
+    from infnet_train.config import read_config
     from infnet_train.device import choose_device
     from infnet_train.loop import train as run
 
-    if precision not in ("fp32", "bf16"):
-        raise ConfigError(f"--precision {precision}: expected fp32 or bf16", code=3101)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    _log_to_stderr()
     if threads:
         torch.set_num_threads(threads)
     chosen = choose_device(device)
@@ -86,12 +91,44 @@ def train(
             data,
             out,
             device=chosen,
-            bf16=precision == "bf16",
+            bf16=precision is _Precision.bf16,
             resume=resume,
             backbone_weights=backbone_weights,
             progress=progress,
         )
     typer.echo(weights)
+
+
+@app.command()
+def propagate(
+    config: Annotated[Path, typer.Option(help="Recipe with a propagation table.", envvar="INFNET_CONFIG")],
+    data: Annotated[
+        Path, typer.Option(help="Data folder (COVID-SemiSeg layout).", envvar="INFNET_TRAIN_DATA")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the labels.", envvar="INFNET_OUT")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", envvar="INFNET_DEVICE")] = "auto",
+    precision: Annotated[_Precision, typer.Option(help="As of a training.")] = _Precision.fp32,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one value of the recipe: key=value.")
+    ] = None,
+) -> None:
+    """Make pseudo-labels of unlabelled slices (Algorithm 1 of the paper). Called again, it goes on."""
+    from infnet_train.config import read_config
+    from infnet_train.device import choose_device
+    from infnet_train.pseudo_labels import propagate as run
+
+    _log_to_stderr()
+    recipe = read_config(config, set_)
+    with _Progress() as progress:
+        labels = run(
+            recipe,
+            data,
+            out,
+            device=choose_device(device),
+            bf16=precision is _Precision.bf16,
+            progress=progress,
+        )
+    typer.echo(labels)
 
 
 @app.command("eval")
@@ -134,6 +171,10 @@ def check(
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
     if report.problems:
         raise DataError(f"{len(report.problems)} problems in {folder}, listed in the report", code=3139)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
 
 
 def _refuse_options_of_training(context: typer.Context) -> None:

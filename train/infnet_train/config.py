@@ -18,6 +18,7 @@ from infnet_train.losses import BceForm
 from infnet_train.model import ALL_PARTS, Part
 
 Turn = Literal["none", "transpose", "transpose_flip"]
+Stretch = Literal["as_run", "none"]
 Schedule = Literal["compounding", "step", "constant", "cosine"]
 
 
@@ -99,6 +100,38 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PropagationConfig:
+    """How pseudo-labels are made; the defaults are the released code.
+
+    Parameters
+    ----------
+    unlabelled
+        Folders with ``Imgs``, and which of their slices.
+    group_size
+        Slices labelled at a time, K of the paper.
+    epochs, learning_rate
+        Of the training after each group. The paper gives no numbers.
+    stretch
+        ``as_run`` stretches every map to 0..1 before it becomes a label, so that a healthy slice gets
+        infection too; ``none`` keeps the probabilities.
+    """
+
+    unlabelled: tuple[SourceConfig, ...]
+    group_size: int = 5
+    epochs: int = 9
+    learning_rate: float = 3e-4
+    stretch: Stretch = "as_run"
+
+    def __post_init__(self) -> None:
+        if not self.unlabelled:
+            raise ConfigError("[propagation] has no [[propagation.unlabelled]] source", code=3101)
+        if self.group_size < 1 or self.epochs < 1:
+            raise ConfigError(
+                f"group_size is {self.group_size}, epochs is {self.epochs}, expected 1 or more", code=3101
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """One training run.
 
@@ -122,6 +155,8 @@ class TrainConfig:
         Decay of the running mean of the weights that is evaluated and exported; 0 is off.
     init_from
         Weights to start from, a checkpoint of an earlier run.
+    propagation
+        How ``infnet-train propagate`` makes pseudo-labels; a training does not look at it.
     """
 
     name: str
@@ -145,6 +180,7 @@ class TrainConfig:
     ema: float = 0.0
     seed: int = 0
     init_from: str = ""
+    propagation: PropagationConfig | None = None
 
     def __post_init__(self) -> None:
         if not self.sources:

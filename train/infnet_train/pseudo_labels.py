@@ -10,9 +10,7 @@ import dataclasses
 import json
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -22,7 +20,7 @@ import torch
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.manifest import PreprocessSpec
 from infnet_runtime.preprocess import from_network, normalise, resize
-from infnet_train.config import ConfigError, SourceConfig, TrainConfig, Turn
+from infnet_train.config import ConfigError, PropagationConfig, TrainConfig, Turn
 from infnet_train.datasets import ByteArray, chosen_slices, read_grey, upright
 from infnet_train.loop import Progress, load_weights, train
 from infnet_train.model import InfNet
@@ -30,42 +28,10 @@ from infnet_train.model import InfNet
 logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float32]
-Stretch = Literal["as_run", "none"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PropagationConfig:
-    """How pseudo-labels are made; the defaults are the released code.
-
-    Parameters
-    ----------
-    unlabelled
-        Folder with ``Imgs``, and which of its slices.
-    group_size
-        Slices labelled at a time, K of the paper.
-    epochs, learning_rate
-        Of the training after each group. The paper gives no numbers.
-    stretch
-        ``as_run`` stretches every map to 0..1 before it becomes a label, so that a healthy slice gets
-        infection too; ``none`` keeps the probabilities.
-    """
-
-    unlabelled: SourceConfig
-    group_size: int = 5
-    epochs: int = 9
-    learning_rate: float = 3e-4
-    stretch: Stretch = "as_run"
-
-    def __post_init__(self) -> None:
-        if self.group_size < 1 or self.epochs < 1:
-            raise ConfigError(
-                f"group_size is {self.group_size}, epochs is {self.epochs}, expected 1 or more", code=3101
-            )
 
 
 def propagate(
     config: TrainConfig,
-    propagation: PropagationConfig,
     data_root: Path,
     out: Path,
     *,
@@ -73,36 +39,44 @@ def propagate(
     bf16: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Label all unlabelled slices and return the folder of labels, with ``Imgs`` and ``GT``.
+    """Label all unlabelled slices and return the folder of labels.
 
     Called again with the same ``out`` it goes on after the last complete group.
 
     Parameters
     ----------
     config
-        The recipe of the labelled slices; ``init_from`` names the network to start from, trained on them.
+        The recipe of the labelled slices and its ``propagation``; ``init_from`` names the network to start
+        from, trained on the labelled slices.
     out
-        Gets ``labels/``, the last two of ``rounds/``, and ``propagation.json``.
+        Gets ``labels/<n>/`` with ``Imgs`` and ``GT`` for the n-th unlabelled source, the last two of
+        ``rounds/``, and ``propagation.json``.
 
     Raises
     ------
     InfnetError
         If data, configuration or weights are refused.
     """
+    propagation = config.propagation
+    if propagation is None:
+        raise ConfigError("the recipe has no [propagation]; see semi_infnet_labels.toml", code=3101)
     if not config.init_from:
         raise ConfigError(
             "pseudo-labels need a network to start from: train on the labelled slices, then set init_from "
             "to its weights.safetensors",
             code=3101,
         )
-    source = propagation.unlabelled
-    paths = chosen_slices(data_root, source)
-    order = np.random.default_rng(config.seed).permutation(len(paths))
+    unlabelled = [
+        (number, path)
+        for number, source in enumerate(propagation.unlabelled)
+        for path in chosen_slices(data_root, source)
+    ]
+    order = np.random.default_rng(config.seed).permutation(len(unlabelled))
     groups = [order[i : i + propagation.group_size] for i in range(0, len(order), propagation.group_size)]
     done, weights = _position(out, Path(config.init_from))
     for number in range(done, len(groups)):
         _label(
-            [paths[i] for i in groups[number]],
+            [unlabelled[i] for i in groups[number]],
             weights,
             config.preprocess,
             propagation,
@@ -141,7 +115,7 @@ def _note(out: Path, groups_done: int, weights: Path) -> None:
 
 
 def _label(
-    paths: list[Path],
+    group: list[tuple[int, Path]],
     weights: Path,
     spec: PreprocessSpec,
     propagation: PropagationConfig,
@@ -152,12 +126,11 @@ def _label(
     model = InfNet()
     load_weights(model, weights)
     model.to(device).eval()
-    for folder in ("Imgs", "GT"):
-        (labels / folder).mkdir(parents=True, exist_ok=True)
-    for path in paths:
+    for number, path in group:
+        source = propagation.unlabelled[number]
         stored = read_grey(path)
-        image = upright(stored, propagation.unlabelled.turn)
-        low, high = propagation.unlabelled.grey_range
+        image = upright(stored, source.turn)
+        low, high = source.grey_range
         grey = np.clip((image.astype(np.float32) - low) / (high - low), 0, 1)[None]
         with torch.no_grad():
             batch = torch.from_numpy(normalise(resize(grey, spec.size, spec.size), spec)).to(device)
@@ -165,9 +138,11 @@ def _label(
         found = from_network(probability, *image.shape)[0]
         if propagation.stretch == "as_run":
             found = _stretched(found)
-        label = as_stored(np.rint(np.clip(found, 0, 1) * 255).astype(np.uint8), propagation.unlabelled.turn)
-        for folder, picture in (("Imgs", stored), ("GT", label)):
-            with atomic_write(labels / folder / f"{path.stem}.png") as file:
+        label = as_stored(np.rint(np.clip(found, 0, 1) * 255).astype(np.uint8), source.turn)
+        for kind, picture in (("Imgs", stored), ("GT", label)):
+            folder = labels / str(number) / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(folder / f"{path.stem}.png") as file:
                 file.write(cv2.imencode(".png", picture)[1].tobytes())
 
 
@@ -186,14 +161,17 @@ def _stretched(probability: FloatArray) -> FloatArray:
 def _with_labels(
     config: TrainConfig, propagation: PropagationConfig, labels: Path, weights: Path
 ) -> TrainConfig:
-    source = dataclasses.replace(
-        propagation.unlabelled, name="pseudo-labelled", folder=str(labels.resolve()), include=(), exclude=()
-    )
+    labelled_so_far = [
+        dataclasses.replace(source, folder=str((labels / str(n)).resolve()), include=(), exclude=(), names=())
+        for n, source in enumerate(propagation.unlabelled)
+        if (labels / str(n)).is_dir()
+    ]
     return dataclasses.replace(
         config,
-        sources=(*config.sources, source),
+        sources=(*config.sources, *labelled_so_far),
         epochs=propagation.epochs,
         learning_rate=propagation.learning_rate,
         lr_schedule="constant",
         init_from=str(weights),
+        propagation=None,
     )
