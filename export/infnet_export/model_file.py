@@ -22,9 +22,9 @@ from infnet_export.parity import (
     measure_parity,
     phantom_input,
 )
-from infnet_export.trained import TrainedNetwork
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.manifest import ModelManifest, OutputSpec
+from infnet_train.trained import TrainedNetwork
 
 
 class WeightStorage(StrEnum):

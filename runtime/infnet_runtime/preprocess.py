@@ -81,7 +81,14 @@ def predict_slice(
     -------
     (rows, columns)
     """
-    batch = to_network(grey[None], Intensity.WINDOWED, spec)
+    return predict_grey(to_grey(grey, Intensity.WINDOWED, spec), spec, run)
+
+
+def predict_grey(
+    grey: FloatArray, spec: PreprocessSpec, run: Callable[[FloatArray], FloatArray]
+) -> FloatArray:
+    """:func:`predict_slice` for grey that is 0..1 already, (rows, columns)."""
+    batch = normalise(resize(grey[None], spec.size, spec.size), spec)
     probability = from_network(run(batch), *grey.shape)[0]  # (1, rows, columns) -> (rows, columns)
     return np.asarray(np.clip(probability, 0, 1), np.float32)  # the resize can round above 1
 

@@ -21,7 +21,7 @@ DEFINITIONS = {
 
 _FLAG_TEXT = {
     "lung_mask_heuristic": "lungs found by threshold: shares of the lung are approximate, see --lungs",
-    "no_lung_found": "no lung was found: nothing was measured",
+    "no_lung_found": "no lung was found: there is no volume and no share of the lung to give",
     "infection_outside_lungs": "the network marked infection outside the lungs; they may be incomplete",
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from infnet_runtime.errors import ModelError
 from infnet_runtime.io.atomic import atomic_write
@@ -78,6 +78,31 @@ def read_checkpoint(path: Path) -> Checkpoint:
             code=4002,
         )
     return Checkpoint(tensors, json.loads(metadata["state"]))
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill ``model`` with the weights of a checkpoint.
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint is missing, damaged or of another network.
+    """
+    fill_weights(model, read_checkpoint(path), path)
+
+
+def fill_weights(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+    """:func:`load_weights` for a checkpoint that has been read already; ``path`` is for messages.
+
+    Raises
+    ------
+    ModelError
+        If the weights are those of another network.
+    """
+    try:
+        model.load_state_dict(checkpoint.group("weights"))
+    except RuntimeError as error:
+        raise ModelError(f"{path} holds weights of another network: {error}", code=4003) from error
 
 
 def flatten_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

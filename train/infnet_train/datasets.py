@@ -100,6 +100,12 @@ def upright(image: ByteArray, turn: Turn) -> ByteArray:
     return np.ascontiguousarray(turned)
 
 
+def regrade(image: ByteArray, source: SourceConfig) -> npt.NDArray[np.float32]:
+    """Grey 0..1 from the grey scale of a source, see ``SourceConfig.grey_range``."""
+    low, high = source.grey_range
+    return np.asarray(np.clip((image.astype(np.float32) - low) / (high - low), 0, 1), np.float32)
+
+
 def edge_of(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Edge of a mask: pixels with a nonzero central-difference gradient, a band of two pixels.
 
@@ -128,8 +134,7 @@ def _load_slice(
         raise DataError(
             f"{image_path} is {image.shape}, its mask is {mask.shape}; expected equal sizes", code=3113
         )
-    low, high = source.grey_range
-    grey = np.clip((image.astype(np.float32) - low) / (high - low), 0, 1)
+    grey = regrade(image, source)
     soft = mask.astype(np.float32) / 255
     if source.inside_lungs:
         soft = soft * _lung_hulls(grey)

@@ -14,24 +14,22 @@ import torch
 
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.session import run_checked
-from infnet_runtime.errors import GateError, ModelError
+from infnet_runtime.errors import GateError
 from infnet_runtime.manifest import OutputSpec, PreprocessSpec
 from infnet_runtime.metrics import LabelledSlice, SliceScores, score_slices
 from infnet_runtime.metrics.clinical import Estimate
 from infnet_runtime.preprocess import normalise, predict_slice
 from infnet_runtime.version import __version__
-from infnet_train.checkpoint import read_checkpoint
-from infnet_train.config import ConfigError, Turn, build
+from infnet_train.config import Turn
 from infnet_train.data_check import read_picture
 from infnet_train.datasets import DataError, LabelledSlices, upright
 from infnet_train.device import choose_device
-from infnet_train.model import ALL_PARTS, InfNet
-from infnet_train.weights import load_reference_weights, read_reference_state
+from infnet_train.model import InfNet
+from infnet_train.trained import read_network
 
 FloatArray = npt.NDArray[np.float32]
 
 _BATCH = 8
-_PYTORCH_ENDINGS = (".pth", ".pt")
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 # The columns of the paper's Tables II and III, and what a reader of masks asks for.
 _PAPER = ("mean_dice", "mean_sensitivity", "mean_specificity", "s_measure", "mean_e_measure", "mae")
@@ -149,10 +147,11 @@ def evaluate_file(model: Path, data: Path, *, turn: Turn = "none", device: str =
             run: Callable[[FloatArray], FloatArray] = partial(run_checked, session)
         else:
             path = model / "weights.safetensors" if model.is_dir() else model
-            network, spec = _read_network(path)
+            trained = read_network(path, purpose="evaluate")
+            spec = trained.preprocess
             threshold, used = OutputSpec().threshold, choose_device(device)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            run = _runner(network, used)
+            run = network_runner(trained.network, used)
         scores = score_slices(slices, lambda grey: predict_slice(grey, spec, run), threshold=threshold)
     return Evaluation(str(model), digest, used, str(data), turn, spec, threshold, scores)
 
@@ -198,37 +197,9 @@ def _grey(path: Path) -> npt.NDArray[np.uint8]:
     return pixels.astype(np.uint8, copy=False)
 
 
-def _read_network(path: Path) -> tuple[InfNet, PreprocessSpec]:
-    """Network in evaluation mode, and how its slices are prepared; a ``.pth`` gets the authors' defaults."""
-    from infnet_train.loop import load_weights  # the loop imports this module
-
-    if path.suffix.lower() in _PYTORCH_ENDINGS:
-        network = InfNet().eval()
-        load_reference_weights(network, read_reference_state(path), source=str(path))
-        return network, PreprocessSpec()
-    checkpoint = read_checkpoint(path)
-    if not checkpoint.group("weights"):
-        raise ModelError(
-            f"{path} holds no weights to evaluate, only a run to resume; give weights.safetensors or "
-            "best.safetensors of the run",
-            code=4101,
-        )
-    parts = checkpoint.state.get("config", {}).get("parts", ALL_PARTS)  # older checkpoints do not say: all
-    network = InfNet(tuple(parts)).eval()
-    load_weights(network, path)
-    try:
-        saved = checkpoint.state["config"]["preprocess"]
-        return network, build(PreprocessSpec, saved, str(path))
-    except (KeyError, TypeError, ConfigError) as error:
-        raise ModelError(
-            f"{path} does not say how its training slices were prepared ({error}); evaluate it with the "
-            "version of infnet that trained it",
-            code=4102,
-        ) from error
-
-
-def _runner(network: InfNet, device: str) -> Callable[[FloatArray], FloatArray]:
-    network.to(device)
+def network_runner(network: InfNet, device: str) -> Callable[[FloatArray], FloatArray]:
+    """Network input (n, 3, size, size) to probability (n, size, size), refusing what is not finite."""
+    network.to(device).eval()
 
     @torch.no_grad()
     def run(batch: FloatArray) -> FloatArray:

@@ -27,6 +27,7 @@ from infnet_train.augment import augment
 from infnet_train.checkpoint import (
     Checkpoint,
     flatten_optimiser,
+    load_weights,
     read_checkpoint,
     restore_optimiser,
     write_checkpoint,
@@ -104,9 +105,12 @@ def train(
     validation = config.validation and load_source(data_root, config.validation, config.preprocess.size)
 
     torch.manual_seed(config.seed)
-    run = _start(config, device, backbone_weights)
+    last = None
     if resume and (out / "last.safetensors").is_file():
-        _restore(run, read_checkpoint(out / "last.safetensors"), config)
+        last = read_checkpoint(out / "last.safetensors")
+    run = _start(config, device, backbone_weights, fresh=last is None)
+    if last:
+        _restore(run, last, config)
     out.mkdir(parents=True, exist_ok=True)
 
     steps_per_epoch = len(_epoch_order(config, sources, epoch=0)) * _steps_per_batch(config)
@@ -159,12 +163,13 @@ def learning_rate(config: TrainConfig, epoch: int, step: int, total_steps: int) 
     return rate
 
 
-def _start(config: TrainConfig, device: str, backbone_weights: Path | None) -> _Run:
+def _start(config: TrainConfig, device: str, backbone_weights: Path | None, *, fresh: bool) -> _Run:
+    """Begin a run; one that is not fresh gets its weights from its checkpoint, not from elsewhere."""
     model = InfNet(config.parts)
-    if backbone_weights:
+    if fresh and backbone_weights:
         state = read_reference_state(backbone_weights)
         load_backbone_weights(model.backbone, state, source=str(backbone_weights))
-    if config.init_from:
+    if fresh and config.init_from:
         load_weights(model, Path(config.init_from))
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = None
@@ -177,22 +182,6 @@ def _start(config: TrainConfig, device: str, backbone_weights: Path | None) -> _
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     return _Run(model, averaged, optimiser, step=0, history=[], epoch_losses=[])
-
-
-def load_weights(model: nn.Module, path: Path) -> Checkpoint:
-    """Fill ``model`` with the weights of a checkpoint.
-
-    Raises
-    ------
-    ModelError
-        If the checkpoint is damaged or of another network.
-    """
-    checkpoint = read_checkpoint(path)
-    try:
-        model.load_state_dict(checkpoint.group("weights"))
-    except RuntimeError as error:
-        raise ModelError(f"{path} holds weights of another network: {error}", code=4003) from error
-    return checkpoint
 
 
 def _steps_per_batch(config: TrainConfig) -> int:
@@ -322,10 +311,10 @@ def _state(run: _Run, config: TrainConfig) -> dict[str, object]:
 
 
 def _restore(run: _Run, checkpoint: Checkpoint, config: TrainConfig) -> None:
-    saved, now = checkpoint.state["config"], Checkpoint({}, {"config": dataclasses.asdict(config)}).state
+    saved, now = checkpoint.state["config"], dataclasses.asdict(config)
     # A key that is younger than the checkpoint had its default.
     defaults = {f.name: _plain(f.default) for f in dataclasses.fields(TrainConfig)}
-    changed = [k for k, v in now["config"].items() if _plain(v) != saved.get(k, defaults[k])]
+    changed = [k for k, v in now.items() if _plain(v) != saved.get(k, defaults[k])]
     if changed:
         raise ModelError(
             f"the checkpoint was made with another configuration ({', '.join(changed)} differ); "

@@ -15,14 +15,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.manifest import PreprocessSpec
-from infnet_runtime.preprocess import from_network, normalise, resize
+from infnet_runtime.preprocess import predict_grey
+from infnet_train.checkpoint import load_weights
 from infnet_train.config import ConfigError, PropagationConfig, TrainConfig, Turn
-from infnet_train.datasets import ByteArray, chosen_slices, read_grey, upright
-from infnet_train.loop import Progress, load_weights, train
+from infnet_train.datasets import ByteArray, chosen_slices, read_grey, regrade, upright
+from infnet_train.evaluate import network_runner
+from infnet_train.loop import Progress, train
 from infnet_train.model import InfNet
 
 logger = logging.getLogger(__name__)
@@ -125,20 +126,15 @@ def _label(
     """Write slice and soft label of a group, in the orientation and size of the file."""
     model = InfNet()
     load_weights(model, weights)
-    model.to(device).eval()
+    run = network_runner(model, device)
     for number, path in group:
         source = propagation.unlabelled[number]
         stored = read_grey(path)
         image = upright(stored, source.turn)
-        low, high = source.grey_range
-        grey = np.clip((image.astype(np.float32) - low) / (high - low), 0, 1)[None]
-        with torch.no_grad():
-            batch = torch.from_numpy(normalise(resize(grey, spec.size, spec.size), spec)).to(device)
-            probability = torch.sigmoid(model(batch).s3)[:, 0].cpu().numpy()
-        found = from_network(probability, *image.shape)[0]
+        found = predict_grey(regrade(image, source), spec, run)
         if propagation.stretch == "as_run":
             found = _stretched(found)
-        label = as_stored(np.rint(np.clip(found, 0, 1) * 255).astype(np.uint8), source.turn)
+        label = as_stored(np.rint(found * 255).astype(np.uint8), source.turn)
         for kind, picture in (("Imgs", stored), ("GT", label)):
             folder = labels / str(number) / kind
             folder.mkdir(parents=True, exist_ok=True)

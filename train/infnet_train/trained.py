@@ -1,0 +1,87 @@
+"""A trained network read from a file: a checkpoint of a run, or the authors' layout."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infnet_runtime.errors import ModelError
+from infnet_runtime.manifest import ManifestError, PreprocessSpec
+from infnet_train.checkpoint import fill_weights, read_checkpoint
+from infnet_train.model import ALL_PARTS, InfNet
+from infnet_train.weights import load_reference_weights, read_reference_state
+
+_PYTORCH_ENDINGS = (".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network and what has to travel with it.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    preprocess
+        How its training slices were prepared.
+    """
+
+    network: InfNet
+    preprocess: PreprocessSpec
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash over names, types, shapes and values of the weights, whatever file they came from."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            if name.endswith("num_batches_tracked"):  # a counter of training, absent from old files
+                continue
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def read_network(path: Path, *, purpose: str) -> TrainedNetwork:
+    """Read a checkpoint of ``infnet-train``, or a ``.pth`` file in the authors' layout.
+
+    The authors' file says nothing about preprocessing; it gets the defaults, which are theirs.
+
+    Parameters
+    ----------
+    purpose
+        What the network is read for, for messages: a verb.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, damaged or of another network, holds no weights, or does not say how its
+        slices were prepared.
+    """
+    if path.suffix.lower() in _PYTORCH_ENDINGS:
+        network = InfNet().eval()
+        load_reference_weights(network, read_reference_state(path), source=str(path))
+        return TrainedNetwork(network, PreprocessSpec())
+    checkpoint = read_checkpoint(path)
+    if not checkpoint.group("weights"):
+        raise ModelError(
+            f"{path} holds no weights to {purpose}, only a run to resume; give weights.safetensors or "
+            "best.safetensors of the run",
+            code=4101,
+        )
+    parts = checkpoint.state.get("config", {}).get("parts", ALL_PARTS)  # older checkpoints do not say: all
+    network = InfNet(tuple(parts)).eval()
+    fill_weights(network, checkpoint, path)
+    return TrainedNetwork(network, _preprocess(checkpoint.state, path, purpose))
+
+
+def _preprocess(state: dict[str, Any], path: Path, purpose: str) -> PreprocessSpec:
+    try:
+        saved = state["config"]["preprocess"]
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+        return PreprocessSpec(**plain)
+    except (KeyError, TypeError, AttributeError, ManifestError) as error:
+        raise ModelError(
+            f"{path} does not say how its training slices were prepared ({type(error).__name__}: {error}); "
+            f"{purpose} it with the version of infnet that trained it",
+            code=4102,
+        ) from error
