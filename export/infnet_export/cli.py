@@ -32,6 +32,10 @@ def export(
     licence: Annotated[str, typer.Option(help="What the weights may be used for.")] = "not stated",
     training_data: Annotated[str, typer.Option(help="One line on the training data.")] = "not stated",
     threshold: Annotated[float, typer.Option(help="Probability from which a voxel is infected.")] = 0.5,
+    temperature: Annotated[
+        float,
+        typer.Option(help="Calibration of the probability, from infnet-train calibrate; 1 changes nothing."),
+    ] = 1.0,
     verify: Annotated[
         Path | None,
         typer.Option(help="Scan or folder of scans to compare on, instead of synthetic slices."),
@@ -55,7 +59,12 @@ def export(
     trained = read_trained(checkpoint)
     slices = scan_input(verify, trained.preprocess) if verify else None
     card = ModelCard(
-        name=name, version=model_version, licence=licence, training_data=training_data, threshold=threshold
+        name=name,
+        version=model_version,
+        licence=licence,
+        training_data=training_data,
+        threshold=threshold,
+        temperature=temperature,
     )
     report = export_model(trained, output, card, weights=WeightStorage(weights.value), slices=slices)
     if json_:

@@ -46,6 +46,7 @@ class ModelCard:
     licence: str = "not stated"
     training_data: str = "not stated"
     threshold: float = OutputSpec().threshold
+    temperature: float = OutputSpec().temperature
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def manifest_of(trained: TrainedNetwork, card: ModelCard) -> ModelManifest:
         training_data=card.training_data,
         weights_sha256=trained.weights_sha256,
         preprocess=trained.preprocess,
-        output=OutputSpec(threshold=card.threshold),
+        output=OutputSpec(threshold=card.threshold, temperature=card.temperature),
         created_with={"infnet": _own_version(), "torch": str(torch.__version__), "onnx": onnx.__version__},
     )
 

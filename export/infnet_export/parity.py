@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from infnet_runtime.calibration import network_threshold
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.manifest import ModelManifest, PreprocessSpec
@@ -138,7 +139,9 @@ def measure_parity(model: bytes, network: InfNet, slices: FloatArray, manifest: 
         raise GateError(
             f"expected probabilities {reference.shape}, the exported model returned {found.shape}", code=7002
         )
-    return compare(found, reference, manifest.output.threshold)
+    # The graph gives the network's own probability; the temperature is the runtime's.
+    threshold = network_threshold(manifest.output.threshold, manifest.output.temperature)
+    return compare(found, reference, threshold)
 
 
 def compare(found: npt.NDArray[np.floating], reference: npt.NDArray[np.floating], threshold: float) -> Parity:

@@ -79,15 +79,24 @@ class OutputSpec:
     name
         Name of the graph output, probabilities (n, 1, size, size) of infection.
     threshold
-        A voxel is infected where the probability, resized to the scan's grid, is at least this.
+        A voxel is infected where the probability, resized to the scan's grid and scaled by the temperature,
+        is at least this.
+    temperature
+        Calibration: the probability is sigmoid(logit(p) / temperature) of what the network gives. Written to
+        the file only where it is not 1, so that older versions read what they can keep and refuse the rest.
     """
 
     name: str = "infection_probability"
     threshold: float = 0.5
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
             raise ManifestError(f"threshold is {self.threshold}, expected between 0 and 1", code=4023)
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ManifestError(
+                f"temperature is {self.temperature}, expected a finite number above 0", code=4023
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +131,11 @@ class ModelManifest:
     contract_version: int = CONTRACT_VERSION
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON: sorted keys, no spaces, no temperature where it is 1."""
+        values = dataclasses.asdict(self)
+        if self.output.temperature == 1:
+            del values["output"]["temperature"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> Self:
@@ -153,7 +165,10 @@ class ModelManifest:
                 code=4022,
             )
         values["preprocess"] = _build(PreprocessSpec, values.get("preprocess"), f"{source}: preprocess")
-        values["output"] = _build(OutputSpec, values.get("output"), f"{source}: output")
+        output = values.get("output")
+        if isinstance(output, dict):
+            output = {"temperature": 1.0, **output}  # absent: not calibrated
+        values["output"] = _build(OutputSpec, output, f"{source}: output")
         return _build(cls, values, source)
 
 

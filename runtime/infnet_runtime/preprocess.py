@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.calibration import with_temperature
 from infnet_runtime.manifest import PreprocessSpec
 from infnet_runtime.volume import Intensity
 
@@ -52,22 +53,32 @@ def normalise(grey: FloatArray, spec: PreprocessSpec) -> FloatArray:
     return planes
 
 
-def from_network(probability: FloatArray, rows: int, columns: int) -> FloatArray:
-    """Probabilities on the scan's grid: the inverse of the resize in :func:`to_network`.
+def from_network(probability: FloatArray, rows: int, columns: int, *, temperature: float = 1.0) -> FloatArray:
+    """Probabilities on the scan's grid: the inverse of the resize in :func:`to_network`, then calibrated.
+
+    The temperature comes after the resize, so that a mask at threshold 0.5 is the same with any temperature,
+    and because it is fitted on the scan's grid.
 
     Parameters
     ----------
     probability : (n, size, size)
+        The network's own.
+    temperature
+        Of the model, ``manifest.output.temperature``; 1 leaves the probabilities as they are, bit for bit.
 
     Returns
     -------
     (n, rows, columns)
     """
-    return resize(probability, rows, columns)
+    return with_temperature(resize(probability, rows, columns), temperature)
 
 
 def predict_slice(
-    grey: npt.NDArray[np.uint8], spec: PreprocessSpec, run: Callable[[FloatArray], FloatArray]
+    grey: npt.NDArray[np.uint8],
+    spec: PreprocessSpec,
+    run: Callable[[FloatArray], FloatArray],
+    *,
+    temperature: float = 1.0,
 ) -> FloatArray:
     """Probability of one windowed slice: the whole slice at network size, the result back at its own size.
 
@@ -76,20 +87,27 @@ def predict_slice(
     grey : (rows, columns), 8-bit grey
     run
         Network input (1, 3, size, size) to probability (1, size, size).
+    temperature
+        As of :func:`from_network`.
 
     Returns
     -------
     (rows, columns)
     """
-    return predict_grey(to_grey(grey, Intensity.WINDOWED, spec), spec, run)
+    return predict_grey(to_grey(grey, Intensity.WINDOWED, spec), spec, run, temperature=temperature)
 
 
 def predict_grey(
-    grey: FloatArray, spec: PreprocessSpec, run: Callable[[FloatArray], FloatArray]
+    grey: FloatArray,
+    spec: PreprocessSpec,
+    run: Callable[[FloatArray], FloatArray],
+    *,
+    temperature: float = 1.0,
 ) -> FloatArray:
     """:func:`predict_slice` for grey that is 0..1 already, (rows, columns)."""
     batch = normalise(resize(grey[None], spec.size, spec.size), spec)
-    probability = from_network(run(batch), *grey.shape)[0]  # (1, rows, columns) -> (rows, columns)
+    # (1, rows, columns) -> (rows, columns)
+    probability = from_network(run(batch), *grey.shape, temperature=temperature)[0]
     return np.asarray(np.clip(probability, 0, 1), np.float32)  # the resize can round above 1
 
 

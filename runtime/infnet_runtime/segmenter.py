@@ -1,7 +1,7 @@
 """From a CT volume to an infection mask and its quantification: the path everything else serves.
 
 volume -> LPS -> lungs -> box around them -> batches of slices -> network -> probabilities on the scan's grid
--> threshold inside the lungs -> mask in the order of the file -> millilitres.
+-> temperature -> threshold inside the lungs -> mask in the order of the file -> millilitres.
 """
 
 import time
@@ -38,6 +38,8 @@ class Provenance:
 
     Parameters
     ----------
+    threshold, temperature
+        Of the model, see :class:`~infnet_runtime.manifest.OutputSpec`.
     lungs
         ``found`` by the lung finder, ``given`` by the user, or ``none``.
     slices_run
@@ -53,6 +55,7 @@ class Provenance:
     backend: str
     device: str
     threshold: float
+    temperature: float
     lungs: str
     slices_run: int
     seconds: dict[str, float]
@@ -147,7 +150,7 @@ class Segmenter:
             lung_labels, source = np.ones(voxels.shape, np.uint8), "none"
         watch.lap("lungs")
 
-        spec, threshold = self.manifest.preprocess, self.manifest.output.threshold
+        spec, output = self.manifest.preprocess, self.manifest.output
         rows, columns = lung_box(lung_labels, scan.lps_spacing_mm, spec.crop_margin_mm)
         todo = [int(i) for i in slices_with_lung(lung_labels)]
         mask = np.zeros(voxels.shape, np.uint8)
@@ -156,8 +159,13 @@ class Segmenter:
         for done, picked in _batches(todo, batch_size):
             box = voxels[picked, rows, columns]  # (n, rows, columns)
             batch = to_network(box, scan.intensity, spec)
-            probability = from_network(run_checked(self._session, batch), box.shape[1], box.shape[2])
-            infected = probability >= threshold
+            probability = from_network(
+                run_checked(self._session, batch),
+                box.shape[1],
+                box.shape[2],
+                temperature=output.temperature,
+            )
+            infected = probability >= output.threshold
             inside = lung_labels[picked, rows, columns] > 0
             mask[picked, rows, columns] = infected & inside
             outside += int(np.count_nonzero(infected & ~inside))
@@ -214,6 +222,7 @@ class Segmenter:
             backend=session.backend,
             device=session.device,
             threshold=manifest.output.threshold,
+            temperature=manifest.output.temperature,
             lungs=lungs,
             slices_run=slices_run,
             seconds=seconds,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -16,9 +17,11 @@ from infnet_export.cli import app
 from infnet_export.half_weights import with_half_weights
 from infnet_export.model_file import ModelCard, export_model
 from infnet_export.onnx_graph import model_bytes
-from infnet_export.parity import FP16_TOLERANCE
-from infnet_export.trained import read_trained
+from infnet_export.parity import FP16_TOLERANCE, phantom_input
+from infnet_export.trained import TrainedNetwork, read_trained
+from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError, InfnetError
+from infnet_runtime.manifest import OutputSpec
 
 from .conftest import CARD
 
@@ -83,12 +86,29 @@ def test_path_on_stdout_and_summary_on_stderr(
     assert "371 operators; on 4 slices probabilities differ from the network by" in done.stderr
 
 
+def test_the_temperature_travels_in_the_file(
+    checkpoint: Path, trained: TrainedNetwork, tmp_path: Path
+) -> None:
+    """And changes nothing else: the graph gives the network's own probability."""
+    paths = [tmp_path / "plain.onnx", tmp_path / "calibrated.onnx"]
+    for path, options in zip(paths, ([], ["--temperature", "1.7"]), strict=True):
+        done = CliRunner().invoke(app, [str(checkpoint), "-o", str(path), "--weights", "fp32", *options])
+        assert done.exit_code == 0, done.exception
+    with open_session(paths[0], device="cpu") as plain, open_session(paths[1], device="cpu") as calibrated:
+        assert plain.manifest.output == OutputSpec()
+        assert calibrated.manifest.output == OutputSpec(temperature=1.7)
+        batch = phantom_input(trained.preprocess)
+        assert np.array_equal(plain.run(batch), calibrated.run(batch))
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
         (["none.pth", "-o", "m.onnx"], 4, "[INF-4001] no weight file at none.pth"),
         (["CHECKPOINT", "-o", "none/m.onnx"], 8, "[INF-8001] cannot write none/m.onnx"),
         (["CHECKPOINT", "-o", "m.onnx", "--threshold", "1.5"], 4, "[INF-4023] threshold is 1.5"),
+        (["CHECKPOINT", "-o", "m.onnx", "--temperature", "0"], 4, "[INF-4023] temperature is 0.0"),
+        (["CHECKPOINT", "-o", "m.onnx", "--temperature", "nan"], 4, "[INF-4023] temperature is nan"),
         (["CHECKPOINT", "-o", "m.onnx", "--verify", "none"], 3, "[INF-3001] there is no file none"),
     ],
 )

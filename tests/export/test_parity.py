@@ -26,6 +26,7 @@ from infnet_export.parity import (
     scan_input,
 )
 from infnet_export.trained import TrainedNetwork, read_trained
+from infnet_runtime.calibration import network_threshold
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.manifest import PreprocessSpec
 from infnet_runtime.preprocess import to_grey, to_network
@@ -59,6 +60,24 @@ def test_fp16_file_is_near_the_network_but_not_equal(
     parity = parity_of(half, trained)
     check_parity(parity, FP16_TOLERANCE)
     assert parity.mean_distance > 10 * parity_of(fp32_model, trained).mean_distance
+
+
+def test_masks_are_compared_as_the_runtime_makes_them(
+    fp32_model: onnx.ModelProto, trained: TrainedNetwork
+) -> None:
+    """The threshold is one on the calibrated probability."""
+    network = copy.deepcopy(trained.network)
+    with torch.no_grad():
+        network.reverse_attention3.out.bn.bias.add_(0.05)
+    other, content = TrainedNetwork(network, trained.preprocess), model_bytes(fp32_model)
+
+    def parity(threshold: float, temperature: float) -> Parity:
+        manifest = manifest_of(other, ModelCard(threshold=threshold, temperature=temperature))
+        return measure_parity(content, network, phantom_input(trained.preprocess), manifest)
+
+    calibrated = parity(0.45, 1.2)
+    assert calibrated == parity(network_threshold(0.45, 1.2), 1.0)
+    assert calibrated.mask_dice != parity(0.45, 1.0).mask_dice
 
 
 @pytest.mark.parametrize("tolerance", [FP32_TOLERANCE, FP16_TOLERANCE])

@@ -1,5 +1,6 @@
 """The manifest: exact round trip, and everything foreign refused by name."""
 
+import dataclasses
 import json
 
 import pytest
@@ -13,7 +14,7 @@ MANIFEST = ModelManifest(
     training_data="COVID-SemiSeg",
     weights_sha256="ab" * 32,
     preprocess=PreprocessSpec(window_hu=(-1200.0, 300.0)),
-    output=OutputSpec(threshold=0.4),
+    output=OutputSpec(threshold=0.4, temperature=1.25),
     created_with={"torch": "2.13.0"},
     metrics={"dice": 0.7},
 )
@@ -52,6 +53,10 @@ def preprocess(**values: object) -> str:
     return changed(preprocess={**json.loads(MANIFEST.to_json())["preprocess"], **values})
 
 
+def output(**values: object) -> str:
+    return changed(output={**json.loads(MANIFEST.to_json())["output"], **values})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -63,8 +68,37 @@ def preprocess(**values: object) -> str:
         (preprocess(std=[0, 1, 1]), "is not usable"),
         (preprocess(crop_margin_mm=-1), "crop margin is -1 mm"),
         (changed(output={"name": "p", "threshold": 1.5}), r"threshold is 1\.5, expected between 0 and 1"),
+        (output(temperature=0), "temperature is 0, expected a finite number above 0"),
+        (output(temperature=-1.5), r"temperature is -1\.5, expected a finite number above 0"),
+        (output(temperature=float("nan")), "temperature is nan"),
+        (output(temperature=float("inf")), "temperature is inf"),
+        (output(temperature="1"), "output: temperature is '1', expected float"),
+        (output(temperature=True), "output: temperature is True, expected float"),
+        (output(temperature=None), "output: temperature is None, expected float"),
     ],
 )
 def test_contracts_that_cannot_be_kept_are_refused(text: str, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         ModelManifest.from_json(text, source="m.onnx")
+
+
+def test_manifests_from_before_calibration_have_temperature_1() -> None:
+    older = changed(output={"name": "infection_probability", "threshold": 0.4})
+    assert "temperature" not in older
+    manifest = ModelManifest.from_json(older, source="m.onnx")
+    assert manifest.output == OutputSpec(threshold=0.4, temperature=1.0)
+
+
+def test_temperature_is_written_where_it_is_not_1() -> None:
+    """Versions from before calibration refuse the key, and read a model that needs none."""
+    assert json.loads(MANIFEST.to_json())["output"]["temperature"] == 1.25
+    plain = dataclasses.replace(MANIFEST, output=OutputSpec(threshold=0.4))
+    assert json.loads(plain.to_json())["output"] == {"name": "infection_probability", "threshold": 0.4}
+    assert ModelManifest.from_json(plain.to_json(), source="m.onnx") == plain
+
+
+def test_other_keys_of_the_output_are_still_needed() -> None:
+    with pytest.raises(ManifestError, match=r"output: .* lacks \['threshold'\]"):
+        ModelManifest.from_json(changed(output={"name": "p", "temperature": 2.0}), source="m.onnx")
+    with pytest.raises(ManifestError, match=r"output: .* unknown keys \['temperatur'\]"):
+        ModelManifest.from_json(output(temperatur=2.0), source="m.onnx")

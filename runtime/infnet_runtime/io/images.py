@@ -82,25 +82,45 @@ def read_image(path: Path, *, intensity: Intensity | None = None) -> ImageScan:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}", code=3005) from error
-    _check_file(content, source)
-    grey = _grey(_decode(content, source), source)
+    grey = _grey(decode_picture(content, source), source)
     voxels = grey[..., np.newaxis]
     meaning = decide_intensity(voxels, source=source, forced=intensity)
     return ImageScan(CtVolume(voxels, _UPRIGHT_AXIAL.copy(), meaning, source))
 
 
-def _decode(content: bytes, source: str) -> npt.NDArray[Any]:
+def decode_picture(content: bytes, source: str) -> npt.NDArray[Any]:
+    """Pixels of a PNG or JPEG that is whole.
+
+    A decoder fills what is missing with grey, so the end of the file and the checksums are looked at first.
+
+    Parameters
+    ----------
+    content
+        The file.
+    source
+        Its name for messages.
+
+    Returns
+    -------
+    (rows, columns) or (rows, columns, channels) as stored, 8 or 16 bits, colours in the order of OpenCV
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, neither PNG nor JPEG, absurdly large, or turned by an EXIF tag.
+    """
     import cv2
 
+    _check_file(content, source)
     buffer = np.frombuffer(content, np.uint8)
     try:
         stored = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
         upright = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
         unturned = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise _damaged(source, "it cannot be decoded") from error
+        raise _damaged(source, "cannot be decoded") from error
     if stored is None or upright is None or unturned is None:
-        raise _damaged(source, "it cannot be decoded")
+        raise _damaged(source, "cannot be decoded")
     if not np.array_equal(upright, unturned):
         raise InputError(
             f"{source} is turned or mirrored by an EXIF orientation tag; a mask would not fit what is "
@@ -112,7 +132,11 @@ def _decode(content: bytes, source: str) -> npt.NDArray[Any]:
 
 def _grey(stored: npt.NDArray[Any], source: str) -> npt.NDArray[np.uint8]:
     if stored.dtype != np.uint8:
-        raise _deep(source)
+        raise InputError(
+            f"{source} has 16 bits per pixel, whose window is not known; export an 8-bit picture in the lung "
+            "window, or give the scan as NIfTI",
+            code=3052,
+        )
     if stored.ndim == 2:
         return stored
     if stored.shape[2] == 4 and (stored[..., 3] != 255).any():
@@ -128,6 +152,8 @@ def _grey(stored: npt.NDArray[Any], source: str) -> npt.NDArray[np.uint8]:
 
 def _check_file(content: bytes, source: str) -> None:
     """Refuse what a decoder would fill up with grey, and sizes no CT has, before anything is decoded."""
+    if not content:
+        raise _damaged(source, "is empty")
     if content.startswith(_PNG_MAGIC):
         height, width = _check_png(content, source)
     elif content.startswith(_JPEG_MAGIC):
@@ -144,25 +170,23 @@ def _check_png(content: bytes, source: str) -> tuple[int, int]:
     position, kind = len(_PNG_MAGIC), b""
     while kind != b"IEND":
         if position + 12 > len(content):
-            raise _damaged(source, "it ends early")
+            raise _damaged(source, "ends early")
         length, kind = struct.unpack_from(">I4s", content, position)
         end = position + 12 + length
         if end > len(content):
-            raise _damaged(source, "it ends early")
+            raise _damaged(source, "ends early")
         if zlib.crc32(content[position + 4 : end - 4]) != struct.unpack_from(">I", content, end - 4)[0]:
-            raise _damaged(source, f"the checksum of its part {kind!r} is wrong")
+            raise _damaged(source, f"is damaged: the checksum of its part {kind!r} is wrong")
         position = end
     if content[12:16] != b"IHDR":
-        raise _damaged(source, "it has no header")
-    width, height, depth = struct.unpack_from(">2IB", content, 16)
-    if depth == 16:
-        raise _deep(source)
+        raise _damaged(source, "is damaged: it has no header")
+    width, height = struct.unpack_from(">2I", content, 16)
     return height, width
 
 
 def _check_jpeg(content: bytes, source: str) -> tuple[int, int]:
     if not content.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise _damaged(source, "it ends early")
+        raise _damaged(source, "ends early")
     position = 2
     while position + 9 <= len(content) and content[position] == 0xFF:
         marker, length = content[position + 1], int.from_bytes(content[position + 2 : position + 4], "big")
@@ -173,16 +197,8 @@ def _check_jpeg(content: bytes, source: str) -> tuple[int, int]:
             return height, width
         else:
             position += 2 + length
-    raise _damaged(source, "it has no frame")
+    raise _damaged(source, "is damaged: it has no frame")
 
 
-def _damaged(source: str, reason: str) -> InputError:
-    return InputError(f"{source} is a damaged picture: {reason}; copy or export it again", code=3050)
-
-
-def _deep(source: str) -> InputError:
-    return InputError(
-        f"{source} has 16 bits per pixel, whose window is not known; export an 8-bit picture in the lung "
-        "window, or give the scan as NIfTI",
-        code=3052,
-    )
+def _damaged(source: str, fault: str) -> InputError:
+    return InputError(f"{source} {fault}; copy or export it again", code=3050)
