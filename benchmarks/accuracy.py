@@ -1,201 +1,296 @@
-"""Accuracy of a model file on the labelled data, from the ONNX file alone.
+"""Accuracy of a model file on the labelled data, from the ONNX file alone: the tables of a model card.
 
-    python benchmarks/accuracy.py [MODEL.onnx] [--json FILE] [--overlays FOLDER]
+    python benchmarks/accuracy.py [MODEL.onnx] [--data DIR] [--prepared DIR] [--json FILE] > tables.md
 
-Data: the folder INFNET_DATA, else ../shared/data beside the checkout. Protocols:
+Two protocols, never mixed (``infnet_runtime.metrics``). ``paper``: each map stretched to its own range, mean
+over 256 thresholds, as the published tables. ``clinical``: the probability as it is, the model's threshold; a
+slice where neither prediction nor truth has a pixel scores 1 unless another rule is named.
 
-- test slices: the 48 slices of COVID-SemiSeg's test set, turned upright, the whole slice at network size, the
-  probability back at the slice's size. ``paper``: mean over 256 thresholds on maps stretched to 0..1 in each
-  image, as the published scores. ``clinical``: the model's threshold, no stretching, both empty counts as 1.
-- coronacases slices: 116 contrast-enhanced slices, the same way, ``clinical``.
-- volumes: the three Radiopaedia volumes through the whole path of ``infnet-infer`` (lungs found, box,
-  threshold); Dice over all voxels of a volume; false positives are millilitres in slices without labelled
-  infection. Their spacing is nominal.
-- healthy: a series without COVID-19 (LIDC-IDRI-0001, DICOM; needs pydicom), the same way.
+- test slices: the 48 of COVID-SemiSeg, whole picture at network size, the probability back at the picture's
+  size; beside them the authors' published maps, scored by the same code.
+- volumes: through the whole path of ``infnet-infer`` (lungs found, box, threshold), by volume and, as in the
+  paper's Table V, by slice with the healthy slices included, under every rule for empty ones.
+- coronacases: contrast-enhanced pictures, and the same labels on the pictures without enhancement
+  (``--prepared``, a folder that ``infnet-train data prepare`` wrote), by case.
+- a chest CT without COVID-19 (DICOM, needs pydicom): whatever is marked is false.
+
+Say with ``--trained-on`` which volumes and cases the model has seen: their rows stay and are marked.
 """
 
 import argparse
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import cv2
-import nibabel as nib
+import datasets
 import numpy as np
 import numpy.typing as npt
+from measures import (
+    RULES,
+    Mean,
+    Predict,
+    ScoredSlice,
+    Summary,
+    healthy_row,
+    score_pictures,
+    score_volume,
+    summarise,
+    volume_row,
+)
+from overlays import write_overlay
+from tables import to_markdown
 
-from infnet_runtime import CtVolume, Intensity, Segmentation, Segmenter
+from infnet_runtime import Segmenter
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.open import default_model
 from infnet_runtime.backends.session import run_checked
-from infnet_runtime.io import open_scan
-from infnet_runtime.metrics import LabelledSlice, score_slices
+from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.preprocess import predict_slice
-
-BoolArray = npt.NDArray[np.bool_]
+from infnet_runtime.version import __version__
 
 DATA = Path(os.environ.get("INFNET_DATA") or Path(__file__).parents[2] / "shared" / "data")
+SECTIONS = ("test slices", "volumes", "enhanced", "transferred", "healthy")
 
 
 def main() -> None:
+    options = _options()
+    seen = _Seen(
+        datasets.volume_names(options.data) + datasets.case_names(options.data, options.prepared),
+        trained_on=options.trained_on,
+        held_out_cases=options.held_out_cases,
+    )
+    missing = _missing(options.data, options.prepared)
+    chosen = [name for name in SECTIONS if not options.only or name in options.only]
+    todo = [name for name in chosen if name not in missing]
+    if not todo:
+        sys.exit(f"nothing to measure: {'; '.join(missing[name] for name in chosen)}")
+    model = options.model or default_model()
+    with ExitStack() as stack:
+        session = stack.enter_context(open_session(model, device=options.device, threads=options.threads))
+        report: dict[str, Any] = {
+            "schema": "infnet.accuracy/1",
+            "infnet": __version__,
+            "model": {
+                "file": model.name,
+                "sha256": session.model_sha256,
+                "name": session.manifest.name,
+                "version": session.manifest.version,
+                "training_data": session.manifest.training_data,
+            },
+            "backend": session.backend,
+            "device": session.device,
+            "threshold": session.manifest.output.threshold,
+            "temperature": session.manifest.output.temperature,
+            "trained_on": sorted(options.trained_on),
+            "held_out_cases": sorted(options.held_out_cases),
+            "not_measured": {name: missing[name] for name in chosen if name in missing},
+        }
+        for name in todo:
+            print(f"measuring: {name}", file=sys.stderr)
+            match name:
+                case "test slices":
+                    report[name] = measure_test_slices(session, options.data)
+                case "volumes":
+                    report[name] = measure_volumes(session, options.data, seen, options.overlays)
+                case "enhanced":
+                    report[name] = measure_cases(session, datasets.enhanced_slices(options.data), seen)
+                case "transferred":
+                    report[name] = measure_cases(session, datasets.transferred_slices(options.prepared), seen)
+                case "healthy":
+                    report[name] = measure_healthy(session, options.data, options.overlays)
+    for name, reason in report["not_measured"].items():
+        print(f"not measured: {name}: {reason}", file=sys.stderr)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
+    print(to_markdown(report))
+
+
+def measure_test_slices(session: Session, data: Path) -> dict[str, Any]:
+    """Summary of the model and of each of the published sets of maps."""
+    slices = list(datasets.test_slices(data))
+    threshold = session.manifest.output.threshold
+    rows: dict[str, Any] = {}
+    for model in datasets.PUBLISHED_MODELS:
+        if (data / datasets.PUBLISHED / model).is_dir():
+            published = score_pictures(
+                slices,
+                lambda name, _, model=model: datasets.published_map(data, model, name),  # type: ignore[misc]
+                threshold=0.5,
+            )
+            rows[f"published {model}"] = asdict(summarise(published))
+    scored = score_pictures(slices, _predict(session), threshold=threshold)
+    return {**rows, "this model": asdict(summarise(scored))}
+
+
+def measure_volumes(session: Session, data: Path, seen: "_Seen", overlays: Path | None) -> dict[str, Any]:
+    """Each volume as a whole, and the slices of each, of all, and of those that were not in training."""
+    segmenter = Segmenter(session)
+    rows: dict[str, Any] = {}
+    slices: dict[str, list[ScoredSlice]] = {}
+    for name in datasets.volume_names(data):
+        volume, truth = datasets.labelled_volume(data, name)
+        result = segmenter.predict(volume, keep_probability=True)
+        slices[name] = score_volume(name, result, truth)
+        rows[name] = {"in_training": seen.is_seen(name), **volume_row(slices[name], result)}
+        if overlays:
+            write_overlay(overlays / f"{name}.png", result, truth, session.manifest.preprocess)
+    groups = {**{name: [name] for name in rows}, "all": list(rows)}
+    unseen = [name for name in rows if not rows[name]["in_training"]]
+    if 0 < len(unseen) < len(rows):
+        groups["not in training"] = unseen
+    by_slice = {
+        group: _by_rule([one for name in names for one in slices[name]]) for group, names in groups.items()
+    }
+    return {"by_volume": rows, "by_slice": by_slice}
+
+
+def _by_rule(slices: list[ScoredSlice]) -> dict[str, Any]:
+    infected = [one for one in slices if one.is_infected]
+    return {
+        "slices": len(slices),
+        "with_infection": len(infected),
+        **{f"empty = {rule}": asdict(summarise(slices, empty=rule)) for rule in RULES},
+        "infected slices only": asdict(summarise(infected)) if infected else None,
+    }
+
+
+def measure_cases(session: Session, slices: Iterable[LabelledSlice], seen: "_Seen") -> dict[str, Any]:
+    """Slices by case, all of them, and the mean over the cases that were held out of training."""
+    threshold = session.manifest.output.threshold
+    scored = score_pictures(slices, _predict(session), threshold=threshold)
+    cases: dict[str, list[ScoredSlice]] = {}
+    for one in scored:
+        cases.setdefault(datasets.case_of(one.name), []).append(one)
+    summaries = {name: summarise(part) for name, part in sorted(cases.items())}
+    held_out = {name: summary for name, summary in summaries.items() if not seen.is_seen(name)}
+    return {
+        "cases": {
+            name: {"in_training": name not in held_out, **asdict(summary)}
+            for name, summary in summaries.items()
+        },
+        "all slices": asdict(summarise(scored)),
+        "mean over held-out cases": {
+            "cases": list(held_out),
+            "slices": sum(one.slices for one in held_out.values()),
+            **_mean_of(list(held_out.values())),
+        }
+        if held_out
+        else None,
+    }
+
+
+def _mean_of(summaries: list[Summary]) -> dict[str, Any]:
+    """Mean and standard error over cases; each counts the same, however many slices it has."""
+    return {
+        protocol: {
+            measure: asdict(Mean.of(getattr(one, protocol)[measure].value for one in summaries))
+            for measure in getattr(summaries[0], protocol)
+        }
+        for protocol in ("paper", "clinical")
+    }
+
+
+def measure_healthy(session: Session, data: Path, overlays: Path | None) -> dict[str, Any]:
+    """False positives in a scan without COVID-19."""
+    result = Segmenter(session).predict(datasets.healthy_series(data))
+    if overlays:
+        path = overlays / f"{result.volume.source}.png"
+        write_overlay(path, result, None, session.manifest.preprocess)
+    return {"series": result.volume.source, **healthy_row(result)}
+
+
+def _predict(session: Session) -> Predict:
+    spec, temperature = session.manifest.preprocess, session.manifest.output.temperature
+
+    def run(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return run_checked(session, batch)
+
+    return lambda _, grey: predict_slice(grey, spec, run, temperature=temperature)
+
+
+class _Seen:
+    """Which volumes and cases were in training, by what the command line says."""
+
+    def __init__(self, known: Iterable[str], *, trained_on: list[str], held_out_cases: list[str]) -> None:
+        names = set(known)
+        cases = {name for name in names if name.startswith("coronacases")}
+        for name in trained_on:
+            if not any(_stands_for(name, one) for one in names):
+                sys.exit(f"--trained-on {name} stands for none of {', '.join(sorted(names))}")
+        seen = {one for one in names if any(_stands_for(name, one) for name in trained_on)}
+        held_out = {f"coronacases_{name}" for name in held_out_cases}
+        if unknown := held_out - cases:
+            sys.exit(f"{', '.join(sorted(unknown))} held out, but the cases are {', '.join(sorted(cases))}")
+        if both := held_out & seen:
+            sys.exit(f"{', '.join(sorted(both))} both held out and trained on; one of the two is wrong")
+        self._names = seen | (cases - held_out if held_out else set())
+
+    def is_seen(self, name: str) -> bool:
+        """Whether pictures of a volume or case were in training."""
+        return name in self._names
+
+
+def _stands_for(part: str, name: str) -> bool:
+    return part.replace("org_", "") in name
+
+
+def _missing(data: Path, prepared: Path | None) -> dict[str, str]:
+    """Sections that cannot be measured, with the reason."""
+    folders = {
+        "test slices": datasets.TEST_SLICES,
+        "volumes": datasets.VOLUMES,
+        "enhanced": datasets.ENHANCED,
+        "healthy": datasets.HEALTHY,
+    }
+    missing = {
+        name: f"no {folder} in the data folder"
+        for name, folder in folders.items()
+        if not (data / folder).is_dir()
+    }
+    if "healthy" not in missing and find_spec("pydicom") is None:
+        missing["healthy"] = "needs pydicom: pip install pydicom"
+    if prepared is None:
+        missing["transferred"] = "needs --prepared, a folder that 'infnet-train data prepare' wrote"
+    elif not (prepared / datasets.TRANSFERRED / "Imgs").is_dir():
+        missing["transferred"] = f"no {datasets.TRANSFERRED / 'Imgs'} in {prepared}"
+    return missing
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=Path, nargs="?", default=None)
-    parser.add_argument("--json", type=Path, help="write the numbers here")
-    parser.add_argument("--overlays", type=Path, help="write overlay pictures into this folder")
-    parser.add_argument("--only", choices=["slices", "volumes"], help="a part of it")
-    options = parser.parse_args()
-    model = options.model or default_model()
-    results: dict[str, Any] = {"model": model.name}
-    with open_session(model, device="cpu") as session:
-        results["model_sha256"] = session.model_sha256
-        if options.only != "volumes":
-            results["test slices"] = measure_slices(session, list(test_slices()), paper=True)
-            results["coronacases slices"] = measure_slices(session, list(coronacases_slices()), paper=False)
-        if options.only != "slices":
-            segmenter = Segmenter(session)
-            results["volumes"] = {
-                name: measure_volume(segmenter, name, truth, options.overlays)
-                for name, truth in radiopaedia_volumes()
-            }
-            results["healthy"] = measure_healthy(segmenter, options.overlays)
-    text = json.dumps(results, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n", "utf-8")
-
-
-def measure_slices(session: Session, slices: list[LabelledSlice], *, paper: bool) -> dict[str, Any]:
-    """Scores of 8-bit slices, each at its own size."""
-    manifest = session.manifest
-    scores = score_slices(
-        slices,
-        lambda image: predict_slice(image, manifest.preprocess, lambda batch: run_checked(session, batch)),
-        threshold=manifest.output.threshold,
-        paper=paper,
+    parser.add_argument("model", type=Path, nargs="?", help="the shipped model where absent")
+    parser.add_argument(
+        "--data", type=Path, default=DATA, help="INFNET_DATA, else ../shared/data beside the checkout"
     )
-    clinical = scores.clinical.to_dict()
-    result = {"n": len(slices), "clinical": {k: clinical[k] for k in ("per_slice", "pooled")}}
-    if scores.paper:
-        stretched = scores.paper.to_dict()
-        result["paper"] = {k: v for k, v in stretched.items() if isinstance(v, float)}
-    return result
-
-
-def measure_volume(
-    segmenter: Segmenter, name: str, truth: BoolArray, overlays: Path | None
-) -> dict[str, Any]:
-    """Scores of one volume through the whole path."""
-    scan = open_scan(DATA / "radiopaedia-covid-volumes" / f"{name}_ct.nii.gz")
-    result = segmenter.predict(scan.volume)
-    mask = result.mask > 0
-    healthy = ~truth.any(axis=(0, 1))  # axis 2 is the slice axis of these files
-    burden = result.quantification.both
-    assert burden
-    if overlays:
-        write_overlay(overlays / f"{name}.png", result, truth)
-    return {
-        "dice": float(2 * (mask & truth).sum() / (mask.sum() + truth.sum())),
-        "sensitivity": float((mask & truth).sum() / truth.sum()),
-        "precision": float((mask & truth).sum() / max(mask.sum(), 1)),
-        "labelled_ml": float(truth.sum() * scan.volume.voxel_volume_ml),
-        "infection_ml": burden.infection_ml,
-        "infection_percent": burden.infection_percent,
-        "lung_ml": burden.lung_ml,
-        "healthy_slices": int(healthy.sum()),
-        "false_positive_ml_in_healthy_slices": float(mask[..., healthy].sum() * scan.volume.voxel_volume_ml),
-        "outside_lungs_ml": result.quantification.infection_outside_lungs_ml,
-        "flags": list(result.quantification.flags),
-        "seconds": result.provenance.seconds,
-    }
-
-
-def measure_healthy(segmenter: Segmenter, overlays: Path | None) -> dict[str, Any] | None:
-    """False positives in a scan without COVID-19."""
-    try:
-        import pydicom
-    except ImportError:
-        return None
-    files = [pydicom.dcmread(p) for p in sorted((DATA / "lidc-idri-dicom").rglob("*.dcm"))]
-    files.sort(key=lambda f: float(f.ImagePositionPatient[2]))
-    hu = np.stack([f.pixel_array.astype(np.int16) + int(f.RescaleIntercept) for f in files])
-    row_mm, column_mm = map(float, files[0].PixelSpacing)
-    step_mm = float(files[1].ImagePositionPatient[2]) - float(files[0].ImagePositionPatient[2])
-    affine = np.zeros((4, 4))
-    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = step_mm, -row_mm, -column_mm, 1
-    result = segmenter.predict(CtVolume(hu, affine, Intensity.HU, "LIDC-IDRI-0001"))
-    if overlays:
-        write_overlay(overlays / "LIDC-IDRI-0001.png", result, None)
-    burden = result.quantification.both
-    assert burden
-    return {
-        "lung_ml": burden.lung_ml,
-        "false_positive_ml": burden.infection_ml,
-        "false_positive_percent": burden.infection_percent,
-        "seconds": result.provenance.seconds,
-    }
-
-
-def test_slices() -> Iterator[tuple[str, npt.NDArray[np.uint8], BoolArray]]:
-    """Name, upright grey, upright truth."""
-    folder = DATA / "covid-semiseg" / "TestingSet" / "LungInfection-Test"
-    for path in sorted((folder / "Imgs").glob("*.jpg")):
-        truth = read_grey(folder / "GT" / f"{path.stem}.png") > 128
-        yield path.stem, np.ascontiguousarray(read_grey(path).T), np.ascontiguousarray(truth.T)
-
-
-def coronacases_slices() -> Iterator[tuple[str, npt.NDArray[np.uint8], BoolArray]]:
-    """Name, grey inside the lungs' box, truth inside it."""
-    folder = DATA / "coronacases-slices"
-    for path in sorted((folder / "ct").glob("*.png")):
-        lung = read_grey(folder / "lung" / path.name) > 128
-        rows, columns = (np.flatnonzero(lung.any(axis=a)) for a in (1, 0))
-        box = np.s_[max(rows[0] - 3, 0) : rows[-1] + 4, max(columns[0] - 3, 0) : columns[-1] + 4]
-        yield path.stem, read_grey(path)[box], (read_grey(folder / "infection" / path.name) > 128)[box]
-
-
-def radiopaedia_volumes() -> Iterator[tuple[str, BoolArray]]:
-    """Name and truth in the order of the file."""
-    folder = DATA / "radiopaedia-covid-volumes"
-    for path in sorted(folder.glob("*_infection.nii.gz")):
-        yield path.name.removesuffix("_infection.nii.gz"), np.asarray(nib.load(path).dataobj) > 0
-
-
-def read_grey(path: Path) -> npt.NDArray[np.uint8]:
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise SystemExit(f"cannot read {path}")
-    return np.asarray(image, np.uint8)
-
-
-def write_overlay(path: Path, result: Segmentation, truth: BoolArray | None, *, most: int = 30) -> None:
-    """Contact sheet in radiological display: prediction red, truth green, lungs blue."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    volume = result.volume
-    lungs, mask = volume.to_lps(result.lungs), volume.to_lps(result.mask)
-    marked = None if truth is None else volume.to_lps(truth)
-    slices = np.flatnonzero(lungs.any(axis=(1, 2)))
-    slices = slices[np.unique(np.linspace(0, len(slices) - 1, most).round().astype(int))]
-    tiles = []
-    for i in slices:
-        hu = volume.to_lps()[i].astype(np.float32)
-        grey = hu if volume.intensity is Intensity.WINDOWED else np.clip((hu + 1050) / 1300 * 255, 0, 255)
-        tile = cv2.cvtColor(grey.astype(np.uint8), cv2.COLOR_GRAY2BGR)
-        layers = [(lungs[i] > 0, (255, 90, 0)), (mask[i] > 0, (0, 0, 255))]
-        if marked is not None:
-            layers.insert(1, (marked[i], (0, 220, 0)))
-        for layer, colour in layers:
-            outlines, _ = cv2.findContours(
-                layer.astype(np.uint8).copy(), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
-            )
-            cv2.drawContours(tile, outlines, -1, colour, 2)
-        tiles.append(cv2.resize(tile, (256, 256), interpolation=cv2.INTER_AREA))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 6)
-    rows = [np.hstack(tiles[k : k + 6]) for k in range(0, len(tiles), 6)]
-    cv2.imwrite(str(path), np.vstack(rows))
+    parser.add_argument("--prepared", type=Path, help="folder that 'infnet-train data prepare' wrote")
+    parser.add_argument(
+        "--trained-on",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="volume or case whose pictures were in training, or a part of its name; repeatable",
+    )
+    parser.add_argument(
+        "--held-out-cases",
+        metavar="CASE",
+        nargs="+",
+        default=[],
+        help="coronacases that were held out, such as 002; the others count as trained on",
+    )
+    parser.add_argument("--json", type=Path, help="write every number here")
+    parser.add_argument("--overlays", type=Path, help="write contact sheets of the scans into this folder")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="some of the sections")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
