@@ -16,6 +16,18 @@ from infnet_runtime.errors import ModelError
 CONTRACT_VERSION = 1
 METADATA_KEY = "infnet.manifest"
 
+Labels = dict[str, dict[str, str]]
+
+INFECTION_LABELS: Labels = {
+    "1": {
+        "name": "infection",
+        "scheme": "SCT",  # SNOMED CT
+        "code": "882784691000119100",
+        "meaning": "Pneumonia caused by severe acute respiratory syndrome coronavirus 2",
+    }
+}
+"""Values of the mask, with the code that a DICOM segmentation or a report gives them."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -117,6 +129,8 @@ class ModelManifest:
         Package name to version.
     metrics
         Name, with data set and protocol, to value.
+    labels
+        Value in the mask to its name and code.
     """
 
     name: str
@@ -128,6 +142,7 @@ class ModelManifest:
     output: OutputSpec = OutputSpec()
     created_with: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    labels: Labels = field(default_factory=lambda: INFECTION_LABELS)
     contract_version: int = CONTRACT_VERSION
 
     def to_json(self) -> str:
@@ -164,6 +179,7 @@ class ModelManifest:
                 f"{CONTRACT_VERSION}; export the model again or install the matching infnet",
                 code=4022,
             )
+        values = {"labels": INFECTION_LABELS, **values}  # absent in the first model
         values["preprocess"] = _build(PreprocessSpec, values.get("preprocess"), f"{source}: preprocess")
         output = values.get("output")
         if isinstance(output, dict):
