@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from infnet_train.cli import app
 from infnet_train.data_check import check_data
-from infnet_train.datasets import DataError, edge_of
-from train_slices import write_slice
+from infnet_train.edges import EdgeDefinition, edges, write_edges
+from infnet_train.pictures import DataError
+from train_slices import LABELLED, PSEUDO, write_picture, write_slice
 
 
 def test_a_sound_folder(slices: Path) -> None:
@@ -36,18 +37,58 @@ def test_soft_coloured_and_empty_labels(slices: Path) -> None:
     assert check_data(slices / "small").folders[0].labels == "colour"
 
 
-def test_edges_by_gradient_and_by_another_definition(slices: Path) -> None:
-    edges = slices / "small" / "Edge"
-    edges.mkdir()
-    for path in (slices / "small" / "GT").glob("*.png"):
-        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        assert mask is not None
-        cv2.imwrite(str(edges / path.name), edge_of(mask > 127).astype(np.uint8) * 255)
-    folder = check_data(slices / "small").folders[0]
-    assert (folder.edge_kind, folder.edges, folder.edges_as_gradient) == ("gradient", 6, 6)
-    cv2.imwrite(str(edges / "s0.png"), cv2.Canny(mask, 100, 200))
-    folder = check_data(slices / "small").folders[0]
-    assert (folder.edge_kind, folder.edges_as_gradient) == ("other", 5)
+@pytest.mark.parametrize("definition", ["gradient", "canny"])
+def test_edges_by_each_definition_and_by_another(slices: Path, definition: EdgeDefinition) -> None:
+    small = slices / "small"
+    write_edges(small, definition)
+    folder = check_data(small).folders[0]
+    by_gradient, by_canny = (6, 0) if definition == "gradient" else (0, 6)
+    assert (folder.edge_kind, folder.edges) == (definition, 6)
+    assert (folder.edges_as_gradient, folder.edges_as_canny) == (by_gradient, by_canny)
+    write_picture(small / "Edge" / "s0.png", np.full((70, 90), 255, np.uint8))
+    folder = check_data(small).folders[0]
+    assert folder.edge_kind == "other"
+    assert folder.edges_as_gradient + folder.edges_as_canny == 5
+    write_picture(small / "Edge" / "s1.png", np.zeros((70, 91), np.uint8))
+    (problem,) = check_data(small).problems
+    assert (problem.code, problem.file) == (3113, "Edge/s1.png")
+    assert problem.message == "is (70, 91), its mask is (70, 90); expected equal sizes"
+
+
+def test_the_command_writes_edges_where_there_are_none(slices: Path) -> None:
+    small = slices / "small"
+    command = ["data", "edges", str(small), "--definition", "canny"]
+    done = CliRunner().invoke(app, command)
+    assert done.stdout == f"{small}/Edge: 6 edge maps written (canny), 0 were there\n"
+    for path in (small / "GT").iterdir():
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        edge = cv2.imread(str(small / "Edge" / path.name), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(edge, edges(mask > 128, "canny") * np.uint8(255))
+    (small / "Edge" / "s2.png").unlink()
+    before = {path: path.stat().st_mtime_ns for path in (small / "Edge").iterdir()}
+    report = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert (report["definition"], report["written"], report["kept"]) == ("canny", 1, 5)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_edges_of_another_definition_are_not_overwritten_nor_mixed(slices: Path) -> None:
+    small = slices / "small"
+    write_edges(small, "canny")
+    (small / "Edge" / "s0.png").unlink()
+    with pytest.raises(DataError, match=r"Edge/s1.png is there and is not the gradient edge") as caught:
+        write_edges(small, "gradient")
+    assert caught.value.code == 3117
+    assert len(list((small / "Edge").iterdir())) == 5
+
+
+def test_edges_of_bad_masks_are_not_written(slices: Path) -> None:
+    small = slices / "small"
+    (small / "GT" / "s4.png").unlink()
+    with pytest.raises(DataError, match=r"Imgs/s4.png has no mask: expected .*GT/s4.png"):
+        write_edges(small, "gradient")
+    assert not (small / "Edge").exists()
+    with pytest.raises(DataError, match="no slices in .*Imgs"):
+        write_edges(slices, "gradient")
 
 
 def test_every_problem_is_collected_and_the_command_leaves_with_3(slices: Path) -> None:
@@ -67,27 +108,83 @@ def test_every_problem_is_collected_and_the_command_leaves_with_3(slices: Path) 
     assert (done.exception.code, done.exception.exit_code) == (3139, 3)
     found = {(p["file"], p["code"]): p["message"] for p in json.loads(done.stdout)["problems"]}
     assert set(found) == {
-        ("Imgs/s0.png", 3131),
-        ("GT/s1.png", 3131),
-        ("Imgs/s2.png", 3132),
+        ("Imgs/s0.png", 3114),
+        ("GT/s1.png", 3114),
+        ("Imgs/s2.png", 3112),
         ("GT/s3.png", 3132),
-        ("Imgs/s4.png", 3133),
+        ("Imgs/s4.png", 3113),
         ("Imgs/s5.png", 3134),
-        ("Imgs/s6.jpg", 3131),
-        ("Imgs/s6.jpg", 3132),
+        ("Imgs/s6.jpg", 3112),
+        ("Imgs/s6.jpg", 3114),
     }
-    assert found["Imgs/s0.png", 3131] == "ends early; copy it again from its source"
-    assert "the checksum of its part b'IDAT' is wrong" in found["GT/s1.png", 3131]
-    assert "is (70, 90), its mask is (70, 91)" in found["Imgs/s4.png", 3133]
+    assert found["Imgs/s0.png", 3114] == "ends early; copy or export it again"
+    assert "the checksum of its part b'IDAT' is wrong" in found["GT/s1.png", 3114]
+    assert found["Imgs/s2.png", 3112] == f"has no mask: expected {small}/GT/s2.png"
+    assert found["GT/s3.png", 3132] == "no slice of this name, expected Imgs/s3.jpg and a .png mask"
+    assert found["Imgs/s4.png", 3113] == "is (70, 90), its mask is (70, 91); expected equal sizes"
+    assert found["Imgs/s5.png", 3134] == "has 16 bits per pixel, expected 8-bit grey, 0..255; convert it"
+    assert found["Imgs/s6.jpg", 3114] == "is empty; copy or export it again"
 
 
 def test_a_truncated_jpeg_is_seen_although_a_decoder_would_fill_it(slices: Path) -> None:
     path = slices / "small" / "Imgs" / "s0.jpg"
+    (slices / "small" / "Imgs" / "s0.png").unlink()
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (70, 90), np.uint8))
     assert check_data(slices / "small").problems == ()
     path.write_bytes(path.read_bytes()[:-100])
     (problem,) = check_data(slices / "small").problems
-    assert (problem.code, problem.file) == (3131, "Imgs/s0.jpg")
+    assert (problem.code, problem.file) == (3114, "Imgs/s0.jpg")
+
+
+def test_two_slices_of_one_name(slices: Path) -> None:
+    write_picture(slices / "small" / "Imgs" / "s0.jpg", np.arange(6300, dtype=np.uint8).reshape(70, 90))
+    (problem,) = check_data(slices / "small").problems
+    assert (problem.code, problem.file) == (3116, "Imgs/s0.png")
+    assert problem.message == "has one name with s0.jpg and would share its mask; remove one"
+
+
+def test_an_empty_folder_of_slices(slices: Path) -> None:
+    for path in (slices / "small").rglob("*.png"):
+        path.unlink()
+    (problem,) = check_data(slices / "small").problems
+    assert (problem.code, problem.file) == (3111, "Imgs")
+
+
+def test_slices_in_colour_are_a_problem_and_grey_in_three_channels_is_none(slices: Path) -> None:
+    path = slices / "small" / "Imgs" / "s0.png"
+    grey = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    write_picture(path, grey)
+    assert check_data(slices / "small").problems == ()
+    grey[3, 3] = (0, 0, 255)
+    write_picture(path, grey)
+    (problem,) = check_data(slices / "small").problems
+    assert (problem.code, problem.message[:12]) == (3134, "is in colour")
+
+
+def test_labels_that_are_said_to_be_hard(slices: Path) -> None:
+    small = slices / "small"
+    assert check_data(small, hard_labels=True).problems == ()
+    mask = cv2.imread(str(small / "GT" / "s1.png"), cv2.IMREAD_UNCHANGED)
+    mask[:2, :3] = [[7, 7, 90], [200, 254, 255]]
+    write_picture(small / "GT" / "s1.png", mask)
+    write_picture(small / "GT" / "s2.png", mask.astype(np.uint16) * 257)
+    done = CliRunner().invoke(app, ["data", "check", str(small), "--hard", "--json"])
+    problems = json.loads(done.stdout)["problems"]
+    assert [(p["file"], p["code"]) for p in problems] == [("GT/s1.png", 3137), ("GT/s2.png", 3134)]
+    assert problems[0]["message"].startswith("has 4 values between 0 and 255 (from 7 to 254), expected 0 and")
+    assert [p.code for p in check_data(small).problems] == [3134]  # soft labels are no problem by themselves
+
+
+def test_slices_of_reserved_cases_are_counted_and_are_no_problem(tmp_path: Path) -> None:
+    names = ("Data-1_coronacases_org_006_1", "Data-1_coronacases_org_007_1", "x_36_86526_0-dcm_5")
+    for seed, name in enumerate(names):
+        write_slice(tmp_path / PSEUDO, name, seed=seed)
+    write_slice(tmp_path / LABELLED, "7", seed=9)
+    report = check_data(tmp_path)
+    assert [(Path(f.folder), f.reserved) for f in report.folders] == [(LABELLED, 0), (PSEUDO, 2)]
+    assert report.problems == ()
+    line = f"slices of reserved cases, to be left out of any model that is shipped: 2 in {PSEUDO.as_posix()}"
+    assert f"reserved   {line}" in report.to_text().splitlines()
 
 
 def test_masks_of_0_and_1_would_all_be_empty(slices: Path) -> None:
@@ -129,12 +226,21 @@ def test_text_of_a_sound_folder(slices: Path) -> None:
         "  slices   6, masks 6, pairs 6; 70-70 rows x 90-90 columns",
         "  labels   hard 0..255, 0 empty",
         "  edges    absent; the training makes its own from the masks",
+        "reserved   no slice of a reserved case",
         "problems   none",
     ]
 
 
 @pytest.mark.data
-def test_the_released_data_are_sound(data_root: Path) -> None:
-    folder = data_root / "covid-semiseg" / "TestingSet" / "LungInfection-Test"
-    report = check_data(folder)
+@pytest.mark.slow
+def test_the_released_data_are_sound_and_their_edges_are_of_two_definitions(data_root: Path) -> None:
+    report = check_data(data_root / "covid-semiseg" / "TrainingSet" / "LungInfection-Train")
+    assert report.problems == ()
+    found = {f.folder: (f.pairs, f.edge_kind, f.edges, f.reserved) for f in report.folders}
+    assert found == {
+        "Doctor-label": (50, "gradient", 50, 0),
+        "Pseudo-label": (1600, "canny", 1600, 593),
+        "Pseudo-label/DataPrepare/Hybrid-label": (50, "gradient", 50, 0),
+    }
+    report = check_data(data_root / "covid-semiseg" / "TestingSet" / "LungInfection-Test", hard_labels=True)
     assert (report.folders[0].pairs, report.problems) == (48, ())

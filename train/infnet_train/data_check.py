@@ -6,28 +6,37 @@ COVID-SemiSeg, or one folder with ``Imgs`` and ``GT``.
 
 import dataclasses
 import hashlib
-import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
-from infnet_train.datasets import ByteArray, DataError, edge_of
+from infnet_train.edges import EdgeDefinition, edges
+from infnet_train.pictures import (
+    INFECTED,
+    ByteArray,
+    DataError,
+    check_size,
+    grey_of,
+    is_coloured,
+    mask_of,
+    pictures_in,
+    read_edge,
+    read_grey,
+    read_stored,
+    same_names,
+)
+from infnet_train.reserved import is_reserved
 
 LabelKind = Literal["hard", "soft", "colour", "none"]
 """Only 0 and 255; values between; classes as colours, which this training does not read; no labels."""
-EdgeKind = Literal["absent", "gradient", "other"]
-"""No edge maps; all of them the nonzero gradient of the mask; at least one with another definition."""
+EdgeKind = Literal["absent", "gradient", "canny", "other"]
+"""No edge maps; all of them the nonzero gradient of the mask, or its Canny edge; anything else."""
 Part = Literal["training", "testing", "unknown"]
 
-_ENDINGS = (".jpg", ".jpeg", ".png")
-_PNG_MAGIC, _JPEG_MAGIC, _JPEG_END = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xd9"
-_INFECTED = 127  # labels above it are infection
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -56,9 +65,13 @@ class FolderReport:
     label_values
         Smallest and largest; absent if no label could be read.
     empty_masks
-        Names of masks without a value above 127.
-    edges, edges_as_gradient
-        Number of edge maps of the pairs, and of those that equal the gradient of their mask.
+        Names of masks without a value above 128.
+    edges, edges_as_gradient, edges_as_canny
+        Number of edge maps of the pairs, and of those that equal the edge of their mask by a definition;
+        those of empty masks equal both.
+    reserved
+        Number of slices of cases that are kept for a final examination, by their names. Not a problem: the
+        public set contains them.
     """
 
     folder: str
@@ -74,6 +87,8 @@ class FolderReport:
     edge_kind: EdgeKind
     edges: int
     edges_as_gradient: int
+    edges_as_canny: int
+    reserved: int
 
 
 @dataclass(frozen=True)
@@ -94,13 +109,19 @@ class DataReport:
         lines = [line for folder in self.folders for line in _folder_lines(folder)]
         if self.overlap is not None:
             lines.append(f"overlap    {len(self.overlap)} slices both in training and in testing")
+        lines.append(f"reserved   {_reserved_text(self.folders)}")
         lines.append(f"problems   {len(self.problems) or 'none'}")
         lines += [f"  [INF-{p.code}] {p.file}: {p.message}" for p in self.problems]
         return "\n".join(lines)
 
 
-def check_data(root: Path) -> DataReport:
+def check_data(root: Path, *, hard_labels: bool = False) -> DataReport:
     """Read everything below a data folder.
+
+    Parameters
+    ----------
+    hard_labels
+        Whether the masks are said to be 0 and 255 only, so that a value between is a problem.
 
     Raises
     ------
@@ -115,7 +136,7 @@ def check_data(root: Path) -> DataReport:
             code=3130,
         )
     problems: list[Problem] = []
-    checks = [_FolderCheck(root, folder, problems) for folder in folders]
+    checks = [_FolderCheck(root, folder, problems, hard_labels=hard_labels) for folder in folders]
     reports = tuple(check.run() for check in checks)
     overlap = _overlap(checks)
     problems += [
@@ -125,46 +146,29 @@ def check_data(root: Path) -> DataReport:
     return DataReport(str(root), reports, overlap, tuple(problems))
 
 
-def read_picture(path: Path) -> npt.NDArray[np.generic]:
-    """Pixels as stored, (rows, columns) or (rows, columns, channels), of a file that is whole.
-
-    A decoder fills what is missing with grey, so the end of the file and the checksums are looked at first.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, is damaged, or is neither PNG nor JPEG.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", code=3131) from error
-    fault = _fault(content)
-    pixels = None if fault else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise DataError(f"{fault or 'cannot be decoded'}; copy it again from its source", code=3131)
-    return np.asarray(pixels)
-
-
 class _FolderCheck:
     """State of the check of one folder; what is wrong is added to ``problems``."""
 
-    def __init__(self, root: Path, folder: Path, problems: list[Problem]) -> None:
+    def __init__(self, root: Path, folder: Path, problems: list[Problem], *, hard_labels: bool) -> None:
         self._root, self._folder, self._problems = root, folder, problems
+        self._hard_labels = hard_labels
         self.part = _part(folder.relative_to(root))
         self.hashes: dict[str, str] = {}  # of the pixels of a slice -> file
         self._sizes: list[tuple[int, int]] = []
         self._values = np.zeros(256, np.bool_)
         self._coloured = False
         self._empty: list[str] = []
-        self._edges = self._gradients = 0
+        self._edges = 0
+        self._as: dict[EdgeDefinition, int] = {"gradient": 0, "canny": 0}
 
     def run(self) -> FolderReport:
-        images, masks = _pictures(self._folder / "Imgs"), _pictures(self._folder / "GT")
-        by_name = {path.stem: path for path in masks if path.suffix.lower() == ".png"}
+        images, masks = pictures_in(self._folder / "Imgs"), pictures_in(self._folder / "GT")
+        if not images:
+            self._note(3111, self._folder / "Imgs", "no slices; expected Imgs/<name>.jpg and GT/<name>.png")
+        for one, other in same_names(images):
+            self._note(3116, other, f"has one name with {one.name} and would share its mask; remove one")
+        pairs = sum(self._check_slice(path) for path in images)
         names = {path.stem for path in images}
-        for path in images:
-            self._check_slice(path, by_name.get(path.stem))
         for path in masks:
             if path.stem not in names or path.suffix.lower() != ".png":
                 self._read_labels(path)  # it may be damaged as well
@@ -172,11 +176,11 @@ class _FolderCheck:
                     3132, path, f"no slice of this name, expected Imgs/{path.stem}.jpg and a .png mask"
                 )
         found = np.flatnonzero(self._values)
-        if len(found) and 0 < found[-1] <= _INFECTED:
+        if len(found) and 0 < found[-1] <= INFECTED:
             self._note(
                 3135,
                 self._folder / "GT",
-                f"no label is above {found[-1]}, expected 0..255 with infection above {_INFECTED}; "
+                f"no label is above {found[-1]}, expected 0..255 with infection above {INFECTED}; "
                 "all masks would count as empty",
             )
         return FolderReport(
@@ -184,7 +188,7 @@ class _FolderCheck:
             part=self.part,
             images=len(images),
             masks=len(masks),
-            pairs=sum(path.stem in by_name for path in images),
+            pairs=pairs,
             rows=_extremes([rows for rows, _ in self._sizes]),
             columns=_extremes([columns for _, columns in self._sizes]),
             labels=self._label_kind(),
@@ -192,48 +196,63 @@ class _FolderCheck:
             empty_masks=tuple(self._empty),
             edge_kind=self._edge_kind(),
             edges=self._edges,
-            edges_as_gradient=self._gradients,
+            edges_as_gradient=self._as["gradient"],
+            edges_as_canny=self._as["canny"],
+            reserved=sum(is_reserved(path.stem) for path in images),
         )
 
-    def _check_slice(self, path: Path, mask_path: Path | None) -> None:
-        image = self._read(path)
+    def _check_slice(self, path: Path) -> bool:
+        """Whether the slice has a mask."""
+        image = self._tried(path, lambda: read_grey(path))
         if image is not None:
-            rows, columns = image.shape[:2]
+            rows, columns = image.shape
             self._sizes.append((rows, columns))
             digest = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
             self.hashes.setdefault(digest, self._name(path))
+        mask_path = self._tried(path, lambda: mask_of(path))
         if mask_path is None:
-            self._note(3132, path, f"no mask of this name, expected GT/{path.stem}.png")
-            return
+            return False
         mask = self._read_labels(mask_path)
-        if image is not None and mask is not None and image.shape[:2] != mask.shape:
-            self._note(3133, path, f"is {image.shape[:2]}, its mask is {mask.shape}; expected equal sizes")
-        self._check_edge(path.stem, mask)
+        if mask is not None:
+            if image is not None:
+                self._tried(path, lambda: check_size(path, image, mask))
+            self._check_edge(path, mask)
+        return True
 
     def _read_labels(self, path: Path) -> ByteArray | None:
-        mask = self._read(path)
+        stored = self._tried(path, lambda: read_stored(path))
+        if stored is None:
+            return None
+        if stored.dtype == np.uint8 and is_coloured(stored):
+            self._coloured = True
+            return np.asarray(stored.max(axis=2), np.uint8)
+        mask = self._tried(path, lambda: grey_of(stored, path))
         if mask is None:
             return None
-        if mask.ndim == 3:
-            self._coloured = True
-            return np.asarray(mask.max(axis=2), np.uint8)
-        self._values |= np.bincount(mask.ravel(), minlength=256) > 0
-        if not (mask > _INFECTED).any():
+        found = np.bincount(mask.ravel(), minlength=256) > 0
+        self._values |= found
+        between = np.flatnonzero(found[1:255]) + 1
+        if self._hard_labels and len(between):
+            self._note(
+                3137,
+                path,
+                f"has {len(between)} values between 0 and 255 (from {between[0]} to {between[-1]}), expected "
+                "0 and 255 only; write it again, or check it as soft labels",
+            )
+        if not (mask > INFECTED).any():
             self._empty.append(path.stem)
         return mask
 
-    def _check_edge(self, name: str, mask: ByteArray | None) -> None:
-        path = self._folder / "Edge" / f"{name}.png"
+    def _check_edge(self, image: Path, mask: ByteArray) -> None:
+        path = self._folder / "Edge" / f"{image.stem}.png"
         if not path.is_file():
             return
         self._edges += 1
-        edge = self._read(path)
-        if edge is None or mask is None:
-            return
-        if edge.shape != mask.shape:
-            self._note(3133, path, f"is {edge.shape}, its mask is {mask.shape}; expected equal sizes")
-        elif min(mask.shape) > 1:  # a gradient needs two pixels
-            self._gradients += np.array_equal(edge > _INFECTED, edge_of(mask > _INFECTED))
+        edge = self._tried(path, lambda: read_edge(image, mask))
+        if edge is not None:
+            for definition in self._as:
+                expected = edges(mask > INFECTED, definition)
+                self._as[definition] += np.array_equal(edge > INFECTED, expected)
 
     def _label_kind(self) -> LabelKind:
         if self._coloured:
@@ -245,18 +264,15 @@ class _FolderCheck:
     def _edge_kind(self) -> EdgeKind:
         if not self._edges:
             return "absent"
-        return "gradient" if self._gradients == self._edges else "other"
+        return next((kind for kind, count in self._as.items() if count == self._edges), "other")
 
-    def _read(self, path: Path) -> ByteArray | None:
+    def _tried(self, path: Path, read: Callable[[], _T]) -> _T | None:
+        """What ``read`` returns; an error becomes a problem of the file."""
         try:
-            pixels = read_picture(path)
+            return read()
         except DataError as error:
-            self._note(error.code, path, str(error.args[0]))
+            self._note(error.code, path, str(error.args[0]).removeprefix(f"{path} "))
             return None
-        if pixels.dtype != np.uint8:
-            self._note(3134, path, f"values are {pixels.dtype}, expected 8 bits, 0..255")
-            return None
-        return pixels.astype(np.uint8, copy=False)
 
     def _note(self, code: int, path: Path, message: str) -> None:
         self._problems.append(Problem(code, self._name(path), message))
@@ -269,10 +285,6 @@ def _slice_folders(root: Path) -> list[Path]:
     if any((root / sub).is_dir() for sub in ("Imgs", "GT")):
         return [root]
     return sorted({path.parent for sub in ("Imgs", "GT") for path in root.rglob(sub) if path.is_dir()})
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix.lower() in _ENDINGS)
 
 
 def _part(folder: Path) -> Part:
@@ -302,26 +314,11 @@ def _extremes(values: list[int]) -> tuple[int, int] | None:
     return (min(values), max(values)) if values else None
 
 
-def _fault(content: bytes) -> str:
-    """What is wrong with the bytes of a picture; empty if nothing was seen."""
-    if not content:
-        return "is empty"
-    if content.startswith(_JPEG_MAGIC):
-        return "" if content.rstrip(b"\0").endswith(_JPEG_END) else "ends early"
-    if not content.startswith(_PNG_MAGIC):
-        return f"is neither PNG nor JPEG (it begins with {content[:4]!r})"
-    position, kind = len(_PNG_MAGIC), b""
-    while kind != b"IEND":
-        if position + 12 > len(content):
-            return "ends early"
-        length, kind = struct.unpack_from(">I4s", content, position)
-        end = position + 12 + length
-        if end > len(content):
-            return "ends early"
-        if zlib.crc32(content[position + 4 : end - 4]) != struct.unpack_from(">I", content, end - 4)[0]:
-            return f"is damaged: the checksum of its part {kind!r} is wrong"
-        position = end
-    return ""
+def _reserved_text(folders: tuple[FolderReport, ...]) -> str:
+    found = [f"{folder.reserved} in {folder.folder}" for folder in folders if folder.reserved]
+    if not found:
+        return "no slice of a reserved case"
+    return f"slices of reserved cases, to be left out of any model that is shipped: {', '.join(found)}"
 
 
 def _folder_lines(report: FolderReport) -> list[str]:
@@ -336,7 +333,9 @@ def _folder_lines(report: FolderReport) -> list[str]:
     edges = {
         "absent": "absent; the training makes its own from the masks",
         "gradient": f"{report.edges}, all the gradient of their mask",
-        "other": f"{report.edges}, of which {report.edges_as_gradient} the gradient of their mask",
+        "canny": f"{report.edges}, all the Canny edge of their mask",
+        "other": f"{report.edges}, of which {report.edges_as_gradient} the gradient of their mask and "
+        f"{report.edges_as_canny} its Canny edge",
     }[report.edge_kind]
     return [
         f"folder     {report.folder} ({report.part})",
