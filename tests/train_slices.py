@@ -1,9 +1,13 @@
-"""Small training data for the tests of the loop."""
+"""Small training data for the tests of the loop and of the preparation."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+
+LABELLED = Path("TrainingSet/LungInfection-Train/Doctor-label")
+PSEUDO = Path("TrainingSet/LungInfection-Train/Pseudo-label")
 
 
 def write_slice(folder: Path, name: str, seed: int, shape: tuple[int, int] = (70, 90)) -> None:
@@ -20,3 +24,15 @@ def write_slice(folder: Path, name: str, seed: int, shape: tuple[int, int] = (70
         path = folder / sub / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), picture.astype(np.uint8))
+
+
+def blobs(seed: int, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Smooth random texture over the whole grey scale, alike for no two seeds."""
+    smooth = cv2.GaussianBlur(np.random.default_rng(seed).normal(0, 1, shape), (0, 0), 5)
+    return np.asarray((smooth - smooth.min()) / np.ptp(smooth) * 255, np.uint8)
+
+
+def write_picture(path: Path, picture: npt.NDArray[np.generic]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), picture)
+    return path

@@ -1,5 +1,6 @@
 """Slices from folders: upright, at network size, and damaged data named."""
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 
 from infnet_train.config import SourceConfig
-from infnet_train.datasets import DataError, edge_of, load_source, upright
-from train_slices import write_slice
+from infnet_train.datasets import load_source
+from infnet_train.edges import edge_of, edges, write_edges
+from infnet_train.pictures import DataError, read_grey, read_pair, upright
+from train_slices import write_picture
 
 SOURCE = SourceConfig(name="small", folder="small")
 
@@ -64,33 +67,138 @@ def test_edge_is_two_pixels_wide() -> None:
     assert edge_of(mask)[3].tolist() == [False, False, True, True, False, False, False]
 
 
-def test_damaged_data_are_named(slices: Path) -> None:
+def test_edge_by_canny_is_one_pixel_wide() -> None:
+    mask = np.zeros((7, 7), bool)
+    mask[:, 3:] = True
+    assert edges(mask, "canny")[3].sum() == 1
+    assert edges(mask, "gradient")[3].sum() == 2
+    for definition in ("gradient", "canny"):
+        assert not edges(np.zeros((7, 7), bool), definition).any()
+        assert not edges(np.ones((7, 7), bool), definition).any()
+
+
+def test_a_recipe_chooses_the_definition_of_edges(slices: Path) -> None:
+    by = {
+        edge: load_source(slices, SourceConfig(name="s", folder="small", edge=edge), 64).edges.mean()
+        for edge in ("gradient", "canny")
+    }
+    assert 0 < by["canny"] < 0.8 * by["gradient"]
+    assert np.isclose(load_source(slices, SOURCE, 64).edges.mean(), by["gradient"])
+
+
+def test_edges_from_files_are_turned_with_their_slices(slices: Path) -> None:
+    source = SourceConfig(name="s", folder="small", turn="transpose_flip", edge="file")
+    with pytest.raises(DataError, match=r"s0.png has no edge map: expected .*Edge/s0.png") as caught:
+        load_source(slices, source, 64)
+    assert caught.value.code == 3118
+    write_edges(slices / "small", "gradient")
+    made = load_source(slices, dataclasses.replace(source, edge="gradient"), 64).edges
+    assert np.array_equal(load_source(slices, source, 64).edges, made)
+    write_picture(slices / "small/Edge/s0.png", np.full((70, 90), 255, np.uint8))
+    read = load_source(slices, source, 64).edges
+    assert read[0].min() == 255
+    assert np.array_equal(read[1:], made[1:])
+    dropped = load_source(slices, dataclasses.replace(source, min_fraction=0.5), 64)
+    assert dropped.edges.max() == 0  # an edge goes with its label
+    write_picture(slices / "small/Edge/s0.png", np.zeros((70, 91), np.uint8))
+    with pytest.raises(DataError, match=r"Edge/s0.png is \(70, 91\), its mask is \(70, 90\)"):
+        load_source(slices, source, 64)
+
+
+def test_labels_above_128_are_infection(slices: Path) -> None:
+    """As in the authors' tool. The value 128 is common: with it, 956 released Canny edges would differ."""
+    mask = np.zeros((64, 64), np.uint8)
+    mask[8:20, 8:20], mask[40:52, 40:52] = 128, 129
+    write_picture(slices / "one/GT/a.png", mask)
+    write_picture(slices / "one/Imgs/a.png", np.full((64, 64), 90, np.uint8))
+    loaded = load_source(slices, SourceConfig(name="one", folder="one", binarise=True), 64)
+    assert np.array_equal(loaded.masks[0], np.where(mask == 129, 255, 0))
+    assert not loaded.edges[0][:30, :30].any()
+    assert loaded.edges[0][30:, 30:].any()
+
+
+def test_a_mask_that_is_missing_or_of_another_size(slices: Path) -> None:
     (slices / "small/GT/s2.png").unlink()
-    with pytest.raises(DataError, match=r"s2\.png has no mask: expected .*GT"):
+    with pytest.raises(DataError, match=r"s2\.png has no mask: expected .*GT/s2\.png") as caught:
         load_source(slices, SOURCE, 64)
-    cv2.imwrite(str(slices / "small/GT/s2.png"), np.zeros((5, 5), np.uint8))
-    with pytest.raises(DataError, match=r"s2\.png is \(70, 90\), its mask is \(5, 5\)"):
+    assert caught.value.code == 3112
+    write_picture(slices / "small/GT/s2.png", np.zeros((5, 5), np.uint8))
+    with pytest.raises(DataError, match=r"s2\.png is \(70, 90\), its mask is \(5, 5\)") as caught:
         load_source(slices, SOURCE, 64)
-    (slices / "small/Imgs/s2.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"s2\.png cannot be read as a picture"):
+    assert caught.value.code == 3113
+    for sub in ("Imgs", "GT"):
+        write_picture(slices / f"small/{sub}/s2.png", np.zeros((1, 9), np.uint8))
+    with pytest.raises(DataError, match=r"s2\.png is \(1, 9\), expected at least two pixels each way"):
         load_source(slices, SOURCE, 64)
-    with pytest.raises(DataError, match=r"0 slices in .*Imgs, none of them chosen"):
+
+
+def test_folders_without_slices_and_names_that_match_nothing(slices: Path) -> None:
+    with pytest.raises(DataError, match=r"no slices in .*nowhere/Imgs; expected Imgs/<name>.jpg") as caught:
         load_source(slices, SourceConfig(name="x", folder="nowhere"), 64)
+    assert caught.value.code == 3111
+    with pytest.raises(DataError, match=r"source 'x': 6 slices in .*small/Imgs, none of them chosen"):
+        load_source(slices, SourceConfig(name="x", folder="small", include=("org",)), 64)
 
 
-def test_empty_file_is_named(tmp_path: Path) -> None:
-    write_slice(tmp_path / "one", "a", seed=0)
-    (tmp_path / "one/Imgs/a.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"a\.png cannot be read as a picture"):
-        load_source(tmp_path, SourceConfig(name="one", folder="one"), 64)
+def test_two_slices_of_one_name_would_share_a_mask(slices: Path) -> None:
+    write_picture(slices / "small/Imgs/s2.jpg", np.zeros((70, 90), np.uint8))
+    with pytest.raises(DataError, match=r"Imgs/s2.jpg and s2.png have one name") as caught:
+        load_source(slices, SOURCE, 64)
+    assert caught.value.code == 3116
+
+
+def jpeg() -> bytes:
+    return cv2.imencode(".jpg", np.arange(6300, dtype=np.uint8).reshape(70, 90))[1].tobytes()
+
+
+def png(picture: np.ndarray) -> bytes:
+    return cv2.imencode(".png", picture)[1].tobytes()
+
+
+COLOURED = np.full((70, 90, 3), (0, 0, 255), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["Imgs", "GT"])
+@pytest.mark.parametrize(
+    ("content", "code", "text"),
+    [
+        (b"", 3114, "is empty"),
+        (b"no picture", 3114, r"is neither PNG nor JPEG \(it begins with b'no p'\)"),
+        (jpeg()[:-100], 3114, "ends early"),  # a decoder would fill the rest with grey
+        (png(np.eye(70, 90, dtype=np.uint8))[:-20], 3114, "ends early"),
+        (png(np.zeros((70, 90), np.uint16)), 3134, "has 16 bits per pixel, expected 8-bit grey"),
+        (png(COLOURED), 3134, "is in colour, expected 8-bit grey"),
+    ],
+)
+def test_a_damaged_picture_is_named(slices: Path, kind: str, content: bytes, code: int, text: str) -> None:
+    (slices / "small" / kind / "s2.png").write_bytes(content)
+    with pytest.raises(DataError, match=rf"small/{kind}/s2\.png {text}") as caught:
+        load_source(slices, SOURCE, 64)
+    assert caught.value.code == code
+
+
+def test_a_picture_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.png cannot be read \(No such file or directory\)"):
+        read_grey(tmp_path / "a.png")
+
+
+def test_grey_in_three_channels_is_grey(slices: Path) -> None:
+    image = slices / "small/Imgs/s0.png"
+    grey, mask = read_pair(image)
+    write_picture(image, np.dstack([grey] * 3))
+    again, same = read_pair(image)
+    assert np.array_equal(again, grey)
+    assert np.array_equal(same, mask)
 
 
 @pytest.mark.data
 def test_released_edges_are_reproduced(data_root: Path) -> None:
-    folder = data_root / "covid-semiseg/TrainingSet/LungInfection-Train/Doctor-label"
-    paths = sorted((folder / "Edge").glob("*.png"))
-    assert len(paths) == 50
-    for path in paths:
-        truth = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0
-        mask = cv2.imread(str(folder / "GT" / path.name), cv2.IMREAD_GRAYSCALE) > 127
-        assert np.array_equal(edge_of(mask), truth), path.name
+    """All of the labelled slices; of the pseudo-labels every 20th, all of them are in test_data_check."""
+    training = data_root / "covid-semiseg/TrainingSet/LungInfection-Train"
+    for part, definition, step, count in (("Doctor", "gradient", 1, 50), ("Pseudo", "canny", 20, 80)):
+        folder = training / f"{part}-label"
+        paths = sorted((folder / "Edge").glob("*.png"))[::step]
+        assert len(paths) == count
+        for path in paths:
+            mask = read_grey(folder / "GT" / path.name) > 128
+            assert np.array_equal(edges(mask, definition), read_grey(path) > 0), path.name

@@ -1,9 +1,9 @@
-"""The loop: repeatable, resumable after a kill, and its schedule as the original code runs it."""
+"""The loop: repeatable, and resumable to the same bits after an error and after a kill at any moment."""
 
 import csv
 import dataclasses
 import os
-import signal
+import random
 import subprocess
 import sys
 import time
@@ -13,11 +13,10 @@ import pytest
 import torch
 
 from infnet_runtime.errors import InfnetError, ModelError
-from infnet_train.augment import augment
 from infnet_train.checkpoint import read_checkpoint
 from infnet_train.config import AugmentConfig, SourceConfig, TrainConfig
-from infnet_train.datasets import load_source
-from infnet_train.loop import learning_rate, train
+from infnet_train.loop import train
+from train_slices import write_slice
 
 SMALL = TrainConfig(
     name="small",
@@ -30,26 +29,16 @@ SMALL = TrainConfig(
     ema=0.9,
 )
 STEPS = 8  # 2 epochs x 2 batches x 2 sizes
-RECIPE = """
-name = "small"
-epochs = 2
-batch_size = 3
-sizes = [64, 32]
-ema = 0.9
-[augment]
-mirror = 0.5
-rotation_deg = 10
-scale = 0.1
-gamma = 0.2
-noise = 0.05
-blur = 1.0
-[[sources]]
-name = "small"
-folder = "small"
-[validation]
-name = "small"
-folder = "small"
-names = ["s0", "s1"]
+# A checkpoint after every step, and a line when a step is done and its checkpoint is about to be written.
+KILLED = """
+import sys
+from pathlib import Path
+import torch
+from test_loop import SMALL
+from infnet_train.loop import train
+torch.set_num_threads(1)
+data, out = map(Path, sys.argv[1:])
+train(SMALL, data, out, checkpoint_seconds=0, progress=lambda *step: print(step[0], flush=True))
 """
 
 
@@ -58,94 +47,94 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return read_checkpoint(path).group("weights")
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for i in range(6):
+        write_slice(root / "small", f"s{i}", seed=i)
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an uninterrupted run."""
+    torch.set_num_threads(1)
+    return train(SMALL, data, tmp_path_factory.mktemp("runs") / "whole").parent
 
 
 def equal(one: Path, other: Path) -> bool:
-    a, b = weights(one), weights(other)
+    a, b = (read_checkpoint(run / "weights.safetensors").group("weights") for run in (one, other))
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 @pytest.mark.slow
-def test_same_seed_same_weights_and_resume_after_an_error_is_exact(slices: Path, tmp_path: Path) -> None:
-    first = train(SMALL, slices, tmp_path / "a")
-    assert equal(first, train(SMALL, slices, tmp_path / "b"))
-    other_seed = dataclasses.replace(SMALL, seed=1)
-    assert not equal(first, train(other_seed, slices, tmp_path / "c"))
+def test_same_seed_same_weights(data: Path, whole: Path, tmp_path: Path) -> None:
+    train(SMALL, data, tmp_path / "again", cache=tmp_path / "cache")
+    assert equal(whole, tmp_path / "again")
+    train(dataclasses.replace(SMALL, seed=1), data, tmp_path / "other", cache=tmp_path / "cache")
+    assert not equal(whole, tmp_path / "other")
+    assert (whole / "curves.csv").read_bytes() == (tmp_path / "again" / "curves.csv").read_bytes()
+    rows = list(csv.DictReader((whole / "curves.csv").read_text().splitlines()))
+    assert [(r["epoch"], r["step"]) for r in rows] == [("1", "4"), ("2", "8")]
+    assert all(float(r["loss"]) > 0 and 0 <= float(r["validation_dice"]) <= 1 for r in rows)
 
+
+@pytest.mark.slow
+def test_resume_after_an_error_is_exact(data: Path, whole: Path, tmp_path: Path) -> None:
     def stop_in_second_epoch(step: int, total: int, _text: str) -> None:
         assert total == STEPS
         if step == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(SMALL, slices, tmp_path / "d", progress=stop_in_second_epoch)
-    assert read_checkpoint(tmp_path / "d" / "last.safetensors").state["step"] == 4
-    assert equal(first, train(SMALL, slices, tmp_path / "d", resume=True))
-    assert (tmp_path / "a" / "curves.csv").read_bytes() == (tmp_path / "d" / "curves.csv").read_bytes()
-    rows = list(csv.DictReader((tmp_path / "a" / "curves.csv").read_text().splitlines()))
-    assert [r["epoch"] for r in rows] == ["1", "2"]
-    assert all(float(r["loss"]) > 0 and 0 <= float(r["validation_dice"]) <= 1 for r in rows)
-
+        train(SMALL, data, tmp_path, progress=stop_in_second_epoch)
+    assert read_checkpoint(tmp_path / "last.safetensors").state["step"] == 4
     with pytest.raises(ModelError, match=r"another configuration \(learning_rate differ\)"):
-        train(dataclasses.replace(SMALL, learning_rate=1e-3), slices, tmp_path / "d", resume=True)
-    started = dataclasses.replace(SMALL, init_from=str(first), epochs=1)
-    assert not equal(first, train(started, slices, tmp_path / "e"))
+        train(dataclasses.replace(SMALL, learning_rate=1e-3), data, tmp_path, resume=True)
+    train(SMALL, data, tmp_path, resume=True)
+    assert equal(whole, tmp_path)
+    assert (whole / "curves.csv").read_bytes() == (tmp_path / "curves.csv").read_bytes()
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_weights(slices: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(RECIPE)
-    command = [sys.executable, "-m", "infnet_train.cli", "--config", str(recipe), "--data", str(slices)]
-    command += ["--threads", "1", "--device", "cpu", "--out"]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    process = subprocess.Popen([*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "killed" / "last.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    subprocess.run([*command, str(tmp_path / "killed"), "--resume"], check=True, capture_output=True)
-    assert equal(tmp_path / "whole" / "weights.safetensors", tmp_path / "killed" / "weights.safetensors")
+def test_a_run_killed_at_a_random_moment_resumes_to_the_same_weights(
+    data: Path, whole: Path, tmp_path: Path
+) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"random moment from seed {seed}")  # noqa: T201 - shown when the test fails
+    moment = random.Random(seed)
+    steps = moment.randrange(2, STEPS - 1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(data), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2]))},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    times = []
+    for _ in range(steps):
+        assert process.stdout.readline()
+        times.append(time.monotonic())
+    # Somewhere in writing this checkpoint, in the next step, or in the validation.
+    time.sleep(moment.uniform(0, times[-1] - times[-2]))
+    process.kill()
+    process.communicate()
+    assert process.returncode == -9
+    assert not (tmp_path / "weights.safetensors").exists()
+    assert read_checkpoint(tmp_path / "last.safetensors").state["step"] >= steps - 1
+    train(SMALL, data, tmp_path, resume=True)
+    assert equal(whole, tmp_path)
+    assert (whole / "curves.csv").read_bytes() == (tmp_path / "curves.csv").read_bytes()
 
 
-def test_compounding_decay_stops_training_at_epoch_52() -> None:
-    faithful = dataclasses.replace(SMALL, epochs=99)
-    rates = {e: learning_rate(faithful, e, 0, 1) for e in (1, 49, 50, 51, 52, 60, 99)}
-    expected = {1: 1e-4, 49: 1e-4, 50: 1e-5, 51: 1e-6, 52: 1e-7, 60: 1e-15, 99: 1e-54}
-    assert rates == pytest.approx(expected, rel=1e-9)
-
-
-def test_other_schedules() -> None:
-    step = dataclasses.replace(SMALL, lr_schedule="step")
-    assert [learning_rate(step, e, 0, 1) for e in (49, 50, 99)] == pytest.approx([1e-4, 1e-5, 1e-5])
-    cosine = dataclasses.replace(SMALL, lr_schedule="cosine", warmup_steps=10)
-    rates = [learning_rate(cosine, 1, s, 110) for s in (0, 9, 10, 60, 110)]
-    assert rates == pytest.approx([1e-5, 1e-4, 1e-4, 5e-5, 0], abs=1e-12)
-    assert learning_rate(dataclasses.replace(SMALL, lr_schedule="constant"), 80, 9, 10) == 1e-4
-
-
-def test_augmentation_moves_mask_and_image_together(slices: Path) -> None:
-    import numpy as np
-
-    data = load_source(slices, SMALL.sources[0], 96)
-    config = AugmentConfig(mirror=0.5, rotation_deg=15, shift=0.05, scale=0.2, aspect=0.1)
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        grey, mask, _ = augment(data.images[0], data.masks[0], data.edges[0], config, rng)
-        assert grey[mask > 0.9].mean() * 255 == pytest.approx(140, abs=5)
-
-
-def test_no_augmentation_changes_nothing(slices: Path) -> None:
-    import numpy as np
-
-    data = load_source(slices, SMALL.sources[0], 64)
-    rng = np.random.default_rng(0)
-    grey, mask, edge = augment(data.images[0], data.masks[0], data.edges[0], AugmentConfig(), rng)
-    for found, given in ((grey, data.images[0]), (mask, data.masks[0]), (edge, data.edges[0])):
-        assert np.array_equal(np.rint(found * 255), given)
+@pytest.mark.slow
+def test_weights_to_start_from_make_a_difference(data: Path, whole: Path, tmp_path: Path) -> None:
+    one_epoch = dataclasses.replace(SMALL, epochs=1, sizes=(32,))
+    started = dataclasses.replace(one_epoch, init_from=str(whole / "weights.safetensors"))
+    train(one_epoch, data, tmp_path / "random")
+    train(started, data, tmp_path / "started")
+    losses = [float((tmp_path / r / "curves.csv").read_text().split(",")[-2]) for r in ("random", "started")]
+    assert losses[1] < losses[0]
 
 
 def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:

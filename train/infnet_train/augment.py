@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_train.config import AugmentConfig
-from infnet_train.datasets import ByteArray
+from infnet_train.pictures import ByteArray
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -64,6 +64,8 @@ def _random_transform(
 def _change_grey(grey: FloatArray, config: AugmentConfig, rng: np.random.Generator) -> FloatArray:
     gamma, contrast = _spread(rng, config.gamma), _spread(rng, config.contrast)
     brightness = rng.uniform(-1, 1) * config.brightness
+    if config.enhance and rng.uniform() < config.enhance:
+        grey = _enhanced(grey, clip_limit=rng.uniform(1, 4))
     blur, noise = rng.uniform() * config.blur, rng.uniform() * config.noise
     if blur > 0.3:  # below this the kernel is a single pixel
         grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), blur), np.float32)
@@ -71,3 +73,10 @@ def _change_grey(grey: FloatArray, config: AugmentConfig, rng: np.random.Generat
     if noise > 0:
         changed = changed + noise * rng.standard_normal(grey.shape, dtype=np.float32)
     return np.asarray(np.clip(changed, 0, 1), np.float32)
+
+
+def _enhanced(grey: FloatArray, clip_limit: float) -> FloatArray:
+    """Contrast-limited adaptive histogram equalisation, in eight by eight tiles."""
+    levels = np.rint(grey * 255).astype(np.uint8)
+    enhanced = cv2.createCLAHE(clip_limit, (8, 8)).apply(levels)
+    return np.divide(enhanced, 255, dtype=np.float32)

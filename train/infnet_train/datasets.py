@@ -1,6 +1,6 @@
 """Labelled slices from folders, upright and at network size, ready to draw batches from.
 
-The layout is that of COVID-SemiSeg: ``Imgs/<name>.jpg`` (or ``.png``), ``GT/<name>.png``. Slices go through
+Files and their layout are the business of :mod:`~infnet_train.pictures`. Slices go through
 ``infnet_runtime.preprocess``, the same code as at inference, and are kept as 8-bit arrays in memory.
 """
 
@@ -11,22 +11,37 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.errors import InputError
 from infnet_runtime.preprocess import resize
-from infnet_train.config import SourceConfig, Turn
+from infnet_train.config import SourceConfig
+from infnet_train.edges import BoolArray, edge_of, edges
+from infnet_train.pictures import (
+    INFECTED,
+    ByteArray,
+    DataError,
+    read_edge,
+    read_grey,
+    read_pair,
+    slices_in,
+    upright,
+)
 
-ByteArray = npt.NDArray[np.uint8]
+__all__ = [
+    "ByteArray",
+    "DataError",
+    "LabelledSlices",
+    "chosen_slices",
+    "edge_of",
+    "edges",
+    "load_source",
+    "read_grey",
+    "regrade",
+]
 
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 # For dropping false labels outside the lungs; sizes in pixels of the slices, about 300 wide.
 _DARK = 0.45
 _HULL_BLUR = 1.5
 _HULL_MIN_FRACTION = 0.015
 _HULL_GROWTH = 9
-
-
-class DataError(InputError):
-    """Training data are missing or damaged."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +78,11 @@ def load_source(root: Path, source: SourceConfig, size: int) -> LabelledSlices:
     Raises
     ------
     DataError
-        If the folder is missing or empty, a mask is missing, sizes differ, or a file cannot be read.
+        If the folder is missing or empty, a mask or an edge map asked for is missing, sizes differ, or a file
+        is refused.
     """
     chosen = chosen_slices(root, source)
-    masks = root / source.folder / "GT"
-    loaded = [_load_slice(path, masks / f"{path.stem}.png", source, size) for path in chosen]
+    loaded = [_load_slice(path, source, size) for path in chosen]
     stacked = [np.stack(arrays) for arrays in zip(*loaded, strict=True)]
     return LabelledSlices(tuple(p.stem for p in chosen), *stacked)
 
@@ -78,41 +93,24 @@ def chosen_slices(root: Path, source: SourceConfig) -> list[Path]:
     Raises
     ------
     DataError
-        If there are none.
+        If there are none, or two of one name.
     """
-    folder = root / source.folder / "Imgs"
-    images = sorted(p for p in folder.glob("*") if p.suffix.lower() in _IMAGE_ENDINGS)
+    folder = root / source.folder
+    images = slices_in(folder)
     chosen = [p for p in images if _is_chosen(p.stem, source)]
     if not chosen:
         raise DataError(
-            f"source '{source.name}': {len(images)} slices in {folder}, none of them chosen; "
-            "expected COVID-SemiSeg's layout below --data, and names that match include and names",
+            f"source '{source.name}': {len(images)} slices in {folder / 'Imgs'}, none of them chosen; "
+            "expected names that match include and names",
             code=3111,
         )
     return chosen
-
-
-def upright(image: ByteArray, turn: Turn) -> ByteArray:
-    """Turn a slice upright: rows front to back, columns from the patient's right to left."""
-    if turn == "none":
-        return image
-    turned = image.T if turn == "transpose" else image.T[::-1]
-    return np.ascontiguousarray(turned)
 
 
 def regrade(image: ByteArray, source: SourceConfig) -> npt.NDArray[np.float32]:
     """Grey 0..1 from the grey scale of a source, see ``SourceConfig.grey_range``."""
     low, high = source.grey_range
     return np.asarray(np.clip((image.astype(np.float32) - low) / (high - low), 0, 1), np.float32)
-
-
-def edge_of(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Edge of a mask: pixels with a nonzero central-difference gradient, a band of two pixels.
-
-    Equals the released edge maps of the 50 labelled slices exactly; the paper says "gradient of the GT".
-    """
-    vertical, horizontal = np.gradient(mask.astype(np.float32))
-    return np.asarray((vertical != 0) | (horizontal != 0), np.bool_)
 
 
 def _is_chosen(name: str, source: SourceConfig) -> bool:
@@ -123,32 +121,28 @@ def _is_chosen(name: str, source: SourceConfig) -> bool:
     return not any(part in name for part in source.exclude)
 
 
-def _load_slice(
-    image_path: Path, mask_path: Path, source: SourceConfig, size: int
-) -> tuple[ByteArray, ByteArray, ByteArray]:
-    image = upright(read_grey(image_path), source.turn)
-    if not mask_path.is_file():
-        raise DataError(f"{image_path} has no mask: expected {mask_path}", code=3112)
-    mask = upright(read_grey(mask_path), source.turn)
-    if image.shape != mask.shape:
-        raise DataError(
-            f"{image_path} is {image.shape}, its mask is {mask.shape}; expected equal sizes", code=3113
-        )
+def _load_slice(path: Path, source: SourceConfig, size: int) -> tuple[ByteArray, ByteArray, ByteArray]:
+    pair = read_pair(path)
+    image, mask = (upright(pixels, source.turn) for pixels in pair)
     grey = regrade(image, source)
+    infected = mask > INFECTED
     soft = mask.astype(np.float32) / 255
-    if source.inside_lungs:
-        soft = soft * _lung_hulls(grey)
-    infected = soft > 0.5
-    if infected.mean() < source.min_fraction:
-        soft, infected = np.zeros_like(soft), np.zeros_like(infected)
+    inside = _lung_hulls(grey) if source.inside_lungs else np.ones_like(infected)
+    if (infected & inside).mean() < source.min_fraction:
+        inside = np.zeros_like(infected)
+    soft, infected = soft * inside, infected & inside
+    if source.edge == "file":
+        edge = (upright(read_edge(path, pair[1]), source.turn) > INFECTED) & inside
+    else:
+        edge = edges(infected, source.edge)
     if source.binarise:
         soft = infected.astype(np.float32)
-    planes = np.stack([grey, soft, edge_of(infected).astype(np.float32)])
+    planes = np.stack([grey, soft, edge.astype(np.float32)])
     small = np.rint(resize(planes, size, size) * 255).astype(np.uint8)
     return small[0], small[1], small[2]
 
 
-def _lung_hulls(grey: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def _lung_hulls(grey: npt.NDArray[np.float32]) -> BoolArray:
     """Convex hull of each large dark region of a lung crop, grown a little.
 
     Enough to drop false labels on ribs, spine and image borders; the lung finder of the runtime works on
@@ -164,18 +158,3 @@ def _lung_hulls(grey: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         cv2.fillConvexPoly(hulls, cv2.convexHull(points), 1)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_HULL_GROWTH, _HULL_GROWTH))
     return cv2.dilate(hulls, kernel) > 0
-
-
-def read_grey(path: Path) -> ByteArray:
-    """Read a picture as 8-bit grey.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read.
-    """
-    encoded = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE) if encoded.size else None
-    if image is None:
-        raise DataError(f"{path} cannot be read as a picture; it is damaged or of another kind", code=3114)
-    return image.astype(np.uint8)

@@ -14,6 +14,7 @@ from torch.nn import functional
 from infnet_train.model import SideOutputs
 
 BceForm = Literal["as_run", "weighted"]
+EdgeLoss = Literal["mean", "sum"]
 
 _NEIGHBOURHOOD = 31
 _WEIGHT_GAIN = 5.0
@@ -71,7 +72,14 @@ def structure_loss_terms(
     return bce_term, iou.mean()
 
 
-def total_loss(outputs: SideOutputs, mask: Tensor, edge: Tensor, *, bce: BceForm = "as_run") -> Tensor:
+def total_loss(
+    outputs: SideOutputs,
+    mask: Tensor,
+    edge: Tensor,
+    *,
+    bce: BceForm = "as_run",
+    edge_loss: EdgeLoss = "mean",
+) -> Tensor:
     """Edge BCE plus the structure loss of S_g, S_5, S_4 and S_3, all with weight 1.
 
     Terms of outputs that a network with fewer parts does not have are left out.
@@ -79,10 +87,15 @@ def total_loss(outputs: SideOutputs, mask: Tensor, edge: Tensor, *, bce: BceForm
     Parameters
     ----------
     mask, edge : (n, 1, h, w), values in 0..1
+    edge_loss
+        ``mean`` over pixels and images, as the released code has it; ``sum`` over the pixels of each image,
+        as the paper writes it, mean over the images.
     """
     loss = mask.new_zeros(())
     if outputs.edge is not None:
         loss = functional.binary_cross_entropy_with_logits(outputs.edge, edge)
+        if edge_loss == "sum":
+            loss = loss * edge[0].numel()
     weights = pixel_weights(mask)
     for logits in outputs.infection_maps:
         bce_term, iou_term = structure_loss_terms(logits, mask, weights=weights, bce=bce)

@@ -1,0 +1,187 @@
+"""Batches of a run: their order, augmentation and sizes, prepared ahead in a thread.
+
+Everything random is drawn from generators seeded with (seed, epoch, position), so that nothing random is
+carried along, and every process of a distributed run sees the batches that a single one would.
+"""
+
+import math
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from infnet_runtime.preprocess import normalise
+from infnet_train.augment import augment
+from infnet_train.config import SourceConfig, TrainConfig
+from infnet_train.datasets import LabelledSlices
+from infnet_train.distributed import Ranks
+
+Sources = list[tuple[SourceConfig, LabelledSlices]]
+
+_STREAM_ORDER, _STREAM_AUGMENT, _STREAM_SIZE = range(3)
+_AHEAD = 3  # batches; at 448 x 448 and 16 slices one is 64 MB
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Network input and targets, (n, 3 | 1 | 1, size, size).
+
+    Parameters
+    ----------
+    total
+        Slices of the batch over all ranks; n is the share of one and may be 0.
+    """
+
+    images: Tensor
+    masks: Tensor
+    edges: Tensor
+    total: int
+
+    def pinned(self) -> "Batch":
+        """In memory that a GPU copies from while it computes."""
+        images, masks, edges = (t.pin_memory() for t in (self.images, self.masks, self.edges))
+        return Batch(images, masks, edges, self.total)
+
+
+def steps_per_epoch(config: TrainConfig, sources: Sources) -> int:
+    """Optimiser steps of an epoch."""
+    slices = sum(source.draws or len(labelled) for source, labelled in sources)
+    return math.ceil(slices / config.batch_size) * _steps_per_batch(config)
+
+
+def batches(config: TrainConfig, sources: Sources, ranks: Ranks, *, step: int) -> Iterator[Batch]:
+    """Batches of the run from a step on, one for each optimiser step."""
+    per_epoch = steps_per_epoch(config, sources)
+    for epoch in range(step // per_epoch, config.epochs):
+        batch_list = _epoch_batches(config, sources, ranks, epoch, skip=max(step - epoch * per_epoch, 0))
+        yield from (b.pinned() for b in batch_list) if ranks.on_gpu else batch_list
+
+
+@contextmanager
+def prefetched(items: Iterator[_T], *, ahead: int = _AHEAD) -> Iterator[Iterator[_T]]:
+    """Iterate in a thread, a few items ahead; leaving the block ends the thread.
+
+    The items and their order are the same. An error of the thread is raised where its item would be.
+    """
+    done: queue.Queue[tuple[_T | None, BaseException | None]] = queue.Queue(ahead)
+    stopped = threading.Event()
+
+    def put(item: _T | None, error: BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                done.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item, None)
+                if stopped.is_set():
+                    return
+            put(None, StopIteration())
+        except BaseException as error:  # handed on, whatever it is
+            put(None, error)
+
+    def results() -> Iterator[_T]:
+        while True:
+            item, error = done.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            assert item is not None
+            yield item
+
+    thread = threading.Thread(target=work, name="infnet-batches", daemon=True)
+    thread.start()
+    try:
+        yield results()
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _steps_per_batch(config: TrainConfig) -> int:
+    return 1 if config.random_size else len(config.sizes)
+
+
+def _epoch_order(config: TrainConfig, sources: Sources, epoch: int) -> list[list[tuple[int, int]]]:
+    """Batches of one epoch as (source, slice) pairs; the last batch may be short."""
+    rng = np.random.default_rng((config.seed, _STREAM_ORDER, epoch))
+    picks: list[tuple[int, int]] = []
+    for index, (source, slices) in enumerate(sources):
+        draws = source.draws or len(slices)
+        # Whole permutations one after the other, so that no slice is drawn twice before all were once.
+        rounds = [rng.permutation(len(slices)) for _ in range(math.ceil(draws / len(slices)))]
+        picks += [(index, int(i)) for i in np.concatenate(rounds)[:draws]]
+    order = [picks[i] for i in rng.permutation(len(picks))]
+    return [order[i : i + config.batch_size] for i in range(0, len(order), config.batch_size)]
+
+
+def _epoch_batches(
+    config: TrainConfig, sources: Sources, ranks: Ranks, epoch: int, *, skip: int
+) -> Iterator[Batch]:
+    """Batches of an epoch without the first ``skip``."""
+    per_batch = _steps_per_batch(config)
+    for number, picks in enumerate(_epoch_order(config, sources, epoch)):
+        left_out = max(skip - number * per_batch, 0)
+        if left_out >= per_batch:
+            continue
+        base = _load_batch(config, sources, ranks, picks, (epoch, number))
+        sizes = config.sizes
+        if config.random_size:
+            rng = np.random.default_rng((config.seed, _STREAM_SIZE, epoch, number))
+            sizes = (int(rng.choice(config.sizes)),)
+        for size in sizes[left_out:]:
+            yield _at_size(base, size, config)
+
+
+def _load_batch(
+    config: TrainConfig, sources: Sources, ranks: Ranks, picks: list[tuple[int, int]], place: tuple[int, int]
+) -> Batch:
+    """Augment the slices of one rank.
+
+    One generator serves the whole batch, so that the slices before this rank's own are augmented for
+    their draws alone.
+    """
+    rng = np.random.default_rng((config.seed, _STREAM_AUGMENT, *place))
+    own = ranks.share(len(picks))
+    size = config.preprocess.size
+    grey, masks, edges = (np.zeros((len(own), size, size), np.float32) for _ in range(3))
+    for number, (source, i) in enumerate(picks[: own.stop]):
+        slices = sources[source][1]
+        planes = augment(slices.images[i], slices.masks[i], slices.edges[i], config.augment, rng)
+        if number in own:
+            for target, plane in zip((grey, masks, edges), planes, strict=True):
+                target[number - own.start] = plane
+    return Batch(
+        torch.from_numpy(normalise(grey, config.preprocess)),
+        torch.from_numpy(masks[:, None]),
+        torch.from_numpy(edges[:, None]),
+        len(picks),
+    )
+
+
+def _at_size(batch: Batch, size: int, config: TrainConfig) -> Batch:
+    """Resize image, mask and edge tensors as the original code does (aligned corners, no antialias)."""
+    if batch.images.shape[-1] == size:
+        return batch
+
+    def bilinear(x: Tensor) -> Tensor:
+        return functional.interpolate(x, size=(size, size), mode="bilinear", align_corners=True)
+
+    def nearest(x: Tensor) -> Tensor:
+        return functional.interpolate(x, size=(size, size), mode="nearest-exact")
+
+    of_masks = nearest if config.mask_resize == "nearest" else bilinear
+    return Batch(bilinear(batch.images), of_masks(batch.masks), of_masks(batch.edges), batch.total)

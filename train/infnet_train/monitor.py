@@ -1,0 +1,130 @@
+"""What can be watched of a run: the curves as one CSV file, and scalars and pictures for TensorBoard."""
+
+import csv
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.preprocess import normalise
+from infnet_train.datasets import ByteArray, LabelledSlices
+from infnet_train.edges import BoolArray
+from infnet_train.losses import BceForm, pixel_weights, structure_loss_terms
+from infnet_train.model import InfNet, SideOutputs
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+logger = logging.getLogger(__name__)
+
+STEPS_BETWEEN_SCALARS = 10
+_PICTURES = 4
+_TRUTH, _PREDICTION = (0, 200, 0), (230, 0, 0)
+
+
+class Monitor:
+    """Writes ``curves.csv`` and ``tensorboard/`` of one run. See :func:`open_monitor`."""
+
+    def __init__(self, out: Path | None, writer: "SummaryWriter | None") -> None:
+        self._out, self._writer = out, writer
+
+    def scalars(self, values: dict[str, float], step: int) -> None:
+        """Add a point to the curve of each name."""
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def epoch(self, history: list[dict[str, float]]) -> None:
+        """Write the rows of all epochs as CSV, and the last one to TensorBoard."""
+        if self._out is None:
+            return
+        row = history[-1]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        with atomic_write(self._out / "curves.csv") as file:
+            file.write(text.getvalue().encode())
+        curves = {f"epoch/{name}": row[name] for name in ("loss", "validation_dice") if name in row}
+        self.scalars(curves, int(row["step"]))
+
+    def predictions(
+        self, model: InfNet, slices: LabelledSlices, spec: PreprocessSpec, device: str, step: int
+    ) -> None:
+        """Show a few slices, spread over the validation, with the contours of truth and prediction."""
+        if self._writer is None:
+            return
+        chosen = np.unique(np.linspace(0, len(slices) - 1, _PICTURES).round().astype(int))
+        grey = slices.images[chosen].astype(np.float32) / np.float32(255)
+        model.eval()
+        with torch.no_grad():
+            found = model(torch.from_numpy(normalise(grey, spec)).to(device)).s3 >= 0
+        for number, prediction in zip(chosen, found.cpu().numpy()[:, 0], strict=True):
+            picture = contours(slices.images[number], slices.masks[number] > 127, prediction)
+            name = f"validation/{slices.names[number]}"
+            self._writer.add_image(name, picture, step, dataformats="HWC")
+
+
+@contextmanager
+def open_monitor(out: Path | None, *, step: int) -> Iterator[Monitor]:
+    """Open the monitor of a run.
+
+    Parameters
+    ----------
+    out
+        Folder of the run; absent on ranks that write nothing.
+    step
+        Steps done already. What an interrupted run has noted after it is hidden by TensorBoard.
+    """
+    if out is None:
+        yield Monitor(None, None)
+        return
+    try:
+        # Costs seconds, and a machine without the package can train too.
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        logger.info("no TensorBoard files: %s; pip install 'infnet[train]' adds them", error)
+        yield Monitor(out, None)
+        return
+    writer = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else None)
+    try:
+        yield Monitor(out, writer)
+    finally:
+        writer.close()
+
+
+def contours(grey: ByteArray, truth: BoolArray, prediction: BoolArray) -> ByteArray:
+    """A slice with the outline of the truth in green and that of the prediction, above it, in red.
+
+    Parameters
+    ----------
+    grey : (rows, columns), 0..255
+    truth, prediction : (rows, columns), bool
+
+    Returns
+    -------
+    (rows, columns, 3), 0..255
+    """
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    for mask, colour in ((truth, _TRUTH), (prediction, _PREDICTION)):
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outlines, -1, colour)
+    return picture
+
+
+@torch.no_grad()
+def loss_parts(logits: SideOutputs, masks: Tensor, bce: BceForm) -> dict[str, Tensor]:
+    """The part of each infection map in the loss; the rest of it is the edge."""
+    weights = pixel_weights(masks)
+    terms = (structure_loss_terms(m, masks, weights=weights, bce=bce) for m in logits.infection_maps)
+    names = ("s_g", "s5", "s4", "s3")[-len(logits.infection_maps) :]
+    return {name: bce_term + iou_term for name, (bce_term, iou_term) in zip(names, terms, strict=True)}

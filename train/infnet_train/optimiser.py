@@ -1,0 +1,61 @@
+"""The optimiser of a run: learning rate, AdamW, its state after a resume, running mean of the weights."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from infnet_train.checkpoint import restore_optimiser
+from infnet_train.config import TrainConfig
+
+
+def learning_rate(config: TrainConfig, epoch: int, step: int, total_steps: int) -> float:
+    """Rate at a step; ``epoch`` counts from 1."""
+    rate = config.learning_rate
+    if config.lr_schedule == "compounding":
+        # The released code multiplies the current rate by 0.1 ** (e // step) before each epoch e.
+        return float(rate * 0.1 ** sum(e // config.lr_step for e in range(1, epoch + 1)))
+    if config.lr_schedule == "step":
+        return float(rate * 0.1 ** (epoch // config.lr_step))
+    if config.lr_schedule == "cosine":
+        if step < config.warmup_steps:
+            return rate * (step + 1) / config.warmup_steps
+        done = (step - config.warmup_steps) / max(total_steps - config.warmup_steps, 1)
+        return 0.5 * rate * (1 + math.cos(math.pi * done))
+    return rate
+
+
+def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW, which without weight decay is the Adam of the paper.
+
+    All tensors are updated in one pass (``fused``): a third of the time on a CPU, one kernel on a GPU. Its
+    rounding differs from that of the plain form in the last bit.
+    """
+    return torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+
+
+def resume_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Restore the state from a checkpoint, in the memory layout of the parameters.
+
+    Files hold plain row-major tensors. The fused update walks through parameter, gradient and state by
+    address and would pair the wrong elements of a channels-last parameter with row-major state.
+    """
+    restore_optimiser(optimiser, tensors)
+    for parameter, state in optimiser.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
+
+
+@torch.no_grad()
+def update_running_mean(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Running mean of weights and of the statistics of the normalisation; short memory at the start."""
+    decay = min(decay, (1 + step) / (10 + step))
+    pairs = list(zip(averaged.state_dict().values(), model.state_dict().values(), strict=True))
+    means, values = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+    torch._foreach_lerp_(means, values, 1 - decay)
+    for count, new in pairs:
+        if not count.is_floating_point():
+            count.copy_(new)

@@ -1,0 +1,85 @@
+"""The slices of a run, for training and validation: prepared once, refined by a teacher, kept in a cache."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from infnet_runtime.manifest import PreprocessSpec
+from infnet_train.batches import Sources
+from infnet_train.cache import Facts, SliceCache, source_facts
+from infnet_train.config import SourceConfig, TrainConfig
+from infnet_train.datasets import LabelledSlices, load_source
+from infnet_train.distributed import Ranks
+from infnet_train.teacher import refine_labels
+from infnet_train.trained import TrainedNetwork, read_network
+
+logger = logging.getLogger(__name__)
+
+
+def load_slices(
+    config: TrainConfig, data_root: Path, ranks: Ranks, *, cache: Path | None, bf16: bool
+) -> tuple[Sources, LabelledSlices | None]:
+    """Slices of all sources, and those of the validation if there is one.
+
+    With a cache the first rank prepares them and the others read what it kept.
+
+    Raises
+    ------
+    InfnetError
+        If data or the teacher are refused.
+    """
+    if cache and not ranks.is_first:
+        ranks.wait()
+    store, size = SliceCache(cache), config.preprocess.size
+    teacher = read_network(Path(config.teacher), purpose="teach") if config.teacher else None
+    sources: Sources = []
+    for source in config.sources:
+        slices = (
+            _refined(store, data_root, source, config.preprocess, teacher, ranks.device, bf16=bf16)
+            if teacher and source.teacher_share
+            else _prepared(store, data_root, source, size)
+        )
+        if ranks.is_first:
+            logger.info("source %s: %d slices", source.name, len(slices))
+        sources.append((source, slices))
+    validation = _prepared(store, data_root, config.validation, size) if config.validation else None
+    if cache and ranks.is_first:
+        ranks.wait()
+    return sources, validation
+
+
+def _prepared(store: SliceCache, root: Path, source: SourceConfig, size: int) -> LabelledSlices:
+    return store.fetch(lambda: source_facts(root, source, size), lambda: load_source(root, source, size))
+
+
+def _refined(
+    store: SliceCache,
+    root: Path,
+    source: SourceConfig,
+    spec: PreprocessSpec,
+    teacher: TrainedNetwork,
+    device: str,
+    *,
+    bf16: bool,
+) -> LabelledSlices:
+    """Slices with the labels of the teacher.
+
+    Kept, because a GPU does not give the same labels twice, and a resumed run has to see those of its start.
+    """
+
+    def facts() -> Facts:
+        return {
+            "base": source_facts(root, source, spec.size),
+            "teacher": teacher.weights_sha256,
+            "share": source.teacher_share,
+            "preprocess": asdict(spec),
+            "computed": [device.split(":")[0], "bf16" if bf16 else "fp32", torch.__version__],
+        }
+
+    def refine() -> LabelledSlices:
+        slices = _prepared(store, root, source, spec.size)
+        return refine_labels(slices, teacher.network, source.teacher_share, spec, device, bf16=bf16)
+
+    return store.fetch(facts, refine)
