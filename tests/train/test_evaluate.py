@@ -15,9 +15,9 @@ from infnet_runtime.manifest import OutputSpec, PreprocessSpec
 from infnet_train.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.cli import app
 from infnet_train.config import SourceConfig, TrainConfig
-from infnet_train.datasets import DataError
 from infnet_train.evaluate import evaluate_file
 from infnet_train.model import InfNet
+from infnet_train.pictures import DataError
 from tiny_models import MANIFEST, mid_grey_detector
 from train_slices import write_slice
 
@@ -133,14 +133,13 @@ def test_data_that_cannot_be_scored(slices: Path, tmp_path: Path) -> None:
         evaluate_file(model, slices / "small", device="cpu")
 
 
-def test_the_bare_command_says_what_it_needs() -> None:
+def test_the_bare_command_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     clean = {"INFNET_CONFIG": None, "INFNET_TRAIN_DATA": None, "INFNET_OUT": None}
     done = CliRunner().invoke(app, [], env=clean)
     assert done.exit_code == 2
-    assert "a training needs --config, --data, --out" in done.stderr
-    done = CliRunner().invoke(app, ["--config", "a.toml", "--out", "run"], env=clean)
-    assert done.exit_code == 2
-    assert "a training needs --data:" in done.stderr
+    assert "there is no folder data/prepared here and no --data" in done.stderr
+    assert "infnet-train data prepare FOLDER_OF_THE_SETS --out data/prepared" in done.stderr
 
 
 def test_options_of_the_training_before_a_sub_command_are_refused() -> None:

@@ -11,8 +11,8 @@ import torch
 
 from infnet_train.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.config import ConfigError, PropagationConfig, SourceConfig, TrainConfig
-from infnet_train.datasets import upright
 from infnet_train.model import InfNet
+from infnet_train.pictures import upright
 from infnet_train.pseudo_labels import as_stored, propagate
 
 PROPAGATION = PropagationConfig(
@@ -73,7 +73,7 @@ def test_all_slices_are_labelled_once_and_an_interruption_changes_nothing(
 
 
 def test_it_needs_a_network_to_start_from(slices: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"the recipe has no \[propagation\]"):
+    with pytest.raises(ConfigError, match=r"needs a \[propagation\] table"):
         propagate(dataclasses.replace(CONFIG, propagation=None), slices, tmp_path)
     with pytest.raises(ConfigError, match="pseudo-labels need a network to start from"):
         propagate(CONFIG, slices, tmp_path)

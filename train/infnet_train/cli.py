@@ -11,10 +11,11 @@ import typer
 from infnet_runtime.command import print_version, run_command
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-data_app = typer.Typer(no_args_is_help=True, help="Look at training data.")
+data_app = typer.Typer(no_args_is_help=True, help="Look at training data and prepare them.")
 app.add_typer(data_app, name="data")
 
 _USAGE = 2
+_DEFAULT_DATA = Path("data/prepared")
 
 
 class _Turn(StrEnum):
@@ -30,17 +31,32 @@ class _Precision(StrEnum):
     bf16 = "bf16"
 
 
+class _EdgeDefinition(StrEnum):
+    gradient = "gradient"
+    canny = "canny"
+
+
 @app.callback(invoke_without_command=True)
 def train(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option(help="Recipe, a TOML file; see train/configs.", envvar="INFNET_CONFIG")
-    ] = None,
+        Path,
+        typer.Option(
+            help="Recipe: a TOML file, or the name of one in train/configs.", envvar="INFNET_CONFIG"
+        ),
+    ] = Path("default.toml"),
     data: Annotated[
-        Path | None, typer.Option(help="Data folder (COVID-SemiSeg layout).", envvar="INFNET_TRAIN_DATA")
+        Path | None,
+        typer.Option(
+            help="Data folder; the first lines of a recipe say which. data/prepared where not given.",
+            envvar="INFNET_TRAIN_DATA",
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the run.", envvar="INFNET_OUT")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder of the run; runs/<recipe> where not given.", envvar="INFNET_OUT"
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
@@ -65,29 +81,24 @@ def train(
     if context.invoked_subcommand is not None:
         _refuse_options_of_training(context)
         return
-    if config is None or data is None or out is None:
-        given = {"--config": config, "--data": data, "--out": out}
-        missing = ", ".join(name for name, value in given.items() if value is None)
-        typer.echo(
-            f"a training needs {missing}: infnet-train --config RECIPE.toml --data FOLDER --out RUN\n"
-            "other commands are 'infnet-train propagate', 'eval' and 'data check'; see infnet-train --help",
-            err=True,
-        )
-        raise typer.Exit(_USAGE)
+    from infnet_train.recipe import find_recipe
+
+    recipe_file = find_recipe(config)
+    data = data or _default_data()
+    out = out or Path("runs") / recipe_file.stem
     import torch
 
-    from infnet_train.config import read_config
     from infnet_train.device import choose_device
-    from infnet_train.loop import train as run
+    from infnet_train.recipe import read_recipe, run_recipe
 
     _log_to_stderr()
     if threads:
         torch.set_num_threads(threads)
+    stages = read_recipe(recipe_file, set_)
     chosen = choose_device(device)
-    recipe = read_config(config, set_)
     with _Progress() as progress:
-        weights = run(
-            recipe,
+        weights = run_recipe(
+            stages,
             data,
             out,
             device=chosen,
@@ -97,38 +108,6 @@ def train(
             progress=progress,
         )
     typer.echo(weights)
-
-
-@app.command()
-def propagate(
-    config: Annotated[Path, typer.Option(help="Recipe with a propagation table.", envvar="INFNET_CONFIG")],
-    data: Annotated[
-        Path, typer.Option(help="Data folder (COVID-SemiSeg layout).", envvar="INFNET_TRAIN_DATA")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the labels.", envvar="INFNET_OUT")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", envvar="INFNET_DEVICE")] = "auto",
-    precision: Annotated[_Precision, typer.Option(help="As of a training.")] = _Precision.fp32,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change one value of the recipe: key=value.")
-    ] = None,
-) -> None:
-    """Make pseudo-labels of unlabelled slices (Algorithm 1 of the paper). Called again, it goes on."""
-    from infnet_train.config import read_config
-    from infnet_train.device import choose_device
-    from infnet_train.pseudo_labels import propagate as run
-
-    _log_to_stderr()
-    recipe = read_config(config, set_)
-    with _Progress() as progress:
-        labels = run(
-            recipe,
-            data,
-            out,
-            device=choose_device(device),
-            bf16=precision is _Precision.bf16,
-            progress=progress,
-        )
-    typer.echo(labels)
 
 
 @app.command("eval")
@@ -159,18 +138,123 @@ def check(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Root of COVID-SemiSeg, or a folder with Imgs/ and GT/.")
     ],
+    hard: Annotated[
+        bool, typer.Option("--hard", help="The masks are said to be 0 and 255 only: name those that are not.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON instead of text.")] = False,
 ) -> None:
     """Read every picture of a data folder and say what is there and what is wrong."""
     import json
 
     from infnet_train.data_check import check_data
-    from infnet_train.datasets import DataError
+    from infnet_train.pictures import DataError
 
-    report = check_data(folder)
+    report = check_data(folder, hard_labels=hard)
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
     if report.problems:
         raise DataError(f"{len(report.problems)} problems in {folder}, listed in the report", code=3139)
+
+
+@data_app.command("edges")
+def edges(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with Imgs/ and GT/.")],
+    definition: Annotated[
+        _EdgeDefinition,
+        typer.Option(
+            help="gradient: two pixels wide, as of the labelled slices; canny: one, as of pseudo-labels."
+        ),
+    ] = _EdgeDefinition.gradient,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON instead of text.")] = False,
+) -> None:
+    """Write Edge/<name>.png for each mask that has none. Nothing is overwritten."""
+    import json
+
+    from infnet_runtime.version import __version__
+    from infnet_train.edges import write_edges
+
+    done = write_edges(folder, definition.value)
+    values = {
+        "schema": "infnet.edges/1",
+        "infnet": __version__,
+        "folder": str(done.folder),
+        "definition": done.definition,
+        "written": done.written,
+        "kept": done.kept,
+    }
+    text = f"{done.folder}: {done.written} edge maps written ({done.definition}), {done.kept} were there"
+    typer.echo(json.dumps(values, indent=2) if as_json else text)
+
+
+@data_app.command("prepare")
+def prepare(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Holds covid-semiseg and, if there, radiopaedia-covid-volumes and coronacases-slices.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The training folder.", envvar="INFNET_OUT")],
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON instead of text.")] = False,
+) -> None:
+    """Make one training folder of the public sets: upright, in one grey scale, without reserved cases."""
+    import json
+
+    from infnet_runtime.version import __version__
+    from infnet_train.prepare import prepare as run
+
+    _log_to_stderr()
+    slices = run(data, out)
+    values = {"schema": "infnet.prepared/1", "infnet": __version__, "out": str(out), "slices": slices}
+    text = "\n".join(f"{count:5d} slices  {out / name}" for name, count in slices.items())
+    typer.echo(json.dumps(values, indent=2) if as_json else text)
+
+
+@app.command()
+def calibrate(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_ONNX",
+            help="Weights (.safetensors) or folder of a run, the authors' .pth, or an .onnx file.",
+        ),
+    ],
+    data: Annotated[
+        Path, typer.Argument(help="Folder with Imgs/ and GT/: validation slices, never the test set.")
+    ],
+    turn: Annotated[_Turn, typer.Option(help="What turns the slices upright.")] = _Turn.none,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", envvar="INFNET_DEVICE")] = "auto",
+    inside_lungs: Annotated[
+        bool, typer.Option("--inside-lungs", help="Count pixels inside the lungs only; the lungs are found.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON instead of a table.")] = False,
+) -> None:
+    """Fit the temperature that makes a model's probabilities mean what they say.
+
+    The slices must be neither those of the training nor the test set: scores on slices that the temperature
+    was fitted on are no test.
+    """
+    import json
+
+    from infnet_train.calibrate import calibrate_file
+
+    result = calibrate_file(model, data, turn=turn.value, device=device, inside_lungs=inside_lungs)
+    typer.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False) if as_json else result.to_text())
+
+
+def _default_data() -> Path:
+    """The prepared data of a checkout, or what to do to get there."""
+    if _DEFAULT_DATA.is_dir():
+        return _DEFAULT_DATA
+    typer.echo(
+        f"a training needs data: there is no folder {_DEFAULT_DATA} here and no --data\n"
+        "1. get COVID-SemiSeg, and if you can the Radiopaedia volumes and the coronacases slices\n"
+        f"2. infnet-train data prepare FOLDER_OF_THE_SETS --out {_DEFAULT_DATA}\n"
+        "3. infnet-train\n"
+        "other commands are 'infnet-train eval', 'calibrate' and 'data'; see infnet-train --help",
+        err=True,
+    )
+    raise typer.Exit(_USAGE)
 
 
 def _log_to_stderr() -> None:

@@ -14,12 +14,14 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from infnet_runtime.errors import InputError
 from infnet_runtime.manifest import PreprocessSpec
-from infnet_train.losses import BceForm
+from infnet_train.losses import BceForm, EdgeLoss
 from infnet_train.model import ALL_PARTS, Part
+from infnet_train.pictures import Turn
 
-Turn = Literal["none", "transpose", "transpose_flip"]
 Stretch = Literal["as_run", "none"]
 Schedule = Literal["compounding", "step", "constant", "cosine"]
+EdgeKind = Literal["gradient", "canny", "file"]
+MaskResize = Literal["bilinear", "nearest"]
 
 
 class ConfigError(InputError):
@@ -52,8 +54,13 @@ class SourceConfig:
         mark ribs and image borders where there is no infection.
     min_fraction
         Labels that cover less of a slice than this become empty, for the same reason.
+    edge
+        Where the edge maps come from: the ``gradient`` of the mask (the paper, and the released edges of the
+        labelled slices), ``canny`` (those of the pseudo-labels), or the ``file`` in ``Edge``.
     draws
         Slices drawn from this source in an epoch; 0 draws each once.
+    teacher_share
+        How far the labels follow ``TrainConfig.teacher``: 0 keeps them, 1 replaces them.
     """
 
     name: str
@@ -66,7 +73,15 @@ class SourceConfig:
     binarise: bool = False
     inside_lungs: bool = False
     min_fraction: float = 0.0
+    edge: EdgeKind = "gradient"
     draws: int = 0
+    teacher_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.teacher_share <= 1:
+            raise ConfigError(
+                f"source '{self.name}': teacher_share is {self.teacher_share}, expected 0..1", code=3101
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +100,8 @@ class AugmentConfig:
         Largest relative change of the grey curve and of the range, and largest shift, in grey 0..1.
     noise, blur
         Largest standard deviation of added noise, in grey 0..1, and of a Gaussian blur, in pixels.
+    enhance
+        Probability of contrast-limited adaptive histogram equalisation, as enhanced pictures have it.
     """
 
     mirror: float = 0.0
@@ -97,6 +114,7 @@ class AugmentConfig:
     brightness: float = 0.0
     noise: float = 0.0
     blur: float = 0.0
+    enhance: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,16 +165,23 @@ class TrainConfig:
         ``compounding`` is the released code: from epoch ``lr_step`` on the rate is multiplied by 0.1 *every*
         epoch, so that training stops in effect two epochs later. ``step`` is one factor of 0.1 there.
         ``cosine`` falls to zero after ``warmup_steps`` of rise.
+    mask_resize
+        How masks and edges come to the sizes of the batches: ``bilinear`` is the released code and makes them
+        soft, ``nearest`` keeps them.
     clip_value, clip_norm
         Clamp of single gradient elements (the released code: 0.5) or of their norm; 0 is off.
     bce
         ``as_run``: unweighted, as the released code behaves; ``weighted``: as the paper says.
+    edge_loss
+        BCE of the edge: ``mean`` over the pixels as the released code has it, ``sum`` as the paper says.
     ema
         Decay of the running mean of the weights that is evaluated and exported; 0 is off.
     init_from
         Weights to start from, a checkpoint of an earlier run.
+    teacher
+        A checkpoint of an earlier run that refines the labels of the sources with a ``teacher_share``.
     propagation
-        How ``infnet-train propagate`` makes pseudo-labels; a training does not look at it.
+        How pseudo-labels are made; a training does not look at it.
     """
 
     name: str
@@ -174,12 +199,15 @@ class TrainConfig:
     lr_step: int = 50
     warmup_steps: int = 0
     weight_decay: float = 0.0
+    mask_resize: MaskResize = "bilinear"
     clip_value: float = 0.5
     clip_norm: float = 0.0
     bce: BceForm = "as_run"
+    edge_loss: EdgeLoss = "mean"
     ema: float = 0.0
     seed: int = 0
     init_from: str = ""
+    teacher: str = ""
     propagation: PropagationConfig | None = None
 
     def __post_init__(self) -> None:
@@ -192,15 +220,32 @@ class TrainConfig:
         odd = [s for s in self.sizes if s % 32 or s < 32]
         if odd or not self.sizes:
             raise ConfigError(f"sizes are {self.sizes}, expected multiples of 32", code=3101)
+        taught = [source.name for source in self.sources if source.teacher_share]
+        if bool(taught) != bool(self.teacher):
+            raise ConfigError(
+                f"teacher is '{self.teacher}', sources with a teacher_share are {taught}; give both or none",
+                code=3101,
+            )
 
 
 def read_config(path: Path, overrides: list[str] | None = None) -> TrainConfig:
+    """Read a recipe that is one training; see :func:`read_values`.
+
+    Raises
+    ------
+    ConfigError
+        If the file is refused, or a key or value is not known.
+    """
+    return build(TrainConfig, read_values(path, overrides), str(path))
+
+
+def read_values(path: Path, overrides: list[str] | None = None) -> dict[str, Any]:
     """Read a TOML file; ``overrides`` are ``key=value`` or ``section.key=value`` in TOML syntax.
 
     Raises
     ------
     ConfigError
-        If the file is missing or no TOML, or a key or value is not known.
+        If the file is missing or no TOML, or an override is not ``key=value``.
     """
     try:
         values = tomllib.loads(path.read_text("utf-8"))
@@ -210,7 +255,7 @@ def read_config(path: Path, overrides: list[str] | None = None) -> TrainConfig:
         raise ConfigError(f"{path} is not TOML: {error}", code=3101) from error
     for override in overrides or []:
         _apply(values, override)
-    return build(TrainConfig, values, str(path))
+    return values
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

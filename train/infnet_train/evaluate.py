@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,21 +16,19 @@ from infnet_runtime.backends import open_session
 from infnet_runtime.backends.session import run_checked
 from infnet_runtime.errors import GateError
 from infnet_runtime.manifest import OutputSpec, PreprocessSpec
-from infnet_runtime.metrics import LabelledSlice, SliceScores, score_slices
+from infnet_runtime.metrics import SliceScores, score_slices
 from infnet_runtime.metrics.clinical import Estimate
 from infnet_runtime.preprocess import normalise, predict_slice
 from infnet_runtime.version import __version__
-from infnet_train.config import Turn
-from infnet_train.data_check import read_picture
-from infnet_train.datasets import DataError, LabelledSlices, upright
+from infnet_train.datasets import LabelledSlices
 from infnet_train.device import choose_device
 from infnet_train.model import InfNet
+from infnet_train.pictures import Turn, read_labelled
 from infnet_train.trained import read_network
 
 FloatArray = npt.NDArray[np.float32]
 
 _BATCH = 8
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 # The columns of the paper's Tables II and III, and what a reader of masks asks for.
 _PAPER = ("mean_dice", "mean_sensitivity", "mean_specificity", "s_measure", "mean_e_measure", "mae")
 _CLINICAL = ("dice", "sensitivity", "precision", "specificity")
@@ -139,62 +137,69 @@ def evaluate_file(model: Path, data: Path, *, turn: Turn = "none", device: str =
         If model, device or data are refused, or a probability is not finite.
     """
     slices = read_labelled(data, turn)
-    with ExitStack() as stack:
-        if model.suffix.lower() == ".onnx":
-            session = stack.enter_context(open_session(model, device=device))
-            spec, threshold = session.manifest.preprocess, session.manifest.output.threshold
-            digest, used = session.model_sha256, session.device
-            run: Callable[[FloatArray], FloatArray] = partial(run_checked, session)
-        else:
-            path = model / "weights.safetensors" if model.is_dir() else model
-            trained = read_network(path, purpose="evaluate")
-            spec = trained.preprocess
-            threshold, used = OutputSpec().threshold, choose_device(device)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            run = network_runner(trained.network, used)
-        scores = score_slices(slices, lambda grey: predict_slice(grey, spec, run), threshold=threshold)
-    return Evaluation(str(model), digest, used, str(data), turn, spec, threshold, scores)
+    with open_model(model, device, purpose="evaluate") as opened:
+        scores = score_slices(slices, opened.predict, threshold=opened.output.threshold)
+    return Evaluation(
+        str(model),
+        opened.sha256,
+        opened.device,
+        str(data),
+        turn,
+        opened.preprocess,
+        opened.output.threshold,
+        scores,
+    )
 
 
-def read_labelled(folder: Path, turn: Turn) -> Iterator[LabelledSlice]:
-    """Upright slices with their truth, each at its own size.
+@dataclass(frozen=True)
+class OpenModel:
+    """A model file ready for slices, whatever its kind.
 
-    Raises
-    ------
-    DataError
-        If there is no slice, a mask is missing, sizes differ, or a file cannot be read.
+    Parameters
+    ----------
+    sha256
+        Hash of the file.
+    output
+        Threshold and temperature: the model's own, the defaults for training weights.
+    run
+        Network input (n, 3, size, size) to the network's own probability (n, size, size).
     """
-    paths = sorted(p for p in (folder / "Imgs").glob("*") if p.suffix.lower() in _IMAGE_ENDINGS)
-    if not paths:
-        raise DataError(
-            f"no slices in {folder / 'Imgs'}; expected Imgs/<name>.jpg and GT/<name>.png", code=3111
-        )
-    return (_labelled(path, folder / "GT" / f"{path.stem}.png", turn) for path in paths)
+
+    sha256: str
+    device: str
+    preprocess: PreprocessSpec
+    output: OutputSpec
+    run: Callable[[FloatArray], FloatArray]
+
+    def predict(self, grey: npt.NDArray[np.uint8]) -> FloatArray:
+        """Calibrated probability of one slice, (rows, columns)."""
+        return predict_slice(grey, self.preprocess, self.run, temperature=self.output.temperature)
 
 
-def _labelled(image_path: Path, mask_path: Path, turn: Turn) -> LabelledSlice:
-    if not mask_path.is_file():
-        raise DataError(f"{image_path} has no mask: expected {mask_path}", code=3112)
-    image, mask = _grey(image_path), _grey(mask_path)
-    if image.shape != mask.shape:
-        raise DataError(
-            f"{image_path} is {image.shape}, its mask is {mask.shape}; expected equal sizes", code=3113
-        )
-    return image_path.stem, upright(image, turn), upright(mask, turn) > 128
+@contextmanager
+def open_model(model: Path, device: str, *, purpose: str) -> Iterator[OpenModel]:
+    """Open weights, the folder of a run, the authors' ``.pth`` or an ONNX file; parameters as above.
 
-
-def _grey(path: Path) -> npt.NDArray[np.uint8]:
-    try:
-        pixels = read_picture(path)
-    except DataError as error:
-        raise DataError(f"{path} {error.args[0]}", code=error.code) from error
-    if pixels.dtype != np.uint8 or pixels.ndim != 2:
-        raise DataError(
-            f"{path} has {pixels.dtype} pixels of shape {pixels.shape}, expected 8-bit grey; "
-            "look at the folder with infnet-train data check",
-            code=3134,
-        )
-    return pixels.astype(np.uint8, copy=False)
+    Parameters
+    ----------
+    purpose
+        What the model is opened for, for messages: a verb.
+    """
+    if model.suffix.lower() == ".onnx":
+        with open_session(model, device=device) as session:
+            manifest = session.manifest
+            yield OpenModel(
+                session.model_sha256,
+                session.device,
+                manifest.preprocess,
+                manifest.output,
+                partial(run_checked, session),
+            )
+        return
+    path = model / "weights.safetensors" if model.is_dir() else model
+    trained, used = read_network(path, purpose=purpose), choose_device(device)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    yield OpenModel(digest, used, trained.preprocess, OutputSpec(), network_runner(trained.network, used))
 
 
 def network_runner(network: InfNet, device: str) -> Callable[[FloatArray], FloatArray]:

@@ -20,11 +20,12 @@ from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.manifest import PreprocessSpec
 from infnet_runtime.preprocess import predict_grey
 from infnet_train.checkpoint import load_weights
-from infnet_train.config import ConfigError, PropagationConfig, TrainConfig, Turn
-from infnet_train.datasets import ByteArray, chosen_slices, read_grey, regrade, upright
+from infnet_train.config import ConfigError, PropagationConfig, TrainConfig
+from infnet_train.datasets import chosen_slices, regrade
 from infnet_train.evaluate import network_runner
 from infnet_train.loop import Progress, train
 from infnet_train.model import InfNet
+from infnet_train.pictures import ByteArray, Turn, read_grey, upright
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,9 @@ def propagate(
     """
     propagation = config.propagation
     if propagation is None:
-        raise ConfigError("the recipe has no [propagation]; see semi_infnet_labels.toml", code=3101)
+        raise ConfigError(
+            "a stage of kind propagate needs a [propagation] table; see semi_infnet.toml", code=3101
+        )
     if not config.init_from:
         raise ConfigError(
             "pseudo-labels need a network to start from: train on the labelled slices, then set init_from "
@@ -143,7 +146,7 @@ def _label(
 
 
 def as_stored(image: ByteArray, turn: Turn) -> ByteArray:
-    """Inverse of :func:`~infnet_train.datasets.upright`."""
+    """Inverse of :func:`~infnet_train.pictures.upright`."""
     if turn == "none":
         return image
     return np.ascontiguousarray(image.T if turn == "transpose" else image[::-1].T)

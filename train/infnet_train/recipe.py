@@ -1,0 +1,190 @@
+"""A recipe: one training, or several stages one after the other, from one TOML file.
+
+Without ``[stages]`` the file is one training. With it, the keys at the top hold for all stages, and each
+table ``[stages.<name>]`` changes some of them. Its own ``sources`` table chooses among the sources at the top
+by name and may change their keys. ``init_from`` and ``teacher`` may name the weights of an earlier stage as
+``stage:<name>``, and the ``folder`` of a source the labels that an earlier stage of kind ``propagate`` made.
+"""
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from infnet_train.config import ConfigError, TrainConfig, build, read_values
+from infnet_train.loop import Progress, train
+from infnet_train.pseudo_labels import propagate
+
+logger = logging.getLogger(__name__)
+
+StageKind = Literal["train", "propagate"]
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+"""The recipes of a checkout."""
+
+WEIGHTS = "weights.safetensors"
+_REFERENCE = "stage:"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage; ``name`` is empty in a recipe without stages."""
+
+    name: str
+    kind: StageKind
+    config: TrainConfig
+
+
+def find_recipe(path: Path) -> Path:
+    """The file itself, or the recipe of that name in the checkout."""
+    return path if path.exists() or path.parent != Path() else CONFIGS / path
+
+
+def read_recipe(path: Path, overrides: list[str] | None = None) -> tuple[Stage, ...]:
+    """Read and check all stages of a recipe.
+
+    Parameters
+    ----------
+    overrides
+        ``key=value`` for all stages, ``stages.<name>.key=value`` for one of them, in TOML syntax.
+
+    Raises
+    ------
+    ConfigError
+        If the file is refused, or a stage names a source or an earlier stage that is not there.
+    """
+    values = read_values(path, overrides)
+    if "stages" not in values:
+        return (Stage("", "train", build(TrainConfig, values, str(path))),)
+    tables = values.pop("stages")
+    if not isinstance(tables, dict) or not tables:
+        raise ConfigError(f"{path}: stages is {tables!r}, expected tables [stages.<name>]", code=3101)
+    stages: list[Stage] = []
+    for name, table in tables.items():
+        stage = _stage(values, name, table, f"{path}: stages.{name}")
+        earlier = {s.name for s in stages}
+        for reference in _references(stage.config):
+            if reference not in earlier:
+                raise ConfigError(
+                    f"{path}: stage '{name}' builds on stage '{reference}', "
+                    f"which does not come before it; before it come {', '.join(sorted(earlier)) or 'none'}",
+                    code=3101,
+                )
+        stages.append(stage)
+    return tuple(stages)
+
+
+def run_recipe(
+    stages: tuple[Stage, ...],
+    data_root: Path,
+    out: Path,
+    *,
+    device: str = "cpu",
+    bf16: bool = False,
+    resume: bool = False,
+    backbone_weights: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Run the stages in ``out/<name>`` and return the weights of the last.
+
+    The prepared slices are kept in ``out/cache``, for all stages and for a resume.
+
+    Parameters
+    ----------
+    resume
+        Leave out stages that are complete, and go on within the one that is not.
+    backbone_weights
+        For each stage that starts from random weights.
+
+    Raises
+    ------
+    InfnetError
+        If data, configuration or a checkpoint are refused.
+    """
+    result = out / WEIGHTS
+    for stage in stages:
+        folder = out / stage.name
+        config = _resolved(stage.config, out)
+        if stage.name:
+            logger.info("stage %s", stage.name)
+        if stage.kind == "propagate":
+            propagate(config, data_root, folder, device=device, bf16=bf16, progress=progress)
+            continue
+        result = folder / WEIGHTS
+        if stage.name and resume and result.is_file():
+            logger.info("stage %s is complete: %s", stage.name, result)
+            continue
+        train(
+            config,
+            data_root,
+            folder,
+            device=device,
+            bf16=bf16,
+            resume=resume,
+            backbone_weights=None if config.init_from else backbone_weights,
+            progress=progress,
+            cache=out / "cache",
+        )
+    return result
+
+
+def _stage(shared: dict[str, Any], name: str, table: object, place: str) -> Stage:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{place} is {table!r}, expected a table", code=3101)
+    changes = dict(table)
+    kind = changes.pop("kind", "train")
+    if kind not in get_args(StageKind):
+        raise ConfigError(
+            f"{place}: kind is {kind!r}, expected {' or '.join(get_args(StageKind))}", code=3101
+        )
+    chosen = changes.pop("sources", None)
+    values = _merged(shared, {"name": f"{shared.get('name', '')} {name}".strip()} | changes)
+    if chosen is not None:
+        values["sources"] = _chosen_sources(shared.get("sources", []), chosen, place)
+    return Stage(name, kind, build(TrainConfig, values, place))
+
+
+def _merged(shared: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Shared values with changes, in nested tables too."""
+    merged = dict(shared)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _chosen_sources(sources: list[dict[str, Any]], chosen: object, place: str) -> list[dict[str, Any]]:
+    if not isinstance(chosen, dict):
+        raise ConfigError(f"{place}.sources is {chosen!r}, expected a table of source names", code=3101)
+    known = {source.get("name"): source for source in sources}
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"{place}.sources names {', '.join(unknown)}; the recipe has {', '.join(map(str, known))}",
+            code=3101,
+        )
+    return [known[name] | changes for name, changes in chosen.items()]
+
+
+def _references(config: TrainConfig) -> list[str]:
+    """Names of the stages that a stage builds on."""
+    values = [config.init_from, config.teacher, *(source.folder for source in config.sources)]
+    return [v.removeprefix(_REFERENCE).split("/")[0] for v in values if v.startswith(_REFERENCE)]
+
+
+def _resolved(config: TrainConfig, out: Path) -> TrainConfig:
+    """With paths in place of the names of stages."""
+
+    def path(value: str, last: str) -> str:
+        if not value.startswith(_REFERENCE):
+            return value
+        return str((out / value.removeprefix(_REFERENCE) / last).resolve())
+
+    sources = tuple(dataclasses.replace(s, folder=path(s.folder, "")) for s in config.sources)
+    return dataclasses.replace(
+        config,
+        init_from=path(config.init_from, WEIGHTS),
+        teacher=path(config.teacher, WEIGHTS),
+        sources=sources,
+    )
