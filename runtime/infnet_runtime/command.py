@@ -3,13 +3,33 @@
 import signal
 import sys
 from types import FrameType
+from typing import ClassVar
 
 import typer
+from typer.core import TyperGroup
 
 from infnet_runtime.errors import InfnetError
 from infnet_runtime.version import __version__
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+class DefaultCommandGroup(TyperGroup):
+    """Commands, one of which runs where none is named: ``tool FILE`` is ``tool <default> FILE``.
+
+    A file that is called like a command is given as ``./name``.
+    """
+
+    default_command: ClassVar[str]
+
+    def parse_args(  # type: ignore[override]  # the base class names a private type
+        self, ctx: typer.Context, args: list[str]
+    ) -> list[str]:
+        """Put the default command before arguments that start with no other command."""
+        own = {option for parameter in self.params for option in parameter.opts} | {"--help"}
+        if not args or (args[0] not in self.commands and args[0] not in own):
+            args = [self.default_command, *args]
+        return super().parse_args(ctx, args)
 
 
 class _Stopped(BaseException):
