@@ -1,7 +1,8 @@
 """The network as it is exported: the path from slices to infection probability, with fewer operations.
 
 Every rewrite is exact: the rewritten network equals the trained one but for the order of rounding, and is
-computed in double precision before it is rounded to single once.
+computed in double precision before it is rounded to single once. ``REWRITES`` leave the network complete,
+with all its outputs; :class:`PredictionPath` then keeps what the prediction needs.
 """
 
 import copy
@@ -11,8 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from infnet_export.merged_convolutions import (
+    EdgePyramid,
+    MergedReceptiveField,
+    MergedShortcut,
+    shrunk_global_map,
+)
 from infnet_train.model import InfNet
-from infnet_train.model.blocks import ReverseAttention
+from infnet_train.model.blocks import ReceptiveFieldBlock, ReverseAttention, resize
 from infnet_train.model.res2net import Bottle2neck
 
 _LAST_CONV_OF_STEM = "stem.6"
@@ -22,8 +29,10 @@ _LEVELS = ("reverse_attention5", "reverse_attention4", "reverse_attention3")
 class InferenceModule(nn.Module):
     """Infection probability of some slices, and nothing else.
 
-    The global map and the coarser levels stay, because they feed the finest one; their enlarged copies and
-    the edge map are not used, so the exporter leaves them out.
+    Parameters
+    ----------
+    network
+        Gives the logits of S3 at the size of the slices.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -32,7 +41,40 @@ class InferenceModule(nn.Module):
 
     def forward(self, slices: Tensor) -> Tensor:
         """(n, 3, h, w) -> (n, 1, h, w), probabilities."""
-        return torch.sigmoid(self.network(slices).s3)
+        return torch.sigmoid(self.network(slices))
+
+
+class PredictionPath(nn.Module):
+    """The part of a network that its prediction S3 depends on.
+
+    The global map and the coarser levels stay, because they feed the finest one; their enlarged copies and
+    the edge map are gone. The edge features and the global map come at the sizes they are used at.
+
+    Parameters
+    ----------
+    network
+        Complete, with its normalisations folded; shares its weights.
+    """
+
+    def __init__(self, network: InfNet) -> None:
+        super().__init__()
+        self.backbone = network.backbone
+        self.rfb3, self.rfb4, self.rfb5 = network.rfb3, network.rfb4, network.rfb5
+        self.partial_decoder = shrunk_global_map(network.partial_decoder)
+        self.edge_attention = EdgePyramid(network.edge_attention)
+        self.reverse_attention5 = network.reverse_attention5
+        self.reverse_attention4 = network.reverse_attention4
+        self.reverse_attention3 = network.reverse_attention3
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """(n, 3, h, w), h and w multiples of 32 -> logits of S3, (n, 1, h, w)."""
+        f2, f3, f4, f5 = self.backbone(slices)
+        edge3, edge4, edge5 = self.edge_attention(f2)
+        s_g = self.partial_decoder(self.rfb3(f3), self.rfb4(f4), self.rfb5(f5))  # at 1/32, as f5
+        s5 = self.reverse_attention5(f5, s_g, edge5)
+        s4 = self.reverse_attention4(f4, resize(s5, 2), edge4)
+        s3 = self.reverse_attention3(f3, resize(s4, 2), edge3)
+        return resize(s3, 8)
 
 
 class ChannelBias(nn.Module):
@@ -89,10 +131,9 @@ def inference_module(network: InfNet) -> InferenceModule:
     In single precision and evaluation mode.
     """
     rewritten = copy.deepcopy(network).double().eval()
-    fold_batch_norms(rewritten)
-    simplify_pools(rewritten)
-    reduce_before_attention(rewritten)
-    return InferenceModule(rewritten).float().eval()
+    for rewrite in REWRITES:
+        rewrite(rewritten)
+    return InferenceModule(PredictionPath(rewritten)).float().eval()
 
 
 def fold_batch_norms(network: InfNet) -> None:
@@ -145,3 +186,31 @@ def reduce_before_attention(network: InfNet) -> None:
         level = network.get_submodule(name)
         assert isinstance(level, ReverseAttention)
         network.set_submodule(name, ReducedReverseAttention(level))
+
+
+def merge_receptive_fields(network: InfNet) -> None:
+    """Replace every receptive field block by :class:`MergedReceptiveField`, in place."""
+    blocks = [name for name, m in network.named_modules() if isinstance(m, ReceptiveFieldBlock)]
+    for name in blocks:
+        block = network.get_submodule(name)
+        assert isinstance(block, ReceptiveFieldBlock)
+        network.set_submodule(name, MergedReceptiveField(block))
+
+
+def merge_shortcuts(network: InfNet) -> None:
+    """Replace the opening block of every stage by :class:`MergedShortcut`, in place."""
+    blocks = [n for n, m in network.named_modules() if isinstance(m, Bottle2neck) and m.opens_stage]
+    for name in blocks:
+        block = network.get_submodule(name)
+        assert isinstance(block, Bottle2neck)
+        network.set_submodule(name, MergedShortcut(block))
+
+
+REWRITES = (
+    fold_batch_norms,
+    simplify_pools,
+    reduce_before_attention,
+    merge_receptive_fields,
+    merge_shortcuts,
+)
+"""In this order: the others need the folded normalisation, and the last one the simple pools."""

@@ -17,9 +17,14 @@ import numpy.typing as npt
 import onnx
 import torch
 from onnx import helper, numpy_helper
+from onnx_ir.passes import Sequential, common
+from onnxscript.optimizer import fold_constants_ir
 
 from infnet_export.inference_module import InferenceModule
+from infnet_export.onnx_file import check_model
 from infnet_runtime.manifest import METADATA_KEY, ModelManifest
+from infnet_train.model import InfNet
+from infnet_train.model.inf_net import SideOutputs
 
 # The set PyTorch's exporter writes without converting; TensorRT 10, OpenVINO and ONNX Runtime all take it.
 OPSET = 18
@@ -43,30 +48,40 @@ def onnx_model(module: InferenceModule, manifest: ModelManifest) -> onnx.ModelPr
     -------
     Input ``slices`` (n, 3, size, size), output (n, 1, size, size), batch free, FP32, checked.
     """
-    traced = _trace(module, manifest.preprocess.size, manifest.output.name)
-    model = _rebuilt(traced)
+    program = _trace(module, manifest.preprocess.size, [manifest.output.name])
+    model = _rebuilt(program.model_proto)
     helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
     check_model(model)
     return model
 
 
-def check_model(model: onnx.ModelProto) -> None:
-    """Check a model with ONNX's own rules, shapes and types of every tensor included."""
-    onnx.checker.check_model(model, full_check=True)
+def plain_model(network: InfNet, size: int) -> onnx.ModelProto:
+    """The network as trained, in evaluation mode and with nothing rewritten, to compare costs with.
+
+    What the exporter itself would fold is left as well; only its shape arithmetic on constants is gone.
+
+    Returns
+    -------
+    Input ``slices`` (n, 3, size, size); the outputs are named as in
+    :class:`~infnet_train.model.inf_net.SideOutputs`, logits (n, 1, size, size). No manifest.
+    """
+    training = network.training
+    program = _trace(network.eval(), size, list(SideOutputs._fields), optimize=False)
+    network.train(training)
+    fold_constants_ir(program.model)
+    Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.CommonSubexpressionEliminationPass(),
+    )(program.model)
+    model = _rebuilt(program.model_proto)
+    check_model(model)
+    return model
 
 
-def model_bytes(model: onnx.ModelProto) -> bytes:
-    """Content of the file; equal models give equal bytes."""
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
-
-
-def operators(model: onnx.ModelProto) -> dict[str, int]:
-    """How often each operator occurs, the most frequent first."""
-    return dict(Counter(node.op_type for node in model.graph.node).most_common())
-
-
-def _trace(module: InferenceModule, size: int, output_name: str) -> onnx.ModelProto:
+def _trace(
+    module: InferenceModule | InfNet, size: int, output_names: list[str], *, optimize: bool = True
+) -> torch.onnx.ONNXProgram:
     example = torch.zeros(_TRACED_BATCH, 3, size, size)
     with warnings.catch_warnings():
         # PyTorch 2.13 warns about its own use of a name it deprecates.
@@ -78,12 +93,13 @@ def _trace(module: InferenceModule, size: int, output_name: str) -> onnx.ModelPr
             opset_version=OPSET,
             external_data=False,
             input_names=[INPUT_NAME],
-            output_names=[output_name],
-            dynamic_shapes={INPUT_NAME: {0: torch.export.Dim(BATCH_DIMENSION)}},
+            output_names=output_names,
+            dynamic_shapes=({0: torch.export.Dim(BATCH_DIMENSION)},),
+            optimize=optimize,
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    return program
 
 
 def _rebuilt(traced: onnx.ModelProto) -> onnx.ModelProto:
@@ -107,8 +123,9 @@ def _rebuilt(traced: onnx.ModelProto) -> onnx.ModelProto:
     rebuilt = helper.make_graph(
         nodes,
         "infnet",
-        [_typed(graph.input)],
-        [_typed(graph.output)],
+        # Weights are inputs too where the exporter has not optimised.
+        [_typed(value) for value in graph.input if value.name not in arrays],
+        [_typed(value) for value in graph.output],
         [numpy_helper.from_array(array, name) for name, array in sorted(weights.items())],
     )
     return helper.make_model(
@@ -119,11 +136,16 @@ def _rebuilt(traced: onnx.ModelProto) -> onnx.ModelProto:
 def _node_names(nodes: Iterable[onnx.NodeProto]) -> list[str]:
     """Module and operator of each node, numbered from the second of the same name on."""
     seen: Counter[str] = Counter()
+    modules: dict[str, str] = {}  # value to the module it comes from
     names = []
     for node in nodes:
         # ['', 'network', 'network.rfb3', 'conv2d_7']: the modules around the operation, then its own name
         scopes: list[str] = ast.literal_eval(_metadata(node, _SCOPES) or "[]")
-        module = scopes[-2].removeprefix("network").removeprefix(".") if len(scopes) > 1 else ""
+        if len(scopes) > 1:
+            module = scopes[-2].removeprefix("network").removeprefix(".")
+        else:  # the exporter forgets where a Split was; it belongs to what it splits
+            module = modules.get(node.input[0], "")
+        modules |= dict.fromkeys(node.output, module)
         name = f"{module}/{node.op_type}" if module else node.op_type
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
@@ -159,7 +181,6 @@ def _weight_names(nodes: Iterable[onnx.NodeProto], arrays: dict[str, npt.NDArray
     return names
 
 
-def _typed(values: Iterable[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
-    """The one input or output, with type and shape and nothing else."""
-    (value,) = values
+def _typed(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    """An input or output with type and shape and nothing else."""
     return onnx.ValueInfoProto(name=value.name, type=value.type)

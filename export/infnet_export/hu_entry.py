@@ -1,0 +1,200 @@
+"""A second entry to a model: HU of whole slices in, probability on their own grid out.
+
+For hosts without Python. What ``infnet_runtime.preprocess`` does around the network becomes part of the
+graph: window, resize, normalisation, then the resize back and the temperature. The number of rows and columns
+is fixed, so the antialiased resizes are products with the very matrices that the Python code uses.
+
+What stays with the host: the canonical orientation, the crop to the box around both lungs with the margin of
+the manifest (rows and columns here are those of the box), the threshold of the manifest, and
+leaving out what lies outside the lungs.
+"""
+
+import json
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from infnet_export.onnx_file import check_model
+from infnet_export.onnx_graph import BATCH_DIMENSION
+from infnet_runtime.manifest import METADATA_KEY, ModelManifest
+from infnet_runtime.preprocess import resize_matrix
+
+HU_INPUT = "hu"
+ENTRY_KEY = "infnet.entry"
+"""Metadata of a file with this entry: the name of the input, its unit, rows and columns, as JSON."""
+
+_NETWORK_OUTPUT = "network_probability"
+_SMALLEST = 1e-7  # where infnet_runtime.calibration cuts off probabilities before their logit
+_Weight = npt.NDArray[np.float32] | npt.NDArray[np.int64] | np.float32
+
+
+def with_hu_entry(model: onnx.ModelProto, rows: int, columns: int) -> onnx.ModelProto:
+    """Put the preprocessing and its inverse into a model.
+
+    Parameters
+    ----------
+    model
+        With its manifest; input (n, 3, size, size), output (n, 1, size, size), both FP32. Stays as it is.
+    rows, columns
+        Of the slices in HU.
+
+    Returns
+    -------
+    Input ``hu`` int16 (n, rows, columns), output of the same name as before, FP32 (n, rows, columns): the
+    calibrated probability. The runtime refuses such a file, because it does all this itself.
+
+    Raises
+    ------
+    ValueError
+        If rows or columns are not positive.
+    ManifestError
+        If the manifest is damaged or of another version.
+    """
+    if rows < 1 or columns < 1:
+        raise ValueError(f"slices have {rows} x {columns} pixels, expected at least one along each axis")
+    properties = {p.key: p.value for p in model.metadata_props}
+    manifest = ModelManifest.from_json(properties[METADATA_KEY], source="the model to give an HU entry")
+    (slices,) = (i.name for i in model.graph.input)
+    before = _preprocessing(manifest, rows, columns)
+    after = _inverse(manifest, rows, columns)
+    graph = helper.make_graph(
+        [
+            *before.ending_in(slices),
+            *_with_output_renamed(model.graph.node, manifest.output.name),
+            *after.ending_in(manifest.output.name),
+        ],
+        model.graph.name,
+        [_value(HU_INPUT, TensorProto.INT16, rows, columns)],
+        [_value(manifest.output.name, TensorProto.FLOAT, rows, columns)],
+        [*before.weights, *model.graph.initializer, *after.weights],
+    )
+    extended = helper.make_model(
+        graph,
+        producer_name=model.producer_name,
+        ir_version=model.ir_version,
+        opset_imports=model.opset_import,
+    )
+    entry = json.dumps({"input": HU_INPUT, "unit": "HU", "rows": rows, "columns": columns})
+    helper.set_model_props(extended, {**properties, ENTRY_KEY: entry})
+    check_model(extended)
+    return extended
+
+
+def _preprocessing(manifest: ModelManifest, rows: int, columns: int) -> "_Chain":
+    """``preprocess.to_network``: (n, rows, columns), HU -> (n, 3, size, size)."""
+    spec = manifest.preprocess
+    low, high = (np.float32(v) for v in spec.window_hu)
+    chain = _Chain("preprocess", HU_INPUT)
+    chain.cast_to_float()
+    chain.then("Sub", lowest=low)
+    chain.then("Div", width=high - low)
+    chain.then("Clip", zero=np.float32(0), one=np.float32(1))
+    chain.resize((rows, columns), (spec.size, spec.size))
+    chain.then("Unsqueeze", axis=np.array([1], np.int64))  # (n, size, size) -> (n, 1, size, size)
+    chain.then("Sub", mean=np.array(spec.mean, np.float32)[:, None, None])  # -> (n, 3, size, size)
+    chain.then("Div", std=np.array(spec.std, np.float32)[:, None, None])
+    return chain
+
+
+def _inverse(manifest: ModelManifest, rows: int, columns: int) -> "_Chain":
+    """``preprocess.from_network``, cut to 0..1: (n, 1, size, size) -> (n, rows, columns)."""
+    size, temperature = manifest.preprocess.size, manifest.output.temperature
+    chain = _Chain("postprocess", _NETWORK_OUTPUT)
+    chain.then("Squeeze", axis=np.array([1], np.int64))
+    chain.resize((size, size), (rows, columns))
+    probability = chain.then("Clip", zero=np.float32(0), one=np.float32(1))
+    if temperature == 1:
+        return chain
+    # logit(p) = log(p) - log(1 - p), both cut off where the runtime cuts the probability
+    chain.then("Max", smallest=np.float32(_SMALLEST))
+    log_infected = chain.then("Log")
+    chain.then("Sub", probability, after=False, one=np.float32(1))
+    chain.then("Max", smallest=np.float32(_SMALLEST))
+    log_healthy = chain.then("Log")
+    chain.then("Sub", log_infected, log_healthy)
+    chain.then("Div", temperature=np.float32(temperature))
+    scaled = chain.then("Sigmoid")
+    # No pixel changes its side of 0.5 by rounding.
+    half = np.float32(0.5)
+    below = chain.then("Min", scaled, below_half=np.nextafter(half, np.float32(0)))
+    is_below = chain.then("Less", probability, half=half)
+    chain.then("Where", is_below, below, scaled)
+    return chain
+
+
+class _Chain:
+    """Nodes one after the other, named after one module; each takes the last value unless told otherwise."""
+
+    def __init__(self, module: str, start: str) -> None:
+        self._module = module
+        self._last = start
+        self._nodes: list[NodeProto] = []
+        self._weights: dict[str, TensorProto] = {}
+
+    @property
+    def weights(self) -> list[TensorProto]:
+        """Constants of all nodes."""
+        return list(self._weights.values())
+
+    def then(self, operator: str, *inputs: str, after: bool = True, **weights: _Weight) -> str:
+        """Append a node whose inputs are values and then constants, or the other way round.
+
+        Returns
+        -------
+        Name of its output.
+        """
+        constants = [self._stored(name, weight) for name, weight in weights.items()]
+        values = list(inputs) or [self._last]
+        return self._append(operator, [*values, *constants] if after else [*constants, *values])
+
+    def cast_to_float(self) -> None:
+        """Integers to FP32."""
+        self._append("Cast", [self._last], to=TensorProto.FLOAT)
+
+    def resize(self, old: tuple[int, int], new: tuple[int, int]) -> None:
+        """``preprocess.resize`` of (n, rows, columns); an axis that keeps its length is left alone."""
+        if new[0] != old[0]:
+            rows = self._stored("rows", resize_matrix(old[0], new[0]))
+            self._append("MatMul", [rows, self._last])
+        if new[1] != old[1]:
+            columns = self._stored("columns", np.ascontiguousarray(resize_matrix(old[1], new[1]).T))
+            self._append("MatMul", [self._last, columns])
+
+    def ending_in(self, name: str) -> list[NodeProto]:
+        """All nodes; the last one gives ``name``."""
+        self._nodes[-1].output[0] = name
+        return self._nodes
+
+    def _append(self, operator: str, inputs: list[str], **attributes: int) -> str:
+        count = sum(node.op_type == operator for node in self._nodes)
+        name = f"{self._module}/{operator}" + (f"_{count + 1}" if count else "")
+        self._last = f"{name}:0"
+        node = helper.make_node(operator, inputs, [self._last], name=name)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self._nodes.append(node)
+        return self._last
+
+    def _stored(self, name: str, weight: _Weight) -> str:
+        full = f"{self._module}.{name}"
+        self._weights[full] = numpy_helper.from_array(np.asarray(weight), full)
+        return full
+
+
+def _with_output_renamed(nodes: Iterable[NodeProto], output: str) -> list[NodeProto]:
+    renamed = []
+    for node in nodes:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        for names in (copy.input, copy.output):
+            for i, name in enumerate(names):
+                if name == output:
+                    names[i] = _NETWORK_OUTPUT
+        renamed.append(copy)
+    return renamed
+
+
+def _value(name: str, element: int, rows: int, columns: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, element, [BATCH_DIMENSION, rows, columns])

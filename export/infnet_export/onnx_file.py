@@ -1,0 +1,75 @@
+"""ONNX files: read with their manifest, checked, and written the same every time."""
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from infnet_runtime.errors import ModelError
+from infnet_runtime.manifest import METADATA_KEY, ManifestError, ModelManifest
+
+
+def check_model(model: onnx.ModelProto) -> None:
+    """Check a model with ONNX's own rules, shapes and types of every tensor included."""
+    onnx.checker.check_model(model, full_check=True)
+
+
+def model_bytes(model: onnx.ModelProto) -> bytes:
+    """Content of the file; equal models give equal bytes."""
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def operators(model: onnx.ModelProto) -> dict[str, int]:
+    """How often each operator occurs, the most frequent first."""
+    return dict(Counter(node.op_type for node in model.graph.node).most_common())
+
+
+def read_onnx(path: Path) -> tuple[onnx.ModelProto, bytes]:
+    """An ONNX file and its content; the weights must lie inside.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, is no ONNX or is cut off, or keeps weights in other files.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}; expected an ONNX file", code=4030) from error
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise ModelError(
+            f"{path} is not an ONNX file, or is cut off after {len(content)} bytes; export or copy it again",
+            code=4031,
+        ) from error
+    if not model.graph.node:
+        raise ModelError(f"{path} holds no graph; expected an ONNX file", code=4031)
+    outside = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        raise ModelError(
+            f"{path} keeps {len(outside)} weights in other files ({outside[0]} among them), expected one "
+            "whole file; save it with its weights inside",
+            code=4031,
+        )
+    return model, content
+
+
+def manifest_in(model: onnx.ModelProto, path: Path) -> ModelManifest:
+    """The manifest in a model's metadata.
+
+    Raises
+    ------
+    ManifestError
+        If there is none, or it is refused.
+    """
+    texts = [p.value for p in model.metadata_props if p.key == METADATA_KEY]
+    if not texts:
+        raise ManifestError(
+            f"{path} carries no manifest of infnet, so how its slices are prepared is not known; "
+            "make the file with infnet-export",
+            code=4020,
+        )
+    return ModelManifest.from_json(texts[0], source=str(path))

@@ -1,0 +1,176 @@
+"""HU in, probability out: the graph around the network does what the Python preprocessing does."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper
+
+from infnet_export.graph_cost import graph_cost
+from infnet_export.hu_entry import ENTRY_KEY, HU_INPUT, with_hu_entry
+from infnet_export.onnx_file import model_bytes
+from infnet_export.parity import phantom_slices
+from infnet_runtime.backends import open_session
+from infnet_runtime.errors import ModelError
+from infnet_runtime.io import open_scan
+from infnet_runtime.manifest import METADATA_KEY, ModelManifest, OutputSpec
+from infnet_runtime.preprocess import from_network, to_network
+from infnet_runtime.volume import Intensity
+from tiny_models import MANIFEST, SIZE, SPEC, mid_grey_detector
+
+ROUNDING = 2e-6
+"""Largest distance in network input and probability; 5e-7 was seen. Both sides multiply by the same FP32
+matrices, and sum in another order."""
+STEEP = 50  # what the logits of the detector multiply a rounding of its input with
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
+    return onnx.load(mid_grey_detector(tmp_path_factory.mktemp("m") / "m.onnx", gain=8.0))
+
+
+def calibrated(model: onnx.ModelProto, temperature: float) -> onnx.ModelProto:
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    manifest = replace(MANIFEST, output=OutputSpec(temperature=temperature))
+    helper.set_model_props(other, {METADATA_KEY: manifest.to_json()})
+    return other
+
+
+def run(model: onnx.ModelProto, **inputs: npt.NDArray[np.generic]) -> FloatArray:
+    session = onnxruntime.InferenceSession(model_bytes(model), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, inputs)[0])
+
+
+def by_python(model: onnx.ModelProto, hu: npt.NDArray[np.int16], temperature: float) -> FloatArray:
+    batch = to_network(hu, Intensity.HU, SPEC)
+    found = from_network(run(model, slices=batch)[:, 0], *hu.shape[1:], temperature=temperature)
+    return np.clip(found, 0, 1)
+
+
+def any_hu(rows: int, columns: int) -> npt.NDArray[np.int16]:
+    """The whole range of the type, with the ends of the window."""
+    hu = np.random.default_rng(3).integers(-32768, 32767, (2, rows, columns), np.int16, endpoint=True)
+    hu[0] = np.random.default_rng(4).integers(-1100, 300, (rows, columns), np.int16)
+    hu.flat[:4] = (-1050, 250, -1051, 251)
+    return hu
+
+
+@pytest.mark.parametrize("shape", [(SIZE, SIZE), (256, 240), (101, 333), (SIZE, 64), (1, 1)])
+def test_network_input_is_that_of_the_preprocessing(model: onnx.ModelProto, shape: tuple[int, int]) -> None:
+    whole = with_hu_entry(model, *shape)
+    inner = next(n for n in whole.graph.node if n.name == "preprocess/Div_2")
+    del whole.graph.output[:]
+    whole.graph.output.append(onnx.ValueInfoProto(name=inner.output[0]))
+    hu = any_hu(*shape)
+    found, expected = run(whole, hu=hu), to_network(hu, Intensity.HU, SPEC)
+    assert found.shape == expected.shape
+    assert float(np.abs(found - expected).max()) < ROUNDING / min(SPEC.std)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 2.5])
+@pytest.mark.parametrize("shape", [(SIZE, SIZE), (256, 240), (101, 333)])
+def test_probability_is_that_of_the_runtime(
+    model: onnx.ModelProto, shape: tuple[int, int], temperature: float
+) -> None:
+    base = calibrated(model, temperature)
+    hu = any_hu(*shape)
+    found, expected = run(with_hu_entry(base, *shape), hu=hu), by_python(base, hu, temperature)
+    assert found.shape == expected.shape == hu.shape
+    assert float(np.abs(found - expected).max()) < ROUNDING * STEEP
+    assert float(np.abs(found - expected).mean()) < ROUNDING
+    assert 0.05 < float((expected > 0.5).mean()) < 0.95, "a constant answer would prove nothing"
+    assert 0 <= found.min() <= found.max() <= 1
+
+
+@pytest.mark.parametrize("gain", [200.0, 1e4])
+def test_saturated_probabilities_are_calibrated_alike(tmp_path: Path, gain: float) -> None:
+    base = calibrated(onnx.load(mid_grey_detector(tmp_path / "m.onnx", gain=gain)), 3.0)
+    hu = phantom_slices(2, SIZE)  # nothing to resize, so that the comparison is of the temperature alone
+    found, expected = run(with_hu_entry(base, SIZE, SIZE), hu=hu), by_python(base, hu, 3.0)
+    assert float(np.abs(found - expected).max()) < ROUNDING * gain
+    assert expected.max() < 0.999, "the temperature has no effect"
+
+
+def test_no_pixel_changes_its_side_of_one_half(model: onnx.ModelProto) -> None:
+    base = calibrated(model, 20.0)
+    plain = with_hu_entry(calibrated(model, 1.0), SIZE, SIZE)
+    hu = any_hu(SIZE, SIZE)
+    np.testing.assert_array_equal(
+        run(with_hu_entry(base, SIZE, SIZE), hu=hu) >= 0.5, run(plain, hu=hu) >= 0.5
+    )
+
+
+def test_another_window_is_found(model: onnx.ModelProto) -> None:
+    manifest = replace(MANIFEST, preprocess=replace(SPEC, window_hu=(-1049.0, 250.0)))
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    helper.set_model_props(other, {METADATA_KEY: manifest.to_json()})
+    hu = any_hu(100, 100)
+    found, expected = run(with_hu_entry(other, 100, 100), hu=hu), by_python(model, hu, 1.0)
+    assert float(np.abs(found - expected).max()) > ROUNDING * STEEP
+
+
+def test_the_file_says_what_it_takes_and_the_runtime_refuses_it(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    before = model_bytes(model)
+    whole = with_hu_entry(model, 100, 120)
+    assert model_bytes(model) == before
+    properties = {p.key: p.value for p in whole.metadata_props}
+    assert ModelManifest.from_json(properties[METADATA_KEY], source="test") == MANIFEST
+    assert json.loads(properties[ENTRY_KEY]) == {"input": HU_INPUT, "unit": "HU", "rows": 100, "columns": 120}
+    path = tmp_path / "hu.onnx"
+    path.write_bytes(model_bytes(whole))
+    with pytest.raises(ModelError, match=r"takes \[\('tensor\(int16\)', \[100, 120\]\)\]") as caught:
+        open_session(path, device="cpu")
+    assert caught.value.code == 4033
+
+
+def test_equal_sides_are_not_resized(model: onnx.ModelProto) -> None:
+    def products(rows: int, columns: int) -> int:
+        return sum(o == "MatMul" for _, o, _ in graph_cost(with_hu_entry(model, rows, columns)).nodes)
+
+    assert (products(SIZE, SIZE), products(SIZE, 100), products(100, 100)) == (0, 2, 4)
+
+
+def test_slices_without_pixels_are_refused(model: onnx.ModelProto) -> None:
+    with pytest.raises(ValueError, match="slices have 0 x 512 pixels, expected at least one along each axis"):
+        with_hu_entry(model, 0, 512)
+
+
+def test_the_network_itself(fp32_model: onnx.ModelProto) -> None:
+    manifest = ModelManifest.from_json(fp32_model.metadata_props[0].value, source="test")
+    hu = phantom_slices(1, 150)
+    inner = run(fp32_model, slices=to_network(hu, Intensity.HU, manifest.preprocess))
+    expected = from_network(inner[:, 0], 150, 150)
+    found = run(with_hu_entry(fp32_model, 150, 150), hu=hu)
+    assert float(np.abs(found - expected).max()) < 1e-4
+    names = [n.name for n in with_hu_entry(fp32_model, 150, 150).graph.node]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.data
+def test_real_slices(model: onnx.ModelProto, data_root: Path) -> None:
+    scans = sorted(data_root.rglob("*ct*.nii.gz"))
+    if not scans:
+        pytest.skip(f"no scan in HU under {data_root}")
+    slices = open_scan(scans[0]).volume.to_lps()
+    hu = np.ascontiguousarray(slices[len(slices) // 2][None], np.int16)
+    assert hu.min() < -500
+    found = run(with_hu_entry(model, *hu.shape[1:]), hu=hu)
+    assert float(np.abs(found - by_python(model, hu, 1.0)).max()) < ROUNDING * STEEP
+
+
+def test_matrices_are_stored_once_and_sum_to_one(model: onnx.ModelProto) -> None:
+    weights = {t.name: numpy_helper.to_array(t) for t in with_hu_entry(model, 300, 280).graph.initializer}
+    assert weights["preprocess.rows"].shape == (SIZE, 300)
+    assert weights["preprocess.columns"].shape == (280, SIZE)
+    np.testing.assert_allclose(weights["preprocess.rows"].sum(axis=1), 1, atol=1e-6)
