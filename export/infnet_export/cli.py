@@ -2,13 +2,18 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from infnet_runtime.command import print_version, run_command
+from infnet_runtime.command import DefaultCommandGroup, print_version, run_command
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+class _Group(DefaultCommandGroup):
+    default_command: ClassVar[str] = "make"
+
+
+app = typer.Typer(cls=_Group, add_completion=False, pretty_exceptions_enable=False)
 
 
 class _Weights(StrEnum):
@@ -18,12 +23,68 @@ class _Weights(StrEnum):
     fp32 = "fp32"
 
 
+class _Turn(StrEnum):
+    """``pictures.Turn`` as a choice."""
+
+    none = "none"
+    transpose = "transpose"
+    transpose_flip = "transpose_flip"
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Trained weights to ONNX, FP16, INT8 and TensorRT, with proof that nothing changed.
+
+    infnet-export [WEIGHTS|MODEL.onnx] [OPTIONS] is short for infnet-export make.
+    """
+
+
 @app.command()
-def export(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="Weights of a run (.safetensors), or the authors' Inf-Net-100.pth.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
+def make(
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Weights of a run (.safetensors), the authors' .pth, or an ONNX file of infnet, which needs "
+            "no PyTorch. The shipped model where not given."
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the files, or the name of the ONNX file in it.")
+    ] = Path("infnet-model"),
+    fp16: Annotated[bool, typer.Option("--fp16", help="Also a file that computes in FP16.")] = False,
+    trt: Annotated[
+        bool,
+        typer.Option("--trt", help="Also a TensorRT engine of the FP16 file, for the GPU of this machine."),
+    ] = False,
+    rtx: Annotated[
+        bool, typer.Option("--rtx", help="Also an engine of TensorRT for RTX, which builds without a GPU.")
+    ] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Also a file that computes in 8 bit.")] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Training slices for --int8: a folder with Imgs and GT.")
+    ] = None,
+    labelled: Annotated[
+        list[Path] | None, typer.Option(help="More folders with Imgs and GT that judge --int8.")
+    ] = None,
+    turn: Annotated[_Turn, typer.Option(help="What turns the slices of these folders upright.")] = _Turn.none,
+    triton: Annotated[
+        Path | None, typer.Option(help="Also a model repository for Triton, in this folder.")
+    ] = None,
+    batch: Annotated[str, typer.Option(help="Batch sizes MIN:OPT:MAX.")] = "1:4:8",
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="Folder of TensorRT's timing caches, for --trt.")
+    ] = None,
+    workspace: Annotated[int, typer.Option(help="TensorRT's scratch memory, MiB.", min=1)] = 4 * 1024,
+    level: Annotated[int, typer.Option(help="TensorRT's effort.", min=0, max=5)] = 3,
+    verify: Annotated[
+        Path | None,
+        typer.Option(help="Scan or folder of scans to compare on, instead of synthetic slices."),
+    ] = None,
     weights: Annotated[
         _Weights, typer.Option(help="Precision the weights are stored in; arithmetic is FP32 with both.")
     ] = _Weights.fp16,
@@ -36,48 +97,83 @@ def export(
         float,
         typer.Option(help="Calibration of the probability, from infnet-train calibrate; 1 changes nothing."),
     ] = 1.0,
-    verify: Annotated[
-        Path | None,
-        typer.Option(help="Scan or folder of scans to compare on, instead of synthetic slices."),
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Report as JSON instead of the path.")] = False,
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True),
-    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Report as JSON instead of the paths.")] = False,
 ) -> None:
-    """Write trained weights as one ONNX file, and prove on slices that it computes the same."""
+    """Make model files and compare each with the network it came from. Nothing is written if one differs."""
     import json
     import logging
 
-    from infnet_export.model_file import ModelCard, WeightStorage, export_model
-    from infnet_export.parity import scan_input
-    from infnet_export.trained import read_trained
+    from infnet_export.products import Wanted, make, start_from_onnx
+    from infnet_export.tensorrt.api import Package
+    from infnet_export.tensorrt.builder import EngineSettings
+    from infnet_runtime.backends.open import default_model
+    from infnet_runtime.engine_sidecar import BatchRange
 
-    # PyTorch's exporter tells everyone without torchvision, which is not used here, that it is not there.
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    trained = read_trained(checkpoint)
-    slices = scan_input(verify, trained.preprocess) if verify else None
-    card = ModelCard(
-        name=name,
-        version=model_version,
-        licence=licence,
-        training_data=training_data,
-        threshold=threshold,
-        temperature=temperature,
+    if trt and rtx:
+        raise typer.BadParameter("--trt and --rtx are two engines; make one at a time")
+    source = source or default_model()
+    named = output.suffix.lower() == ".onnx"
+    folder, file_name = (output.parent, output.stem) if named else (output, "infnet")
+    batches = BatchRange.parse(batch)
+    engine = None
+    if trt or rtx:
+        engine = EngineSettings(
+            package=Package.RTX if rtx else Package.TENSORRT,
+            batch=batches,
+            workspace_mib=workspace,
+            level=level,
+            timing_cache=timing_cache,
+        )
+    wanted = Wanted(
+        fp16=fp16,
+        int8=int8,
+        calibration=calibration,
+        labelled=tuple(labelled or ()),
+        turn=turn.value,
+        batch=batches,
+        engine=engine,
+        triton=triton,
+        verify=verify,
     )
-    report = export_model(trained, output, card, weights=WeightStorage(weights.value), slices=slices)
+    if source.suffix.lower() == ".onnx":
+        start = start_from_onnx(source, file_name if named else source.stem)
+    else:
+        from infnet_export.model_file import ModelCard, WeightStorage, start_from_network
+        from infnet_export.trained import read_trained
+
+        # PyTorch's exporter tells everyone without torchvision, which is not used here, that it is not there.
+        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+        card = ModelCard(
+            name=name,
+            version=model_version,
+            licence=licence,
+            training_data=training_data,
+            threshold=threshold,
+            temperature=temperature,
+        )
+        start, _ = start_from_network(read_trained(source), file_name, card, WeightStorage(weights.value))
+    made = make(start, folder, wanted)
     if json_:
-        typer.echo(json.dumps(report.to_plain(), indent=2, sort_keys=True))
+        typer.echo(json.dumps(made.to_plain(), indent=2, sort_keys=True))
         return
-    parity = report.parity
-    typer.echo(
-        f"{report.bytes / 1e6:.1f} MB, {sum(report.operators.values())} operators; on {parity.slices} slices "
-        f"probabilities differ from the network by {parity.mean_distance:.1e} on average, "
-        f"{parity.largest_distance:.1e} at most",
-        err=True,
-    )
-    typer.echo(report.path)
+    assert made.parity
+    typer.echo(made.parity.to_markdown(), err=True)
+    for path in made.files.values():
+        typer.echo(path)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="An ONNX file of infnet, or an engine with its sidecar.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON instead of a table.")] = False,
+) -> None:
+    """Say what a model file is: preprocessing, output, origin, hashes. Needs neither PyTorch nor a GPU."""
+    import json
+
+    from infnet_export.inspection import inspect_engine, inspect_model
+
+    found = inspect_model(file) if file.suffix.lower() == ".onnx" else inspect_engine(file)
+    typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.to_text())
 
 
 def main() -> None:

@@ -1,28 +1,20 @@
-"""From a checkpoint to a model file, checked before it gets its name."""
+"""From a trained network to the content of a model file, and what that file is compared with."""
 
-import dataclasses
-import hashlib
 import importlib.metadata
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 import onnx
 import torch
 
 from infnet_export.half_weights import HalfReport, with_half_weights
 from infnet_export.inference_module import inference_module
-from infnet_export.onnx_graph import check_model, model_bytes, onnx_model, operators
-from infnet_export.parity import (
-    FP16_TOLERANCE,
-    FP32_TOLERANCE,
-    FloatArray,
-    Parity,
-    check_parity,
-    measure_parity,
-    phantom_input,
-)
-from infnet_runtime.io.atomic import atomic_write
+from infnet_export.onnx_file import check_model, model_bytes
+from infnet_export.onnx_graph import onnx_model
+from infnet_export.parity import FP16_TOLERANCE, FP32_TOLERANCE
+from infnet_export.parity_report import Form
+from infnet_export.products import EXACT, Start
+from infnet_export.torch_reference import network_probabilities
 from infnet_runtime.manifest import ModelManifest, OutputSpec
 from infnet_train.trained import TrainedNetwork
 
@@ -49,81 +41,50 @@ class ModelCard:
     temperature: float = OutputSpec().temperature
 
 
-@dataclass(frozen=True)
-class ExportReport:
-    """What was written.
-
-    Parameters
-    ----------
-    sha256
-        Of the file.
-    operators
-        Operator to count.
-    half
-        What rounding the weights did; absent for weights stored as FP32.
-    """
-
-    path: Path
-    bytes: int
-    sha256: str
-    operators: dict[str, int]
-    half: HalfReport | None
-    parity: Parity
-    manifest: ModelManifest
-
-    def to_plain(self) -> dict[str, object]:
-        """Values that JSON can hold."""
-        return {**dataclasses.asdict(self), "path": str(self.path)}
-
-
-def export_model(
-    trained: TrainedNetwork,
-    output: Path,
-    card: ModelCard,
-    *,
-    weights: WeightStorage = WeightStorage.FP16,
-    slices: FloatArray | None = None,
-) -> ExportReport:
-    """Write a model file whose parity with the network was measured.
+def start_from_network(
+    trained: TrainedNetwork, file_name: str, card: ModelCard, weights: WeightStorage = WeightStorage.FP16
+) -> tuple[Start, HalfReport | None]:
+    """Begin with a trained network, which is compared with every file in double precision.
 
     The same checkpoint, card and package versions give the same bytes.
 
     Parameters
     ----------
-    output
-        The ONNX file. A file of that name is replaced only when every check has passed.
-    slices : (n, 3, size, size)
-        Network input to compare on; the synthetic slices where absent.
+    file_name
+        Of the files, without ending.
+
+    Returns
+    -------
+    The start, and what rounding the weights did; None for weights stored as FP32.
 
     Raises
     ------
     GateError
-        If a weight is too large for half precision or the file is too far from the network.
-    OutputError
-        If the file cannot be written.
+        If a weight is too large for half precision.
     """
     manifest = manifest_of(trained, card)
-    if slices is None:
-        slices = phantom_input(trained.preprocess)
-    with atomic_write(output) as file:  # opened first, so that a wrong folder is told at once
-        model = onnx_model(inference_module(trained.network), manifest)
-        half = None
-        if weights is WeightStorage.FP16:
-            model, half = with_half_weights(model)
-            check_model(model)
-        content = model_bytes(model)
-        parity = measure_parity(content, trained.network, slices, manifest)
-        check_parity(parity, _TOLERANCES[weights])
-        file.write(content)
-    return ExportReport(
-        path=output,
-        bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        operators=operators(model),
-        half=half,
-        parity=parity,
-        manifest=manifest,
+    model = onnx_model(inference_module(trained.network), manifest)
+    half = None
+    if weights is WeightStorage.FP16:
+        model, half = with_half_weights(model)
+        check_model(model)
+    network = trained.network
+    single = Form(
+        "PyTorch, FP32",
+        lambda slices: network_probabilities(network, slices, torch.float32),
+        EXACT,
+        "rounding of FP32",
     )
+    start = Start(
+        name=file_name,
+        content=model_bytes(model),
+        manifest=manifest,
+        allowed=_TOLERANCES[weights],
+        reference="the trained network in double precision",
+        exact=lambda slices: network_probabilities(network, slices),
+        others=(single,),
+    )
+    return start, half
 
 
 def manifest_of(trained: TrainedNetwork, card: ModelCard) -> ModelManifest:

@@ -1,27 +1,22 @@
-"""The exported file against the trained network in double precision, on the same slices.
+"""Two sets of probabilities for the same slices: how far apart, and whether that is too far.
 
-The reference is the network as it was trained, before any rewrite, so that a fault in the rewrites, in the
-export or in the rounding of the weights all show here. Distances are in probability: logits of a network are
-unbounded and their rounding says nothing about the mask.
+Distances are in probability: logits of a network are unbounded and their rounding says nothing about the
+mask. Nothing here needs PyTorch; the network itself as a reference is in ``torch_reference``.
 """
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from infnet_runtime.calibration import network_threshold
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.io import open_scan
-from infnet_runtime.manifest import ModelManifest, PreprocessSpec
+from infnet_runtime.manifest import PreprocessSpec
 from infnet_runtime.phantom import chest_phantom, textured
 from infnet_runtime.preprocess import to_network
 from infnet_runtime.volume import Intensity
-from infnet_train.model import InfNet
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -73,6 +68,9 @@ class Parity:
         Fraction of pixels on different sides of the threshold.
     mask_dice
         Dice between both masks, all slices together; 1 if both are empty.
+    volume_change
+        Relative difference of the masks' sizes, all slices together: of the millilitres, where all slices
+        have pixels of one size. 0 if both are empty.
     """
 
     slices: int
@@ -81,6 +79,7 @@ class Parity:
     undecided: float
     mask_disagreement: float
     mask_dice: float
+    volume_change: float
 
 
 def check_parity(parity: Parity, tolerance: Tolerance) -> None:
@@ -103,22 +102,23 @@ def check_parity(parity: Parity, tolerance: Tolerance) -> None:
     )
 
 
-def measure_parity(model: bytes, network: InfNet, slices: FloatArray, manifest: ModelManifest) -> Parity:
-    """Run some slices through file and network.
+def probabilities_of(model: bytes, slices: FloatArray, output: str) -> FloatArray:
+    """Run a model file with ONNX Runtime on the CPU: one slice alone, then batches, a short one at the end.
 
     Parameters
     ----------
-    model
-        Content of the ONNX file, run by ONNX Runtime on the CPU: one slice alone, then batches with a short
-        one at the end.
-    network
-        As trained; runs in double precision.
     slices : (n, 3, size, size)
+    output
+        Name of the graph's output.
+
+    Returns
+    -------
+    (n, 1, size, size)
 
     Raises
     ------
     GateError
-        If there are no slices, or either side returns something that is not a probability.
+        If there are no slices, or a probability is not finite.
     """
     if len(slices) == 0:
         raise GateError("no slices to compare the exported model on; give some with --verify", code=7004)
@@ -127,28 +127,32 @@ def measure_parity(model: bytes, network: InfNet, slices: FloatArray, manifest: 
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (name,) = (i.name for i in session.get_inputs())
-    found = np.concatenate([session.run([manifest.output.name], {name: b})[0] for b in _batches(slices)])
-    exact = copy.deepcopy(network).double().eval()
-    with torch.no_grad():
-        reference = np.concatenate(
-            [torch.sigmoid(exact(torch.from_numpy(s[None]).double()).s3).numpy() for s in slices]
-        )
-    _refuse_non_finite(found, "the exported model")
-    _refuse_non_finite(reference, "the network itself")
+    found = np.concatenate([session.run([output], {name: b})[0] for b in _batches(slices)])
+    refuse_non_finite(found, "the exported model")
+    return np.asarray(found, np.float32)
+
+
+def compare(found: npt.NDArray[np.floating], reference: npt.NDArray[np.floating], threshold: float) -> Parity:
+    """Distances between probabilities of equal shape (n, 1, size, size).
+
+    Parameters
+    ----------
+    threshold
+        On these probabilities; see :func:`~infnet_runtime.calibration.network_threshold`.
+
+    Raises
+    ------
+    GateError
+        If the shapes differ.
+    """
     if found.shape != reference.shape:
         raise GateError(
             f"expected probabilities {reference.shape}, the exported model returned {found.shape}", code=7002
         )
-    # The graph gives the network's own probability; the temperature is the runtime's.
-    threshold = network_threshold(manifest.output.threshold, manifest.output.temperature)
-    return compare(found, reference, threshold)
-
-
-def compare(found: npt.NDArray[np.floating], reference: npt.NDArray[np.floating], threshold: float) -> Parity:
-    """Distances between probabilities of equal shape (n, 1, size, size)."""
     distance = np.abs(found.astype(np.float64) - reference)
     mask, mask_reference = found >= threshold, reference >= threshold
-    both = int(mask.sum()) + int(mask_reference.sum())
+    size, size_reference = int(mask.sum()), int(mask_reference.sum())
+    both = size + size_reference
     return Parity(
         slices=len(found),
         largest_distance=float(distance.max()),
@@ -156,6 +160,7 @@ def compare(found: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
         undecided=float(((reference > 0.01) & (reference < 0.99)).mean()),
         mask_disagreement=float((mask != mask_reference).mean()),
         mask_dice=2 * int((mask & mask_reference).sum()) / both if both else 1.0,
+        volume_change=abs(size - size_reference) / max(size_reference, 1),
     )
 
 
@@ -228,7 +233,14 @@ def _batches(slices: FloatArray) -> Iterator[FloatArray]:
         yield slices[start : start + LARGEST_BATCH]
 
 
-def _refuse_non_finite(probability: npt.NDArray[np.floating], source: str) -> None:
+def refuse_non_finite(probability: npt.NDArray[np.floating], source: str) -> None:
+    """Refuse probabilities that are not finite.
+
+    Raises
+    ------
+    GateError
+        With their number.
+    """
     bad = int(np.count_nonzero(~np.isfinite(probability)))
     if bad:
         raise GateError(

@@ -43,16 +43,16 @@ def trained() -> TrainedNetwork:
             nn.init.normal_(module.bias, 0, 0.1)
     with torch.no_grad():
         network.train()(torch.from_numpy(phantom_input(spec)))
-    _calm(network)
+    damp(network, DAMPING)
     return TrainedNetwork(network.eval(), spec)
 
 
-def _calm(network: InfNet) -> None:
-    """Damp the logits: random weights amplify a rounding a hundred times more than trained ones."""
+def damp(network: InfNet, factor: float) -> None:
+    """Make the logits smaller: random weights amplify a rounding a hundred times more than trained ones."""
     levels = (network.reverse_attention5, network.reverse_attention4, network.reverse_attention3)
     for module in (network.partial_decoder.conv5, *(level.out.bn for level in levels)):
         for parameter in module.parameters():
-            parameter.data.mul_(DAMPING)
+            parameter.data.mul_(factor)
 
 
 @pytest.fixture(scope="session")

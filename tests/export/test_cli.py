@@ -1,11 +1,14 @@
 """The command ``infnet-export`` from checkpoint to file."""
 
+import copy
 import hashlib
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -15,15 +18,19 @@ from typer.testing import CliRunner
 from infnet_export import model_file
 from infnet_export.cli import app
 from infnet_export.half_weights import with_half_weights
-from infnet_export.model_file import ModelCard, export_model
-from infnet_export.onnx_graph import model_bytes
+from infnet_export.inference_module import inference_module
+from infnet_export.model_file import ModelCard, manifest_of, start_from_network
+from infnet_export.onnx_file import model_bytes
+from infnet_export.onnx_graph import onnx_model
 from infnet_export.parity import FP16_TOLERANCE, phantom_input
+from infnet_export.products import Wanted, make
 from infnet_export.trained import TrainedNetwork, read_trained
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError, InfnetError
 from infnet_runtime.manifest import OutputSpec
+from train_slices import write_slice
 
-from .conftest import CARD
+from .conftest import CARD, damp
 
 COMMAND = [sys.executable, "-W", "error::UserWarning", "-m", "infnet_export.cli"]
 CARD_OPTIONS = [
@@ -36,27 +43,32 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
+MADE = ["m.onnx", "m.parity.json", "m.parity.md", "m.parity.png"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
 def test_export_in_another_process_gives_the_same_bytes(
     checkpoint: Path, fp32_model: onnx.ModelProto, tmp_path: Path
 ) -> None:
-    output = tmp_path / "model.onnx"
+    output = tmp_path / "m.onnx"
     done = run(checkpoint, "-o", output, *CARD_OPTIONS, "--json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
-    expected, half = with_half_weights(fp32_model)
-    content = output.read_bytes()
-    assert hashlib.sha256(content).digest() == hashlib.sha256(model_bytes(expected)).digest()
+    assert names(tmp_path) == MADE
+    expected, _ = with_half_weights(fp32_model)
+    assert output.read_bytes() == model_bytes(expected)
 
     report = json.loads(done.stdout)
-    assert report["path"] == str(output)
-    assert report["bytes"] == len(content)
-    assert report["sha256"] == hashlib.sha256(content).hexdigest()
-    assert report["operators"]["Conv"] == 157
-    assert report["half"]["weights"] == half.weights
-    assert report["manifest"]["name"] == "twin"
-    assert report["parity"]["slices"] == 4
-    assert 0 < report["parity"]["mean_distance"] <= FP16_TOLERANCE.mean
+    assert report["files"]["onnx"] == str(output)
+    single, file = report["parity"]["forms"]
+    assert (single["name"], file["name"]) == ("PyTorch, FP32", "m.onnx, ONNX Runtime CPU")
+    assert file["worst"]["slices"] == 4
+    assert 0 < file["worst"]["mean_distance"] <= FP16_TOLERANCE.mean
+    assert single["worst"]["mean_distance"] < file["worst"]["mean_distance"]
+    assert report["parity"] == json.loads((tmp_path / "m.parity.json").read_text())
 
 
 def test_failed_gate_leaves_no_file(
@@ -67,27 +79,32 @@ def test_failed_gate_leaves_no_file(
     with torch.no_grad():
         trained.network.reverse_attention3.out.bn.bias.add_(0.5)
     monkeypatch.setattr(model_file, "onnx_model", lambda *_: fp32_model)
-    with pytest.raises(GateError, match="no file was written"):
-        export_model(trained, tmp_path / "model.onnx", ModelCard())
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "model.onnx").write_bytes(b"the one from before")
-    with pytest.raises(GateError):
-        export_model(trained, tmp_path / "model.onnx", ModelCard())
-    assert (tmp_path / "model.onnx").read_bytes() == b"the one from before"
+    start, _ = start_from_network(trained, "m", ModelCard())
+    (tmp_path / "m.onnx").write_bytes(b"the one from before")
+    with pytest.raises(GateError, match="no model was written") as caught:
+        make(start, tmp_path, Wanted())
+    assert caught.value.exit_code == 7
+    assert names(tmp_path) == ["m.onnx"]
+    assert (tmp_path / "m.onnx").read_bytes() == b"the one from before"
 
 
-def test_path_on_stdout_and_summary_on_stderr(
+def test_paths_on_stdout_and_table_on_stderr(
     checkpoint: Path, fp32_model: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_file, "onnx_model", lambda *_: fp32_model)
-    done = CliRunner().invoke(app, [str(checkpoint), "-o", str(tmp_path / "m.onnx"), "--weights", "fp32"])
-    assert done.exit_code == 0
-    assert done.stdout == f"{tmp_path / 'm.onnx'}\n"
-    assert "371 operators; on 4 slices probabilities differ from the network by" in done.stderr
+    done = CliRunner().invoke(app, [str(checkpoint), "-o", str(tmp_path), "--weights", "fp32"])
+    assert done.exit_code == 0, done.exception
+    assert done.stdout.splitlines()[0] == str(tmp_path / "infnet.onnx")
+    assert "| infnet.onnx, ONNX Runtime CPU | 1, 4, 8 |" in done.stderr
+    assert cv2.imread(str(tmp_path / "infnet.parity.png")).shape == (378, 1408, 3)
 
 
 def test_the_temperature_travels_in_the_file(
-    checkpoint: Path, trained: TrainedNetwork, tmp_path: Path
+    checkpoint: Path,
+    trained: TrainedNetwork,
+    fp32_model: onnx.ModelProto,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And changes nothing else: the graph gives the network's own probability."""
     paths = [tmp_path / "plain.onnx", tmp_path / "calibrated.onnx"]
@@ -101,11 +118,132 @@ def test_the_temperature_travels_in_the_file(
         assert np.array_equal(plain.run(batch), calibrated.run(batch))
 
 
+@pytest.fixture(scope="module")
+def calm_content(trained: TrainedNetwork) -> bytes:
+    """Random weights whose probabilities stand half precision as those of a trained network do."""
+    network = copy.deepcopy(trained.network)
+    damp(network, 0.1)
+    calm = TrainedNetwork(network, trained.preprocess)
+    return model_bytes(onnx_model(inference_module(network), manifest_of(calm, CARD)))
+
+
+@pytest.fixture
+def onnx_source(calm_content: bytes, tmp_path: Path) -> Path:
+    path = tmp_path / "source" / "twin.onnx"
+    path.parent.mkdir()
+    path.write_bytes(calm_content)
+    return path
+
+
+def test_an_onnx_file_needs_no_torch_and_keeps_its_bytes(onnx_source: Path, tmp_path: Path) -> None:
+    """All kinds of files from one, in a process without PyTorch."""
+    for i in range(14):
+        write_slice(tmp_path / "labelled", f"s{i}", seed=i)
+    out = tmp_path / "out"
+    arguments = [
+        *(
+            str(onnx_source),
+            "-o",
+            str(out),
+            "--fp16",
+            "--batch",
+            "1:2:4",
+            "--triton",
+            str(tmp_path / "triton"),
+        ),
+        *("--verify", str(tmp_path / "labelled" / "Imgs"), "--json"),
+    ]
+    code = (
+        "import sys; sys.modules['torch'] = None; from infnet_export.cli import main; "
+        f"sys.argv = ['infnet-export', *{arguments!r}]; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (out / "twin.onnx").read_bytes() == onnx_source.read_bytes()
+    report = json.loads(done.stdout)
+    assert sorted(report["files"]) == [
+        "fp16",
+        "onnx",
+        "parity_json",
+        "parity_picture",
+        "parity_table",
+        "triton",
+    ]
+    assert report["ranges"]["slices"] == 14
+    assert [form["name"].split(",")[0] for form in report["parity"]["forms"]][:2] == [
+        "twin.onnx",
+        "twin.fp16.onnx",
+    ]
+    assert (tmp_path / "triton" / "twin" / "config.pbtxt").is_file()
+
+
+def test_an_engine_that_cannot_be_built_here_leaves_the_fp16_file(onnx_source: Path, tmp_path: Path) -> None:
+    if find_spec("tensorrt"):
+        pytest.skip("TensorRT is installed here")
+    done = run(onnx_source, "-o", tmp_path / "out", "--trt")
+    assert done.returncode == 5
+    assert "pip install" in done.stderr
+    assert f"infnet-export {tmp_path / 'out' / 'twin.onnx'}" in done.stderr
+    assert "--trt" in done.stderr
+    assert "twin.fp16.onnx" in names(tmp_path / "out")
+    assert not [n for n in names(tmp_path / "out") if ".plan" in n]
+
+
+@pytest.mark.slow
+def test_int8_from_labelled_slices(onnx_source: Path, tmp_path: Path) -> None:
+    for i in range(14):
+        write_slice(tmp_path / "labelled", f"s{i}", seed=i)
+    done = run(onnx_source, "-o", tmp_path / "o", "--int8", "--calibration", tmp_path / "labelled", "--json")
+    # Whether random weights stand 8 bit is not the question; either way the gate speaks.
+    assert done.returncode in (0, 7), done.stderr
+    if done.returncode == 0:
+        report = json.loads(done.stdout)
+        assert report["gate"]["passed"] is True
+        assert report["int8"]["calibration_slices"] == 9
+        assert report["int8"]["held_out_slices"] == 5
+    else:
+        assert "the costliest parts are" in done.stderr
+        assert not (tmp_path / "o" / "twin.int8.onnx").exists()
+
+
+def test_inspect(onnx_source: Path) -> None:
+    done = CliRunner().invoke(app, ["inspect", str(onnx_source)])
+    assert done.exit_code == 0, done.exception
+    assert "model      twin 1.2.3" in done.stdout
+    assert "labels     1 = infection (SCT 882784691000119100," in done.stdout
+    report = json.loads(CliRunner().invoke(app, ["inspect", str(onnx_source), "--json"]).stdout)
+    assert report["sha256"] == hashlib.sha256(onnx_source.read_bytes()).hexdigest()
+    assert report["operators"]["Conv"] > 100
+    assert report["manifest"]["licence"] == "CC0"
+
+
+@pytest.mark.parametrize("broken", ["text", "cut", "foreign", "outside"])
+def test_files_that_are_no_model_of_infnet(onnx_source: Path, tmp_path: Path, broken: str) -> None:
+    content = onnx_source.read_bytes()
+    path = tmp_path / "broken.onnx"
+    if broken == "text":
+        path.write_text("not a model")
+    elif broken == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        model = onnx.load_model_from_string(content)
+        if broken == "foreign":
+            del model.metadata_props[:]
+        else:
+            model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+        path.write_bytes(model.SerializeToString())
+    for arguments in ([str(path), "-o", str(tmp_path / "out")], ["inspect", str(path)]):
+        done = CliRunner().invoke(app, arguments)
+        assert isinstance(done.exception, InfnetError), arguments
+        assert done.exception.code == (4020 if broken == "foreign" else 4031)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
         (["none.pth", "-o", "m.onnx"], 4, "[INF-4001] no weight file at none.pth"),
-        (["CHECKPOINT", "-o", "none/m.onnx"], 8, "[INF-8001] cannot write none/m.onnx"),
+        (["CHECKPOINT", "--batch", "4:2:8", "-o", "m.onnx"], 3, "[INF-3140] batch 4:2:8 does not rise"),
         (["CHECKPOINT", "-o", "m.onnx", "--threshold", "1.5"], 4, "[INF-4023] threshold is 1.5"),
         (["CHECKPOINT", "-o", "m.onnx", "--temperature", "0"], 4, "[INF-4023] temperature is 0.0"),
         (["CHECKPOINT", "-o", "m.onnx", "--temperature", "nan"], 4, "[INF-4023] temperature is nan"),

@@ -1,0 +1,178 @@
+"""What a model file says about itself, read with neither PyTorch nor a GPU."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from infnet_export.onnx_file import manifest_in, operators, read_onnx
+from infnet_runtime.engine_sidecar import EngineSidecar, EngineTensor, read_engine
+from infnet_runtime.manifest import ModelManifest
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A model file.
+
+    Parameters
+    ----------
+    opset
+        Version of the operators.
+    inputs, outputs
+        Name to element type and shape.
+    operators
+        Operator to count, the most frequent first.
+    weights
+        Element type to number of values.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+    producer: str
+    opset: int
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    operators: dict[str, int]
+    weights: dict[str, int]
+    manifest: ModelManifest
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """The same for a person to read."""
+        return _table(
+            {
+                "file": f"{self.path}, {self.bytes / 1e6:.1f} MB",
+                "sha256": self.sha256,
+                **_manifest_rows(self.manifest),
+                "input": _listed(self.inputs),
+                "output": _listed(self.outputs),
+                "stored": _listed(self.weights),
+                "operators": f"{sum(self.operators.values())}, opset {self.opset}: {_listed(self.operators)}",
+            }
+        )
+
+
+@dataclass(frozen=True)
+class EngineInspection:
+    """An engine and its sidecar."""
+
+    path: str
+    sidecar: EngineSidecar
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"path": self.path, **json.loads(self.sidecar.to_json())}
+
+    def to_text(self) -> str:
+        """The same for a person to read."""
+        sidecar = self.sidecar
+        gpu = sidecar.gpu
+        return _table(
+            {
+                "file": f"{self.path}, {sidecar.plan_bytes / 1e6:.1f} MB",
+                "sha256": sidecar.plan_sha256,
+                "from ONNX": f"sha256 {sidecar.onnx_sha256}",
+                **_manifest_rows(sidecar.manifest),
+                "input": _shapes(sidecar.inputs),
+                "output": _shapes(sidecar.outputs),
+                "batch": str(sidecar.batch),
+                "layers": _listed(sidecar.layers),
+                "in FP32": ", ".join(sidecar.kept_in_fp32) or "what the ONNX file has in FP32",
+                "built by": f"{sidecar.package} {sidecar.version}",
+                "built for": f"{gpu.name}, compute capability {gpu.capability}"
+                if gpu
+                else "no particular GPU",
+            }
+        )
+
+
+def inspect_model(path: Path) -> Inspection:
+    """Read a model file of infnet.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, no ONNX, or carries no manifest of infnet.
+    """
+    model, content = read_onnx(path)
+    return Inspection(
+        path=str(path),
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        producer=model.producer_name,
+        opset=next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")),
+        inputs={v.name: _type(v) for v in model.graph.input},
+        outputs={v.name: _type(v) for v in model.graph.output},
+        operators=operators(model),
+        weights=_weights(model.graph),
+        manifest=manifest_in(model, path),
+    )
+
+
+def inspect_engine(path: Path) -> EngineInspection:
+    """Read an engine's sidecar and check that the two belong together.
+
+    Raises
+    ------
+    ModelError
+        If either is missing or damaged.
+    """
+    _, sidecar = read_engine(path)
+    return EngineInspection(str(path), sidecar)
+
+
+def _manifest_rows(manifest: ModelManifest) -> dict[str, str]:
+    spec, output = manifest.preprocess, manifest.output
+    labels = (
+        f"{value} = {label['name']} ({label['scheme']} {label['code']}, {label['meaning']})"
+        for value, label in manifest.labels.items()
+    )
+    return {
+        "model": f"{manifest.name} {manifest.version}",
+        "licence": manifest.licence,
+        "trained on": manifest.training_data,
+        "weights": f"{manifest.weights_sha256} (hash of the training weights)",
+        "contract": str(manifest.contract_version),
+        "slices": f"window {spec.window_hu[0]:g}..{spec.window_hu[1]:g} HU, lungs with "
+        f"{spec.crop_margin_mm:g} mm around them, {spec.size} x {spec.size} pixels",
+        "mask": f"probability >= {output.threshold:g}, temperature {output.temperature:g}",
+        "labels": "; ".join(labels),
+        "metrics": _listed(manifest.metrics) or "none recorded",
+        "made with": _listed(manifest.created_with),
+    }
+
+
+def _table(rows: dict[str, str]) -> str:
+    return "\n".join(f"{name:<11}{text}" for name, text in rows.items())
+
+
+def _shapes(tensors: tuple[EngineTensor, ...]) -> str:
+    return ", ".join(f"{t.name} {t.dtype} {t.shape}" for t in tensors)
+
+
+def _weights(graph: onnx.GraphProto) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for tensor in graph.initializer:
+        count = 1
+        for size in tensor.dims:
+            count *= size
+        counts[onnx.TensorProto.DataType.Name(tensor.data_type)] += count
+    return dict(counts.most_common())
+
+
+def _type(value: onnx.ValueInfoProto) -> str:
+    tensor = value.type.tensor_type
+    shape = ", ".join(d.dim_param or str(d.dim_value) for d in tensor.shape.dim)
+    return f"{onnx.TensorProto.DataType.Name(tensor.elem_type)} ({shape})"
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -1,0 +1,90 @@
+"""The report on all forms: what each row says, and that a wrong form cannot pass."""
+
+import json
+
+import numpy as np
+import pytest
+
+from infnet_export.parity import FloatArray, Tolerance
+from infnet_export.parity_report import Form, ParityReport, measure_forms
+from infnet_runtime.errors import GateError
+
+RNG = np.random.default_rng(0)
+SLICES = RNG.normal(size=(5, 3, 32, 32)).astype(np.float32)
+TIGHT = Tolerance(largest=1e-3, mean=1e-4)
+
+
+def probability(slices: FloatArray) -> FloatArray:
+    return np.asarray(1 / (1 + np.exp(-slices[:, :1])), np.float32)
+
+
+REFERENCE = probability(SLICES).astype(np.float64)
+
+
+def report(*forms: Form, batches: tuple[int, ...] = (1, 2, 4)) -> ParityReport:
+    results, picture = measure_forms(list(forms), REFERENCE, SLICES, 0.5, batches)
+    return ParityReport("m", "r", "five", 0.5, {"numpy": "2"}, results, {"TensorRT": "no GPU"}, picture)
+
+
+def test_an_equal_form_passes_in_every_batch_size_and_the_last_batch_is_short() -> None:
+    seen: list[int] = []
+
+    def run(slices: FloatArray) -> FloatArray:
+        seen.append(len(slices))
+        return probability(slices)
+
+    made = report(Form("same", run, TIGHT, "equal"), batches=(1, 2, 4, 5))
+    assert seen == [1] * 5 + [2, 2, 1] + [4, 1] + [5]
+    made.check()
+    (form,) = made.forms
+    assert (form.passed, list(form.runs)) == (True, [1, 2, 4, 5])
+    assert form.worst.mask_dice == pytest.approx(1.0)
+    assert "| same | 1, 2, 4, 5 |" in made.to_markdown()
+    assert "- TensorRT: no GPU" in made.to_markdown()
+    assert json.loads(made.to_json())["forms"][0]["passed"] is True
+
+
+def test_full_batches_only_would_hide_a_fault_of_short_ones() -> None:
+    seen: list[int] = []
+
+    def run(slices: FloatArray) -> FloatArray:
+        seen.append(len(slices))
+        return probability(slices)
+
+    measure_forms([Form("f", run, TIGHT, "")], REFERENCE[:4], SLICES[:4], 0.5, (2,))
+    assert seen == [1, 2, 1]
+
+
+def test_a_form_that_fails_in_one_batch_size_alone_is_refused() -> None:
+    def run(slices: FloatArray) -> FloatArray:
+        wrong = probability(slices)
+        if len(slices) == 4:
+            wrong[2, 0, 3, 3] = 1 - wrong[2, 0, 3, 3]
+        return wrong
+
+    made = report(Form("same", probability, TIGHT, ""), Form("sometimes", run, TIGHT, ""))
+    assert [form.passed for form in made.forms] == [True, False]
+    with pytest.raises(GateError, match=r"too far from r: sometimes by up to 0\.\d+") as caught:
+        made.check()
+    assert caught.value.exit_code == 7
+    assert "**failed**" in made.to_markdown()
+
+
+def test_the_worst_slice_is_drawn() -> None:
+    def run(slices: FloatArray) -> FloatArray:
+        wrong = probability(slices)
+        wrong[:, 0, :8] = 0
+        return wrong
+
+    made = report(Form("cut", run, None, "judged elsewhere"))
+    assert made.forms[0].passed is None
+    made.check()
+    difference = made.picture[26:, 3 * 352 :]
+    assert difference[:70].mean() > 50 * difference[100:].mean()
+
+
+def test_no_slices_and_what_is_not_finite_are_refused() -> None:
+    with pytest.raises(GateError, match="no slices"):
+        measure_forms([], REFERENCE, SLICES[:0], 0.5, (1,))
+    with pytest.raises(GateError, match="of nan are not finite"):
+        report(Form("nan", lambda s: probability(s) * np.float32(np.nan), TIGHT, ""))
