@@ -2,9 +2,10 @@
 
     python benchmarks/accuracy.py [MODEL.onnx] [--data DIR] [--prepared DIR] [--json FILE] > tables.md
 
-Two protocols, never mixed (``infnet_runtime.metrics``). ``paper``: each map stretched to its own range, mean
-over 256 thresholds, as the published tables. ``clinical``: the probability as it is, the model's threshold; a
-slice where neither prediction nor truth has a pixel scores 1 unless another rule is named.
+Two protocols, never mixed (``infnet_runtime.metrics``). ``paper``: each map as the network gives it, before
+calibration, stretched to its own range, mean over 256 thresholds, as the published tables. ``clinical``: the
+probability as it is, the model's threshold; a slice where neither prediction nor truth has a pixel scores 1
+unless another rule is named.
 
 - test slices: the 48 of COVID-SemiSeg, whole picture at network size, the probability back at the picture's
   size; beside them the authors' published maps, scored by the same code.
@@ -50,6 +51,7 @@ from infnet_runtime import Segmenter
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.open import default_model
 from infnet_runtime.backends.session import run_checked
+from infnet_runtime.manifest import OutputSpec
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.preprocess import predict_slice
 from infnet_runtime.version import __version__
@@ -114,17 +116,16 @@ def main() -> None:
 def measure_test_slices(session: Session, data: Path) -> dict[str, Any]:
     """Summary of the model and of each of the published sets of maps."""
     slices = list(datasets.test_slices(data))
-    threshold = session.manifest.output.threshold
     rows: dict[str, Any] = {}
     for model in datasets.PUBLISHED_MODELS:
         if (data / datasets.PUBLISHED / model).is_dir():
             published = score_pictures(
                 slices,
                 lambda name, _, model=model: datasets.published_map(data, model, name),  # type: ignore[misc]
-                threshold=0.5,
+                OutputSpec(),
             )
             rows[f"published {model}"] = asdict(summarise(published))
-    scored = score_pictures(slices, _predict(session), threshold=threshold)
+    scored = score_pictures(slices, _predict(session), session.manifest.output)
     return {**rows, "this model": asdict(summarise(scored))}
 
 
@@ -162,8 +163,7 @@ def _by_rule(slices: list[ScoredSlice]) -> dict[str, Any]:
 
 def measure_cases(session: Session, slices: Iterable[LabelledSlice], seen: "_Seen") -> dict[str, Any]:
     """Slices by case, all of them, and the mean over the cases that were held out of training."""
-    threshold = session.manifest.output.threshold
-    scored = score_pictures(slices, _predict(session), threshold=threshold)
+    scored = score_pictures(slices, _predict(session), session.manifest.output)
     cases: dict[str, list[ScoredSlice]] = {}
     for one in scored:
         cases.setdefault(datasets.case_of(one.name), []).append(one)

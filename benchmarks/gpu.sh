@@ -17,6 +17,7 @@ data=${INFNET_DATA:-../shared/data}
 slices=${2:-$data/covid-semiseg/TestingSet/LungInfection-Test/Imgs}
 python=${PYTHON:-python3}
 work=$(mktemp -d)
+half=$work/$(basename "${model%.onnx}").fp16.onnx
 trap 'rm -rf "$work"' EXIT
 
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1 | tr -c '[:alnum:]\n' '-')
@@ -43,20 +44,12 @@ for name in ("infnet", "onnxruntime-gpu", "onnxruntime", "tensorrt", "tensorrt-r
   sha256sum "$model"
 }
 
-half_model() { # the FP16 model beside the FP32 one
-  "$python" - "$model" "$work/fp16.onnx" <<'PY'
-import sys
-import onnx
-from infnet_export.float16 import to_float16
-from infnet_export.onnx_graph import model_bytes
-converted, report = to_float16(onnx.load(sys.argv[1]))
-open(sys.argv[2], "wb").write(model_bytes(converted))
-print(f"{report.fp16_nodes} nodes in FP16, {len(report.fp32_nodes)} in FP32, {report.casts} casts")
-PY
+half_model() { # the FP16 model, with the parity report of both on the CPU
+  "$python" -m infnet_export.cli "$model" -o "$work" --fp16 --verify "$slices"
 }
 
 onnxruntime_cuda() { # parity with FP32 on the CPU, and speed, of FP32 and FP16 on CUDA
-  "$python" - "$model" "$work/fp16.onnx" "$slices" <<'PY'
+  "$python" - "$model" "$half" "$slices" <<'PY'
 import sys
 import time
 from pathlib import Path
@@ -141,7 +134,7 @@ trtexec_times() { # trtexec PLAN: speed without our code
   step "ONNX Runtime on CUDA" onnxruntime_cuda
   for package in tensorrt_rtx tensorrt; do
     step "$package, FP32" engine "$package" "$model" "$package-fp32"
-    step "$package, FP16" engine "$package" "$work/fp16.onnx" "$package-fp16"
+    step "$package, FP16" engine "$package" "$half" "$package-fp16"
   done
   step "trtexec, FP32" trtexec_times "$work/tensorrt-fp32.plan"
   step "trtexec, FP16" trtexec_times "$work/tensorrt-fp16.plan"

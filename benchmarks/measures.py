@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime import Segmentation
+from infnet_runtime.calibration import without_temperature
+from infnet_runtime.manifest import OutputSpec
 from infnet_runtime.metrics import Confusion, EmptyRule, LabelledSlice, confusion, paper_scores
 from infnet_runtime.metrics.clinical import OVERLAPS, RATIOS
 from infnet_runtime.metrics.confusion import Ratio
@@ -79,13 +81,20 @@ class Summary:
 
 
 def score_pictures(
-    slices: Iterable[LabelledSlice], predict: Predict, *, threshold: float
+    slices: Iterable[LabelledSlice], predict: Predict, output: OutputSpec
 ) -> list[ScoredSlice]:
-    """Scores of slices that stand for themselves, each at its own size."""
+    """Scores of slices that stand for themselves, each at its own size.
+
+    Parameters
+    ----------
+    output
+        Threshold and temperature of what ``predict`` gives.
+    """
     scored = []
     for name, grey, truth in slices:
         found = predict(name, grey)
-        scored.append(score_slice(name, found, unit_map(found) >= threshold, truth))
+        mask = unit_map(found) >= output.threshold
+        scored.append(score_slice(name, found, mask, truth, output.temperature))
     return scored
 
 
@@ -104,14 +113,25 @@ def score_volume(name: str, result: Segmentation, truth: BoolArray) -> list[Scor
     mask, lungs = volume.to_lps(result.mask) > 0, volume.to_lps(result.lungs) > 0
     probability, labelled = volume.to_lps(result.probability), volume.to_lps(truth)
     return [
-        score_slice(f"{name} {k}", np.where(lungs[k], probability[k], 0), mask[k], labelled[k])
+        score_slice(
+            f"{name} {k}",
+            np.where(lungs[k], probability[k], 0).astype(np.float32),
+            mask[k],
+            labelled[k],
+            result.provenance.temperature,
+        )
         for k in range(len(mask))
     ]
 
 
-def score_slice(name: str, probability: Map, mask: BoolArray, truth: BoolArray) -> ScoredSlice:
-    """Scores of one slice, (rows, columns) each."""
-    paper = paper_scores(probability, truth).to_dict()
+def score_slice(
+    name: str, probability: Map, mask: BoolArray, truth: BoolArray, temperature: float
+) -> ScoredSlice:
+    """Scores of one slice, (rows, columns) each; the paper's are of the map before ``temperature``."""
+    own = probability
+    if temperature != 1:
+        own = without_temperature(np.asarray(probability, np.float32), temperature)
+    paper = paper_scores(own, truth).to_dict()
     del paper["adaptive"]
     error = float(np.abs(unit_map(probability) - truth).mean())
     return ScoredSlice(name, confusion(mask, truth), error, paper)

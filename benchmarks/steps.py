@@ -3,9 +3,9 @@
     python benchmarks/steps.py NAME=runs/a/weights.safetensors NAME=runs/b NAME=model.onnx [--data DIR]
 
 Every file is scored with the code of ``infnet-train eval`` on the 48 test slices and on the ten validation
-slices (49 to 58 of the labelled ones, which no shipped model is trained on), by both protocols. The gain
-is in clinical Dice over the row above, on the same slices one by one, so its standard error is that of the
-difference. Choose steps by the validation slices; the test slices are for the report.
+slices (49 to 58 of the labelled ones, which only the last stage of the shipped model is trained on), by both
+protocols. The gain is in clinical Dice over the row above, on the same slices one by one, so its standard
+error is that of the difference. Choose steps by the validation slices; the test slices are for the report.
 """
 
 import argparse
@@ -58,9 +58,8 @@ def score(
 ) -> tuple[dict[str, list[ScoredSlice]], str]:
     """Scored slices of each set, and the hash of the file."""
     with open_model(path, device, purpose="evaluate") as model:
-        threshold = model.output.threshold
         scored = {
-            name: score_pictures(slices, lambda _, grey: model.predict(grey), threshold=threshold)
+            name: score_pictures(slices, lambda _, grey: model.predict(grey), model.output)
             for name, slices in sets.items()
         }
         return scored, model.sha256

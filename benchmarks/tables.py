@@ -48,8 +48,8 @@ def to_markdown(report: dict[str, Any]) -> str:
     parts = [
         f"Measured on `{model['file']}` ({model['name']} {model['version']}, sha256 "
         f"`{model['sha256'][:12]}`) with infnet {report['infnet']}, {report['backend']} on "
-        f"{report['device']}. *Paper protocol*: each map stretched to 0..1 by its own range, mean over 256 "
-        f"thresholds. *Clinical protocol*: the probability as it is{scaled}, threshold "
+        f"{report['device']}. *Paper protocol*: each map, before calibration, stretched to 0..1 by its own "
+        f"range, mean over 256 thresholds. *Clinical protocol*: the probability as it is{scaled}, threshold "
         f"{report['threshold']:g}; a slice empty on both sides scores 1 unless another rule is named. "
         "± is the standard error over the slices of the row, as if they were independent."
     ]

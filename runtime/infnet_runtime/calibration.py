@@ -148,6 +148,21 @@ def with_temperature(probability: FloatArray, temperature: float) -> FloatArray:
     return np.where(probability < _HALF, np.minimum(scaled, _BELOW_HALF), scaled)
 
 
+def without_temperature(probability: FloatArray, temperature: float) -> FloatArray:
+    """The network's own probabilities, given those that :func:`with_temperature` made.
+
+    For the paper's protocol, which scores what the network gives. Near 0 and 1 it is exact to the rounding of
+    the probability.
+
+    Examples
+    --------
+    >>> without_temperature(np.array([0.25, 0.5, 0.75], np.float32), 2.0).round(3).tolist()
+    [0.1, 0.5, 0.9]
+    """
+    _check_temperature(temperature)
+    return with_temperature(probability, 1 / temperature)
+
+
 def network_threshold(threshold: float, temperature: float) -> float:
     """The threshold on the network's own probability that equals ``threshold`` on the scaled one.
 

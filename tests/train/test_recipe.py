@@ -91,6 +91,14 @@ def test_stages_share_the_keys_at_the_top_and_choose_their_sources(tmp_path: Pat
     assert [(s.name, s.draws, s.teacher_share) for s in second.config.sources] == [("b", 2, 1.0)]
 
 
+def test_a_stage_can_leave_the_validation_out(tmp_path: Path) -> None:
+    validation = '[validation]\nname = "v"\nfolder = "small"\nnames = ["s5"]\n'
+    stages = "[stages.first]\n[stages.second]\nvalidation = false\n"
+    first, second = read_recipe(write(tmp_path, SOURCES + validation + stages))
+    assert first.config.validation is not None
+    assert second.config.validation is None
+
+
 @pytest.mark.parametrize(
     ("stages", "message"),
     [

@@ -14,6 +14,7 @@ import torch
 
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.session import run_checked
+from infnet_runtime.calibration import without_temperature
 from infnet_runtime.errors import GateError
 from infnet_runtime.manifest import OutputSpec, PreprocessSpec
 from infnet_runtime.metrics import SliceScores, score_slices
@@ -105,7 +106,7 @@ class Evaluation:
             [
                 f"model     {self.model}, sha256 {self.model_sha256[:12]}, on {self.device}",
                 f"slices    {values['slices']} of {self.data}, turn {self.turn}",
-                "paper     maps stretched to 0..1 in each image, mean over 256 thresholds",
+                "paper     uncalibrated maps, each stretched to 0..1, mean over 256 thresholds",
                 *(f"  {name:<17} {values['paper'][name]:.4f}" for name in _PAPER),
                 f"clinical  threshold {self.threshold:g}, both empty counts as 1, mean over slices",
                 f"  {'':<17} value   std. error  {protocol.confidence:.0%} interval",
@@ -138,7 +139,13 @@ def evaluate_file(model: Path, data: Path, *, turn: Turn = "none", device: str =
     """
     slices = read_labelled(data, turn)
     with open_model(model, device, purpose="evaluate") as opened:
-        scores = score_slices(slices, opened.predict, threshold=opened.output.threshold)
+        temperature = opened.output.temperature
+        scores = score_slices(
+            slices,
+            opened.predict,
+            threshold=opened.output.threshold,
+            paper_map=lambda probability: without_temperature(probability, temperature),
+        )
     return Evaluation(
         str(model),
         opened.sha256,

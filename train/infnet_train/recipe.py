@@ -2,8 +2,9 @@
 
 Without ``[stages]`` the file is one training. With it, the keys at the top hold for all stages, and each
 table ``[stages.<name>]`` changes some of them. Its own ``sources`` table chooses among the sources at the top
-by name and may change their keys. ``init_from`` and ``teacher`` may name the weights of an earlier stage as
-``stage:<name>``, and the ``folder`` of a source the labels that an earlier stage of kind ``propagate`` made.
+by name and may change their keys; ``validation = false`` leaves the validation of the top out. ``init_from``
+and ``teacher`` may name the weights of an earlier stage as ``stage:<name>``, and the ``folder`` of a source
+the labels that an earlier stage of kind ``propagate`` made.
 """
 
 import dataclasses
@@ -140,6 +141,8 @@ def _stage(shared: dict[str, Any], name: str, table: object, place: str) -> Stag
         )
     chosen = changes.pop("sources", None)
     values = _merged(shared, {"name": f"{shared.get('name', '')} {name}".strip()} | changes)
+    if values.get("validation") is False:
+        del values["validation"]
     if chosen is not None:
         values["sources"] = _chosen_sources(shared.get("sources", []), chosen, place)
     return Stage(name, kind, build(TrainConfig, values, place))

@@ -34,6 +34,7 @@ def score_slices(
     *,
     threshold: float,
     paper: bool = True,
+    paper_map: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = lambda probability: probability,
 ) -> SliceScores:
     """Score a model on slices that stand for themselves; where both are empty the clinical score is 1.
 
@@ -45,13 +46,16 @@ def score_slices(
         Grey (rows, columns) to infection probability (rows, columns).
     threshold
         Of the clinical protocol.
+    paper_map
+        What the paper's protocol scores instead of the probability: it knows no calibration.
 
     Raises
     ------
     InputError
         If there is no slice, or a pair is not valid.
     """
-    volumes = [EvaluatedVolume(name, predict(image), truth) for name, image, truth in slices]
+    scored = [(name, predict(image), truth) for name, image, truth in slices]
+    volumes = [EvaluatedVolume(*one) for one in scored]
     clinical = evaluate_clinical(volumes, ClinicalProtocol(empty="one", threshold=threshold))
-    stretched = evaluate_paper((v.prediction, v.truth) for v in volumes) if paper else None
+    stretched = evaluate_paper((paper_map(found), truth) for _, found, truth in scored) if paper else None
     return SliceScores(clinical, stretched)
