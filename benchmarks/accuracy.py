@@ -110,7 +110,25 @@ def main() -> None:
         print(f"not measured: {name}: {reason}", file=sys.stderr)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
+    if options.metrics:
+        options.metrics.write_text(json.dumps(manifest_metrics(report), indent=1) + "\n", "utf-8")
     print(to_markdown(report))
+
+
+def manifest_metrics(report: dict[str, Any]) -> dict[str, float]:
+    """The few numbers that travel in the manifest: ``infnet-export --metrics``."""
+    found: dict[str, float] = {}
+    if "test slices" in report:
+        own = report["test slices"]["this model"]
+        place = "COVID-SemiSeg 48 test slices"
+        found[f"{place}, paper protocol, Dice"] = own["paper"]["mean_dice"]["value"]
+        found[f"{place}, paper protocol, MAE"] = own["paper"]["mae"]["value"]
+        found[f"{place}, clinical protocol, Dice"] = own["clinical"]["dice"]["value"]
+    if "volumes" in report:
+        for name, row in report["volumes"]["by_volume"].items():
+            if not row["in_training"]:
+                found[f"{name}, volume, Dice"] = row["dice"]
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def measure_test_slices(session: Session, data: Path) -> dict[str, Any]:
@@ -286,6 +304,7 @@ def _options() -> argparse.Namespace:
         help="coronacases that were held out, such as 002; the others count as trained on",
     )
     parser.add_argument("--json", type=Path, help="write every number here")
+    parser.add_argument("--metrics", type=Path, help="write the numbers for infnet-export --metrics here")
     parser.add_argument("--overlays", type=Path, help="write contact sheets of the scans into this folder")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="some of the sections")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")

@@ -71,7 +71,9 @@ def make(
     labelled: Annotated[
         list[Path] | None, typer.Option(help="More folders with Imgs and GT that judge --int8.")
     ] = None,
-    turn: Annotated[_Turn, typer.Option(help="What turns the slices of these folders upright.")] = _Turn.none,
+    turn: Annotated[
+        _Turn, typer.Option(help="What turns the slices of --calibration and --labelled upright.")
+    ] = _Turn.none,
     triton: Annotated[
         Path | None, typer.Option(help="Also a model repository for Triton, in this folder.")
     ] = None,
@@ -97,6 +99,9 @@ def make(
         float,
         typer.Option(help="Calibration of the probability, from infnet-train calibrate; 1 changes nothing."),
     ] = 1.0,
+    metrics: Annotated[
+        Path | None, typer.Option(help="JSON object of measured numbers that travel in the manifest.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Report as JSON instead of the paths.")] = False,
 ) -> None:
     """Make model files and compare each with the network it came from. Nothing is written if one differs."""
@@ -138,7 +143,7 @@ def make(
     if source.suffix.lower() == ".onnx":
         start = start_from_onnx(source, file_name if named else source.stem)
     else:
-        from infnet_export.model_file import ModelCard, WeightStorage, start_from_network
+        from infnet_export.model_file import ModelCard, WeightStorage, read_metrics, start_from_network
         from infnet_export.trained import read_trained
 
         # PyTorch's exporter tells everyone without torchvision, which is not used here, that it is not there.
@@ -150,6 +155,7 @@ def make(
             training_data=training_data,
             threshold=threshold,
             temperature=temperature,
+            metrics=read_metrics(metrics) if metrics else {},
         )
         start, _ = start_from_network(read_trained(source), file_name, card, WeightStorage(weights.value))
     made = make(start, folder, wanted)

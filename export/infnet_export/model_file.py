@@ -1,8 +1,11 @@
 """From a trained network to the content of a model file, and what that file is compared with."""
 
 import importlib.metadata
-from dataclasses import dataclass
+import json
+import math
+from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 import onnx
 import torch
@@ -15,6 +18,7 @@ from infnet_export.parity import FP16_TOLERANCE, FP32_TOLERANCE
 from infnet_export.parity_report import Form
 from infnet_export.products import EXACT, Start
 from infnet_export.torch_reference import network_probabilities
+from infnet_runtime.errors import InputError
 from infnet_runtime.manifest import ModelManifest, OutputSpec
 from infnet_train.trained import TrainedNetwork
 
@@ -39,6 +43,7 @@ class ModelCard:
     training_data: str = "not stated"
     threshold: float = OutputSpec().threshold
     temperature: float = OutputSpec().temperature
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def start_from_network(
@@ -97,8 +102,30 @@ def manifest_of(trained: TrainedNetwork, card: ModelCard) -> ModelManifest:
         weights_sha256=trained.weights_sha256,
         preprocess=trained.preprocess,
         output=OutputSpec(threshold=card.threshold, temperature=card.temperature),
+        metrics=card.metrics,
         created_with={"infnet": _own_version(), "torch": str(torch.__version__), "onnx": onnx.__version__},
     )
+
+
+def read_metrics(path: Path) -> dict[str, float]:
+    """Numbers for the manifest: one JSON object, name to number.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or holds anything else.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read metrics from {path}: {error}; expected JSON", code=3123) from error
+    numbers = isinstance(found, dict) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        for value in found.values()
+    )
+    if not numbers:
+        raise InputError(f"{path} is not one object of names and finite numbers", code=3123)
+    return {name: float(value) for name, value in found.items()}
 
 
 def _own_version() -> str:

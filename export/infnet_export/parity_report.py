@@ -68,11 +68,7 @@ class FormResult:
     @property
     def passed(self) -> bool | None:
         """None where another gate decides."""
-        if self.tolerance is None:
-            return None
-        # Written so that NaN fails.
-        within = self.worst.largest_distance <= self.tolerance.largest
-        return within and self.worst.mean_distance <= self.tolerance.mean
+        return None if self.tolerance is None else self.tolerance.allows(self.worst)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,14 +117,12 @@ class ParityReport:
             + ".",
             "",
             "| form | batches | largest distance | mean distance | masks differ in | Dice between "
-            "| volume differs by | allowed (largest, mean) | |",
+            "| volume differs by | allowed (largest, mean; masks) | |",
             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         for form in self.forms:
-            worst, tolerance = form.worst, form.tolerance
-            allowed = (
-                f"{tolerance.largest:g}, {tolerance.mean:g}: {form.reason}" if tolerance else form.reason
-            )
+            worst = form.worst
+            allowed = f"{_limits(form.tolerance)}: {form.reason}" if form.tolerance else form.reason
             verdict = {True: "passed", False: "**failed**", None: "own gate"}[form.passed]
             lines.append(
                 f"| {form.name} | {', '.join(map(str, form.runs))} | {worst.largest_distance:.1e} "
@@ -151,7 +145,8 @@ class ParityReport:
         failed = [form for form in self.forms if form.passed is False]
         if failed:
             told = "; ".join(
-                f"{form.name} by up to {worst.largest_distance:.2g} (mean {worst.mean_distance:.2g})"
+                f"{form.name} by up to {worst.largest_distance:.2g} (mean {worst.mean_distance:.2g}, Dice "
+                f"between the masks {worst.mask_dice:.4f}, volume {worst.volume_change:.2%})"
                 for form, worst in ((form, form.worst) for form in failed)
             )
             raise GateError(
@@ -159,6 +154,13 @@ class ParityReport:
                 "without the form that failed",
                 code=7003,
             )
+
+
+def _limits(tolerance: Tolerance) -> str:
+    limits = f"{tolerance.largest:g}, {tolerance.mean:g}"
+    if tolerance.mask_dice > 0:
+        limits += f", Dice {tolerance.mask_dice:g}, volume {tolerance.volume:.1%}"
+    return limits
 
 
 def measure_forms(

@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from infnet_export import model_file
+from infnet_export import model_file, products
 from infnet_export.cli import app
 from infnet_export.half_weights import with_half_weights
 from infnet_export.inference_module import inference_module
@@ -27,7 +27,7 @@ from infnet_export.products import Wanted, make
 from infnet_export.trained import TrainedNetwork, read_trained
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError, InfnetError
-from infnet_runtime.manifest import OutputSpec
+from infnet_runtime.manifest import METADATA_KEY, OutputSpec
 from train_slices import write_slice
 
 from .conftest import CARD, damp
@@ -116,6 +116,25 @@ def test_the_temperature_travels_in_the_file(
         assert calibrated.manifest.output == OutputSpec(temperature=1.7)
         batch = phantom_input(trained.preprocess)
         assert np.array_equal(plain.run(batch), calibrated.run(batch))
+
+
+def test_measured_numbers_travel_in_the_file(checkpoint: Path, tmp_path: Path) -> None:
+    numbers = tmp_path / "numbers.json"
+    numbers.write_text('{"phantom, Dice": 0.5}')
+    card = ModelCard(metrics=model_file.read_metrics(numbers))
+    assert manifest_of(read_trained(checkpoint), card).metrics == {"phantom, Dice": 0.5}
+    for wrong, message in (
+        ("{", "expected JSON"),
+        ("[1]", "names and finite"),
+        ('{"a": NaN}', "names and finite"),
+    ):
+        numbers.write_text(wrong)
+        done = CliRunner().invoke(
+            app, [str(checkpoint), "-o", str(tmp_path / "o"), "--metrics", str(numbers)]
+        )
+        assert isinstance(done.exception, InfnetError)
+        assert (done.exception.code, done.exception.exit_code) == (3123, 3)
+        assert message in str(done.exception)
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +283,62 @@ def test_refusals(
     assert done.exception.exit_code == exit_code
     assert str(done.exception).startswith(message)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(onnx_source: Path, tmp_path: Path) -> None:
+    """The files before the one that does not fit do not appear either."""
+    (tmp_path / "out").mkdir()
+    largest = onnx_source.stat().st_size // 2
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest}, {largest})); "
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from infnet_export.cli import main; "
+        "import sys; "
+        f"sys.argv = ['infnet-export', {str(onnx_source)!r}, '-o', {str(tmp_path / 'out')!r}]; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 8, done.stderr
+    assert "[INF-8003]" in done.stderr
+    assert names(tmp_path / "out") == []
+
+
+def test_a_target_below_a_file_is_told_before_the_work(
+    onnx_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "_compare", lambda *_: pytest.fail("work was done"))
+    (tmp_path / "file").write_text("here")
+    done = CliRunner().invoke(app, [str(onnx_source), "-o", str(tmp_path / "file" / "out")])
+    assert isinstance(done.exception, InfnetError)
+    assert (done.exception.code, done.exception.exit_code) == (8001, 8)
+    assert (tmp_path / "file").read_text() == "here"
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_calibration_needs_enough_slices(onnx_source: Path, tmp_path: Path, count: int) -> None:
+    for kind in ("Imgs", "GT"):
+        (tmp_path / "few" / kind).mkdir(parents=True)
+    for i in range(count):
+        write_slice(tmp_path / "few", f"s{i}", seed=i)
+    arguments = [str(onnx_source), "-o", str(tmp_path / "out"), "--int8"]
+    done = CliRunner().invoke(app, [*arguments, "--calibration", str(tmp_path / "few")])
+    assert isinstance(done.exception, InfnetError)
+    assert done.exception.exit_code == 3
+    assert "slices" in str(done.exception)
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, InfnetError)
+    assert "give a folder with Imgs and GT by --calibration" in str(done.exception)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_another_contract_version_is_refused(onnx_source: Path, tmp_path: Path) -> None:
+    model = onnx.load(onnx_source)
+    (entry,) = (p for p in model.metadata_props if p.key == METADATA_KEY)
+    entry.value = json.dumps(json.loads(entry.value) | {"contract_version": 99})
+    onnx.save(model, tmp_path / "new.onnx")
+    done = CliRunner().invoke(app, [str(tmp_path / "new.onnx"), "-o", str(tmp_path / "out")])
+    assert isinstance(done.exception, InfnetError)
+    assert done.exception.exit_code == 4
+    assert "99" in str(done.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_error_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
