@@ -74,6 +74,12 @@ def make(
     turn: Annotated[
         _Turn, typer.Option(help="What turns the slices of --calibration and --labelled upright.")
     ] = _Turn.none,
+    hu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROWSxCOLUMNS", help="Also a file that takes slices in HU of this size (int16)."
+        ),
+    ] = None,
     triton: Annotated[
         Path | None, typer.Option(help="Also a model repository for Triton, in this folder.")
     ] = None,
@@ -137,6 +143,7 @@ def make(
         turn=turn.value,
         batch=batches,
         engine=engine,
+        hu=_rows_and_columns(hu) if hu else None,
         triton=triton,
         verify=verify,
     )
@@ -166,6 +173,13 @@ def make(
     typer.echo(made.parity.to_markdown(), err=True)
     for path in made.files.values():
         typer.echo(path)
+
+
+def _rows_and_columns(text: str) -> tuple[int, int]:
+    rows, _, columns = text.partition("x")
+    if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
+        raise typer.BadParameter(f"--hu {text}: expected rows and columns, for example 512x512")
+    return int(rows), int(columns)
 
 
 @app.command()

@@ -17,8 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from infnet_export.onnx_file import check_model
-from infnet_export.onnx_graph import BATCH_DIMENSION
+from infnet_export.onnx_file import BATCH_DIMENSION, check_model
 from infnet_runtime.manifest import METADATA_KEY, ModelManifest
 from infnet_runtime.preprocess import resize_matrix
 

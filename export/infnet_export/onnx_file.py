@@ -9,6 +9,9 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from infnet_runtime.errors import ModelError
 from infnet_runtime.manifest import METADATA_KEY, ManifestError, ModelManifest
 
+BATCH_DIMENSION = "n"
+"""What the free dimension of inputs and outputs is called."""
+
 
 def check_model(model: onnx.ModelProto) -> None:
     """Check a model with ONNX's own rules, shapes and types of every tensor included."""
@@ -73,3 +76,13 @@ def manifest_in(model: onnx.ModelProto, path: Path) -> ModelManifest:
             code=4020,
         )
     return ModelManifest.from_json(texts[0], source=str(path))
+
+
+def with_manifest(model: onnx.ModelProto, manifest: ModelManifest) -> onnx.ModelProto:
+    """The same model with another manifest."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    for entry in changed.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = manifest.to_json()
+    return changed

@@ -21,7 +21,7 @@ from onnx_ir.passes import Sequential, common
 from onnxscript.optimizer import fold_constants_ir
 
 from infnet_export.inference_module import InferenceModule
-from infnet_export.onnx_file import check_model
+from infnet_export.onnx_file import BATCH_DIMENSION, check_model
 from infnet_runtime.manifest import METADATA_KEY, ModelManifest
 from infnet_train.model import InfNet
 from infnet_train.model.inf_net import SideOutputs
@@ -29,7 +29,6 @@ from infnet_train.model.inf_net import SideOutputs
 # The set PyTorch's exporter writes without converting; TensorRT 10, OpenVINO and ONNX Runtime all take it.
 OPSET = 18
 INPUT_NAME = "slices"
-BATCH_DIMENSION = "n"
 PRODUCER = "infnet-export"
 _TRACED_BATCH = 2  # a batch of one would be taken for a constant
 _SCOPES = "pkg.torch.onnx.name_scopes"

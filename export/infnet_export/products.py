@@ -7,7 +7,7 @@ From an ONNX file nothing here needs PyTorch.
 import importlib.metadata
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,20 @@ import onnx
 
 from infnet_export.float16 import DEFAULT_KEEP, Float16Report, to_float16
 from infnet_export.gate import GateReport, check_gate, compare_models
+from infnet_export.hu_entry import HU_INPUT, with_hu_entry
 from infnet_export.int8 import FEWEST_SLICES, Int8Report, cpu_session, to_int8
-from infnet_export.onnx_file import manifest_in, model_bytes, read_onnx
+from infnet_export.onnx_file import manifest_in, model_bytes, read_onnx, with_manifest
 from infnet_export.parity import (
     FP16_TOLERANCE,
     FP32_TOLERANCE,
     HALF_TOLERANCE,
+    PHANTOMS,
     FloatArray,
     Tolerance,
+    check_parity,
+    compare,
     phantom_input,
+    phantom_slices,
     scan_input,
 )
 from infnet_export.parity_report import Form, ParityReport, Run, measure_forms
@@ -43,7 +48,7 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.manifest import ModelManifest
 from infnet_runtime.metrics import LabelledSlice
-from infnet_runtime.preprocess import to_network
+from infnet_runtime.preprocess import from_network, to_network
 from infnet_runtime.volume import Intensity
 from infnet_train.pictures import Turn, read_labelled
 
@@ -72,6 +77,8 @@ class Wanted:
         What turns the slices of these folders upright.
     engine
         How to build a TensorRT engine from the FP16 file.
+    hu
+        Rows and columns of a file that takes slices in HU.
     triton
         Folder of a model repository.
     verify
@@ -85,6 +92,7 @@ class Wanted:
     turn: Turn = "none"
     batch: BatchRange = DEFAULT_BATCH
     engine: EngineSettings | None = None
+    hu: tuple[int, int] | None = None
     triton: Path | None = None
     verify: Path | None = None
 
@@ -197,6 +205,10 @@ def make(start: Start, folder: Path, wanted: Wanted) -> Products:
     if wanted.int8:
         small, made.int8, made.gate = _int8(model, start, wanted)
         contents["int8"] = small
+    if wanted.hu:
+        extended = with_hu_entry(model, *wanted.hu)
+        _check_hu_entry(extended, start, wanted.hu)
+        contents["hu"] = model_bytes(extended)
     made.parity = _compare(start, contents, slices, described, wanted)
     made.parity.check()
     if made.gate and made.int8:
@@ -246,7 +258,10 @@ def _int8(model: onnx.ModelProto, start: Start, wanted: Wanted) -> tuple[bytes, 
     small, report = to_int8(
         model, _inputs(calibration, start.manifest), _inputs(held_out, start.manifest), threads=usable_cores()
     )
-    content = model_bytes(small)
+    # Another model to whoever reads a report; the numbers measured are not its own.
+    content = model_bytes(
+        with_manifest(small, replace(start.manifest, name=f"{start.manifest.name}-int8", metrics={}))
+    )
     sets: dict[str, Sequence[LabelledSlice]] = {"held-out training slices": held_out}
     sets |= {folder.name: list(read_labelled(folder, wanted.turn)) for folder in wanted.labelled}
     with tempfile.TemporaryDirectory() as scratch:
@@ -256,6 +271,19 @@ def _int8(model: onnx.ModelProto, start: Start, wanted: Wanted) -> tuple[bytes, 
         with open_session(paths[0], device="cpu") as one, open_session(paths[1], device="cpu") as other:
             gate = compare_models(one, other, sets)
     return content, report, gate
+
+
+def _check_hu_entry(extended: onnx.ModelProto, start: Start, shape: tuple[int, int]) -> None:
+    """Refuse an entry that gives anything but what the Python preprocessing gives."""
+    manifest = start.manifest
+    rows, columns = shape
+    hu = phantom_slices(PHANTOMS, max(shape))[:, :rows, :columns]
+    own = _ort_run(start.content, manifest.output.name)(to_network(hu, Intensity.HU, manifest.preprocess))
+    expected = from_network(
+        np.asarray(own[:, 0], np.float32), rows, columns, temperature=manifest.output.temperature
+    )
+    found = cpu_session(extended, threads=usable_cores()).run(None, {HU_INPUT: hu})[0]
+    check_parity(compare(found[:, None], expected[:, None], manifest.output.threshold), EXACT)
 
 
 def _inputs(slices: Sequence[LabelledSlice], manifest: ModelManifest) -> FloatArray:
@@ -355,7 +383,7 @@ def _put_in_place(folder: Path, name: str, contents: dict[str, bytes], made: Pro
         markdown += f"\n## What INT8 costs\n\n{made.int8.to_table()}\n"
     if made.gate:
         markdown += f"\n{made.gate.to_table()}\n"
-    suffixes = {"onnx": ".onnx", "fp16": ".fp16.onnx", "int8": ".int8.onnx"}
+    suffixes = {"onnx": ".onnx", "fp16": ".fp16.onnx", "int8": ".int8.onnx", "hu": ".hu.onnx"}
     writes: dict[str, tuple[Path, bytes]] = {
         kind: (folder / f"{name}{suffixes[kind]}", content) for kind, content in contents.items()
     }

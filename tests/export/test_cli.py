@@ -20,7 +20,7 @@ from infnet_export.cli import app
 from infnet_export.half_weights import with_half_weights
 from infnet_export.inference_module import inference_module
 from infnet_export.model_file import ModelCard, manifest_of, start_from_network
-from infnet_export.onnx_file import model_bytes
+from infnet_export.onnx_file import manifest_in, model_bytes
 from infnet_export.onnx_graph import onnx_model
 from infnet_export.parity import FP16_TOLERANCE, phantom_input
 from infnet_export.products import Wanted, make
@@ -196,6 +196,30 @@ def test_an_onnx_file_needs_no_torch_and_keeps_its_bytes(onnx_source: Path, tmp_
     assert (tmp_path / "triton" / "twin" / "config.pbtxt").is_file()
 
 
+def test_a_file_that_takes_hu(onnx_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    done = CliRunner().invoke(app, [str(onnx_source), "-o", str(out), "--hu", "70x90"])
+    assert done.exit_code == 0, done.exception
+    (source,) = onnx.load(out / "twin.hu.onnx").graph.input
+    assert [d.dim_value for d in source.type.tensor_type.shape.dim][1:] == [70, 90]
+    for size in ("70", "0x3", "axb"):
+        assert CliRunner().invoke(app, [str(onnx_source), "-o", str(out), "--hu", size]).exit_code == 2
+
+    # A wrong entry is found out: another window.
+    wrong = products.with_hu_entry
+
+    def other_window(model: onnx.ModelProto, rows: int, columns: int) -> onnx.ModelProto:
+        made = wrong(model, rows, columns)
+        lowest = next(t for t in made.graph.initializer if t.name.endswith("lowest"))
+        lowest.raw_data = np.float32(0).tobytes()
+        return made
+
+    monkeypatch.setattr(products, "with_hu_entry", other_window)
+    refused = CliRunner().invoke(app, [str(onnx_source), "-o", str(tmp_path / "no"), "--hu", "70x90"])
+    assert isinstance(refused.exception, GateError)
+    assert list((tmp_path / "no").iterdir()) == []
+
+
 def test_an_engine_that_cannot_be_built_here_leaves_the_fp16_file(onnx_source: Path, tmp_path: Path) -> None:
     if find_spec("tensorrt"):
         pytest.skip("TensorRT is installed here")
@@ -220,6 +244,8 @@ def test_int8_from_labelled_slices(onnx_source: Path, tmp_path: Path) -> None:
         assert report["gate"]["passed"] is True
         assert report["int8"]["calibration_slices"] == 9
         assert report["int8"]["held_out_slices"] == 5
+        small = onnx.load(tmp_path / "o" / "twin.int8.onnx")
+        assert manifest_in(small, tmp_path).name == "twin-int8"
     else:
         assert "the costliest parts are" in done.stderr
         assert not (tmp_path / "o" / "twin.int8.onnx").exists()
