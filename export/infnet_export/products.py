@@ -41,7 +41,8 @@ from infnet_export.tensorrt.builder import EngineSettings
 from infnet_export.tensorrt.engine_file import EngineReport, build_engine
 from infnet_export.triton import TritonSettings, write_triton
 from infnet_runtime.backends import open_session
-from infnet_runtime.backends.open import usable_cores
+from infnet_runtime.backends.ov import load_openvino
+from infnet_runtime.processor import usable_cores
 from infnet_runtime.calibration import network_threshold
 from infnet_runtime.engine_sidecar import DEFAULT_BATCH, BatchRange
 from infnet_runtime.errors import InputError
@@ -364,10 +365,7 @@ def _ort_run(content: bytes, output: str) -> Run:
 
 
 def _openvino_run(content: bytes) -> Run:
-    # Loaded only where it is there and asked for.
-    import openvino
-
-    core = openvino.Core()
+    core = load_openvino().Core()
     # Left alone it takes bfloat16 on processors that have it.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": usable_cores()}
     compiled = core.compile_model(core.read_model(content), "CPU", settings)

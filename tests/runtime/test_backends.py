@@ -1,21 +1,46 @@
 """Models and devices: what is asked for is used or refused, and what comes back is checked."""
 
 import hashlib
+import os
+import re
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
-from infnet_runtime.backends import open_session
-from infnet_runtime.backends.open import default_model, usable_cores
+import infnet_runtime.backends.open as open_module
+from infnet_runtime.backends import open_session, ort_cuda
+from infnet_runtime.backends.devices.plain_device import PlainDevice
+from infnet_runtime.backends.onnx_bytes import keeps_weights_elsewhere
+from infnet_runtime.backends.open import Candidate, candidates, default_model, shipped_model
 from infnet_runtime.backends.session import run_checked
 from infnet_runtime.errors import BackendError, GateError, ModelError
 from tiny_models import MANIFEST, SIZE, mid_grey_detector
 
 BATCH = np.zeros((2, 3, SIZE, SIZE), np.float32)
+
+# Largest distance of probabilities between two CPU backends in single precision. On the shipped model and
+# noise it was 2.2e-6; the tiny model multiplies the rounding of its input by 200.
+SHIPPED_TOLERANCE, TINY_TOLERANCE = 2e-5, 2e-4
+
+
+@pytest.fixture(params=["onnxruntime", "openvino"])
+def backend(request: pytest.FixtureRequest) -> str:
+    name = str(request.param)
+    if find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    return name
+
+
+def noise(n: int, size: int = SIZE) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((n, 3, size, size), np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +52,7 @@ def test_session_tells_what_it_is(model: Path) -> None:
     with open_session(model, device="cpu", threads=1) as session:
         assert session.manifest == MANIFEST
         assert session.device == "cpu"
-        assert session.backend.startswith("onnxruntime ")
+        assert re.fullmatch(r"onnxruntime \S+ \(CPUExecutionProvider\)", session.backend)
         assert session.model_sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
         output = run_checked(session, BATCH)
     assert output.shape == (2, SIZE, SIZE)
@@ -36,10 +61,64 @@ def test_session_tells_what_it_is(model: Path) -> None:
 
 def test_auto_says_what_it_chose(model: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"), open_session(model) as session:
-        assert f"device auto: {session.device}" in caplog.text
+        assert (
+            f"device auto: {session.device}; backend auto: {session.backend}; model model.onnx" in caplog.text
+        )
+    with caplog.at_level("INFO"), open_session(model, device="cpu", backend="onnxruntime"):
+        assert len(caplog.records) == 1, "what was asked for by name is no news"
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:1", "", "tpu"])
+def test_auto_says_why_not_the_ones_before(
+    model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_driver(index: int = 0) -> None:
+        raise BackendError("there is no NVIDIA driver here", code=5021)
+
+    monkeypatch.setattr(open_module, "find_gpu", no_driver)
+    with caplog.at_level("INFO"), open_session(model):
+        assert "not onnxruntime on cuda:0: there is no NVIDIA driver here" in caplog.text
+
+
+def test_the_order_of_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    def named(**options: str) -> list[str]:
+        return [str(c) for c in candidates(None, **options)]
+
+    installed = {"onnxruntime", "openvino"}
+    monkeypatch.setattr(open_module, "find_spec", lambda name: name if name in installed else None)
+    assert named() == ["onnxruntime on cuda:0", "onnxruntime on cpu", "openvino on cpu"]
+    assert named(device="cpu") == ["onnxruntime on cpu", "openvino on cpu"]
+    assert named(device="cuda:2") == ["onnxruntime on cuda:2"]
+    assert named(backend="onnxruntime") == ["onnxruntime on cuda:0", "onnxruntime on cpu"]
+    assert named(backend="openvino") == ["openvino on cpu"]
+    installed.remove("onnxruntime")
+    assert named() == ["openvino on cpu"]
+    installed.clear()
+    for device in ("auto", "cpu", "cuda"):
+        with pytest.raises(BackendError, match=r"\[INF-5010\] ONNX Runtime is missing: pip install"):
+            named(device=device)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_backend_asked_for_and_not_installed(
+    model: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_module, "find_spec", lambda name: None)
+    with pytest.raises(BackendError, match=r"is missing: pip install 'infnet\[") as caught:
+        open_session(model, backend=backend)
+    assert caught.value.exit_code == 5
+
+
+def test_unknown_backends_are_refused(model: Path) -> None:
+    with pytest.raises(BackendError, match=r"\[INF-5003\] backend 'torch' is not known, expected auto, onnx"):
+        open_session(model, backend="torch")
+
+
+def test_openvino_has_no_cuda(model: Path) -> None:
+    with pytest.raises(BackendError, match=r"\[INF-5004\] backend openvino runs on the CPU"):
+        open_session(model, backend="openvino", device="cuda")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:", "cpu:1", "", "tpu"])
 def test_unknown_devices_are_refused(model: Path, device: str) -> None:
     with pytest.raises(BackendError, match="is not known, expected auto, cpu, cuda or cuda:N"):
         open_session(model, device=device)
@@ -57,15 +136,15 @@ def test_cuda_is_never_replaced_by_the_cpu(model: Path) -> None:
 
 
 def test_a_cuda_provider_that_does_not_come_up_is_refused(
-    model: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The GPU wheel on a machine without a driver lists CUDA and then runs on the CPU."""
     import onnxruntime
 
-    real = onnxruntime.InferenceSession
+    real, asked = onnxruntime.InferenceSession, []
 
     def falls_back(content: bytes, options: Any, providers: list[Any]) -> Any:  # noqa: ANN401 - untyped library
-        assert providers[0][0] == "CUDAExecutionProvider"
+        asked.append(providers[0])
         return real(content, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)
@@ -73,10 +152,15 @@ def test_a_cuda_provider_that_does_not_come_up_is_refused(
         onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(ort_cuda, "find_gpu", lambda index: None)
+    monkeypatch.setattr(open_module, "find_gpu", lambda index: None)
+    monkeypatch.setattr(ort_cuda, "open_device", lambda index: PlainDevice())
     with pytest.raises(BackendError, match="device 'cuda:1' was asked for, ONNX Runtime could not use it"):
         open_session(model, device="cuda:1")
-    with open_session(model, device="auto") as session:
+    assert asked[0] == ("CUDAExecutionProvider", ort_cuda.provider_options(1, 1, graph=True))
+    with caplog.at_level("INFO"), open_session(model, device="auto") as session:
         assert session.device == "cpu"
+    assert "not onnxruntime on cuda:0: device 'cuda:0' was asked for" in caplog.text
 
 
 def test_missing_model(tmp_path: Path) -> None:
@@ -91,19 +175,19 @@ def test_training_weights_are_no_model(tmp_path: Path) -> None:
         open_session(tmp_path / "weights.safetensors")
 
 
-def test_foreign_onnx_is_refused(tmp_path: Path) -> None:
+def test_foreign_onnx_is_refused(tmp_path: Path, backend: str) -> None:
     foreign = mid_grey_detector(tmp_path / "foreign.onnx", manifest=None)
     with pytest.raises(ModelError, match="is an ONNX model without 'infnet.manifest'"):
-        open_session(foreign)
+        open_session(foreign, backend=backend)
 
 
-def test_a_model_of_another_contract_is_refused(tmp_path: Path) -> None:
+def test_a_model_of_another_contract_is_refused(tmp_path: Path, backend: str) -> None:
     text = MANIFEST.to_json().replace('"contract_version":1', '"contract_version":7')
     with pytest.raises(ModelError, match="follows preprocessing contract 7"):
-        open_session(mid_grey_detector(tmp_path / "newer.onnx", manifest=text))
+        open_session(mid_grey_detector(tmp_path / "newer.onnx", manifest=text), backend=backend)
 
 
-def test_damaged_and_other_files_are_refused(tmp_path: Path, model: Path) -> None:
+def test_damaged_and_other_files_are_refused(tmp_path: Path, model: Path, backend: str) -> None:
     for name, content in (
         ("text.onnx", b"hello"),
         ("short.onnx", model.read_bytes()[:300]),
@@ -112,17 +196,17 @@ def test_damaged_and_other_files_are_refused(tmp_path: Path, model: Path) -> Non
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(ModelError, match="cannot be loaded as an ONNX model|is an ONNX model without"):
-            open_session(path)
+            open_session(path, backend=backend)
 
 
-def test_a_graph_that_does_not_keep_its_promise_is_refused(tmp_path: Path) -> None:
+def test_a_graph_that_does_not_keep_its_promise_is_refused(tmp_path: Path, backend: str) -> None:
     other = mid_grey_detector(tmp_path / "other.onnx", output="logits")
     with pytest.raises(ModelError, match=r"gives \['logits'\], its manifest promises"):
-        open_session(other)
+        open_session(other, backend=backend)
 
 
 def test_weights_in_other_files_are_refused(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     proto = onnx.load(model)
     band = proto.graph.initializer[3]
@@ -136,15 +220,41 @@ def test_weights_in_other_files_are_refused(
     path.write_bytes(proto.SerializeToString())
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match="keeps weights in other files"):
-        open_session(path)
+        open_session(path, backend=backend)
 
 
-def test_non_finite_and_impossible_probabilities_are_never_passed_on(tmp_path: Path) -> None:
+def test_weights_are_looked_for_everywhere() -> None:
+    """In initialisers, in attributes of nodes, and in graphs inside nodes."""
+
+    def model_with(tensor: onnx.TensorProto, *, place: str) -> bytes:
+        inner = helper.make_graph([], "inner", [], [], [tensor] if place != "attribute" else [])
+        node = helper.make_node("Constant", [], ["c"])
+        if place == "attribute":
+            node.attribute.append(helper.make_attribute("value", tensor))
+        elif place == "subgraph":
+            node.attribute.append(helper.make_attribute("then_branch", inner))
+        graph = inner if place == "initialiser" else helper.make_graph([node], "outer", [], [])
+        return bytes(helper.make_model(graph).SerializeToString())
+
+    inside = numpy_helper.from_array(np.arange(300.0), "weights")
+    outside = onnx.TensorProto(name="weights", data_location=onnx.TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="weights.bin")
+    for place in ("initialiser", "attribute", "subgraph"):
+        assert not keeps_weights_elsewhere(model_with(inside, place=place)), place
+        assert keeps_weights_elsewhere(model_with(outside, place=place)), place
+    for damaged in (b"hello", model_with(inside, place="subgraph")[:-7], b"\xff" * 20):
+        with pytest.raises(ValueError, match=r"cut off|wire type"):
+            keeps_weights_elsewhere(damaged)
+
+
+def test_non_finite_and_impossible_probabilities_are_never_passed_on(tmp_path: Path, backend: str) -> None:
     for name, scale in (("nan", float("nan")), ("two", 2.0)):
         with (
-            open_session(mid_grey_detector(tmp_path / f"{name}.onnx", scale=scale)) as session,
+            open_session(
+                mid_grey_detector(tmp_path / f"{name}.onnx", scale=scale), backend=backend
+            ) as session,
             pytest.raises(
-                GateError, match="probabilities from 'onnxruntime .* are not finite or not within 0..1"
+                GateError, match=rf"probabilities from '{backend} .* are not finite or not within 0..1"
             ),
         ):
             run_checked(session, np.full((1, 3, SIZE, SIZE), -0.15, np.float32))
@@ -171,10 +281,59 @@ def test_default_model_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_model() == Path("/somewhere/mine.onnx")
 
 
-def test_usable_cores_is_a_sane_number() -> None:
-    import os
+@pytest.mark.parametrize(
+    ("candidate", "unit", "shipped", "expected"),
+    [
+        (Candidate("onnxruntime", "cpu"), "avx_vnni", True, "infnet.int8.onnx"),
+        (Candidate("openvino", "cpu"), "amx_int8", True, "infnet.int8.onnx"),
+        (Candidate("onnxruntime", "cpu"), "avx_vnni", False, "infnet.onnx"),
+        (Candidate("onnxruntime", "cpu"), None, True, "infnet.onnx"),
+        (Candidate("onnxruntime", "cuda"), "avx_vnni", True, "infnet.onnx"),
+    ],
+)
+def test_the_shipped_model_suits_the_device(
+    candidate: Candidate,
+    unit: str | None,
+    shipped: bool,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = tmp_path / "package" / "models"
+    models.mkdir(parents=True)
+    for name in ("infnet.onnx", *(["infnet.int8.onnx"] if shipped else [])):
+        (models / name).touch()
+    monkeypatch.delenv("INFNET_MODEL", raising=False)
+    monkeypatch.setattr(open_module, "__file__", str(models.parent / "backends" / "open.py"))
+    monkeypatch.setattr(open_module, "int8_unit", lambda: unit)
+    assert shipped_model(candidate) == models / expected
+    assert default_model() == models / "infnet.onnx"
+    monkeypatch.setenv("INFNET_MODEL", "mine.onnx")
+    assert shipped_model(candidate) == Path("mine.onnx")
 
-    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+def test_no_model_given_opens_the_shipped_one_and_says_which(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("INFNET_MODEL", raising=False)
+    models = tmp_path / "package" / "models"
+    models.mkdir(parents=True)
+    for name in ("infnet.onnx", "infnet.int8.onnx"):
+        (models / name).write_bytes(model.read_bytes())
+    monkeypatch.setattr(open_module, "__file__", str(models.parent / "backends" / "open.py"))
+    monkeypatch.setattr(open_module, "int8_unit", lambda: "amx_int8")
+    with caplog.at_level("INFO"), open_session(device="cpu"):
+        assert "model infnet.int8.onnx, the processor has amx_int8" in caplog.text
+    monkeypatch.setenv("INFNET_MODEL", str(tmp_path / "none.onnx"))
+    with pytest.raises(ModelError, match=r"no model at .*none.onnx"):
+        open_session(device="cpu")
+
+
+def test_no_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("INFNET_MODEL", raising=False)
+    monkeypatch.setattr(open_module, "__file__", str(tmp_path / "package" / "backends" / "open.py"))
+    with pytest.raises(ModelError, match=r"\[INF-4030\] no model was shipped with this installation"):
+        open_session()
 
 
 def test_a_sigmoid_that_overshoots_by_rounding_is_clipped(model: Path) -> None:
@@ -191,3 +350,101 @@ def test_a_sigmoid_that_overshoots_by_rounding_is_clipped(model: Path) -> None:
         probability = run_checked(Overshooting(), BATCH)  # type: ignore[arg-type]
         assert probability.max() == 1
         assert probability.min() == 0
+
+
+def test_backends_agree_with_the_reference(model: Path, backend: str) -> None:
+    with open_session(model, backend="onnxruntime", device="cpu") as reference:
+        expected = reference.run(noise(5))
+    with open_session(model, backend=backend, device="cpu", threads=1) as session:
+        assert session.device == "cpu"
+        assert session.backend.startswith(f"{backend} ")
+        found = session.run(noise(5))
+    distance = np.abs(found - expected)
+    assert np.isfinite(distance).all()
+    assert distance.max() < TINY_TOLERANCE, f"{backend}: largest {distance.max()}, mean {distance.mean()}"
+
+
+@pytest.mark.slow
+def test_backends_agree_on_the_shipped_model(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    monkeypatch.delenv("INFNET_MODEL", raising=False)
+    with open_session(default_model(), backend="onnxruntime", device="cpu") as reference:
+        size = reference.manifest.preprocess.size
+        expected = reference.run(noise(1, size))
+    with open_session(default_model(), backend=backend, device="cpu") as session:
+        found = session.run(noise(1, size))
+    distance = np.abs(found - expected)
+    assert expected.std() > 0, "nothing is compared"
+    assert distance.max() < SHIPPED_TOLERANCE, f"{backend}: largest {distance.max()}, mean {distance.mean()}"
+
+
+def test_openvino_computes_in_single_precision(model: Path) -> None:
+    if find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
+    with open_session(model, backend="openvino") as session:
+        assert re.fullmatch(r"openvino [\d.]+ \(CPU, f32\)", session.backend)
+
+
+NO_NETWORK = """
+import socket, sys
+from pathlib import Path
+
+def told(*arguments, **named):
+    print("network:", arguments)
+    raise OSError
+
+socket.socket.connect = socket.getaddrinfo = told
+from infnet_runtime.backends import open_session
+from infnet_runtime.doctor import examine
+assert examine(model=Path(sys.argv[1])).works
+open_session(Path(sys.argv[1]), backend=sys.argv[2], device="cpu").close()
+print([m for m in sys.modules if m.startswith("openvino_telemetry")])
+"""
+
+
+def test_nobody_is_told_that_a_model_runs(model: Path, backend: str, tmp_path: Path) -> None:
+    """OpenVINO's plain import writes to Google Analytics, and an identifier into the home folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", NO_NETWORK, str(model), backend],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
+    assert not (tmp_path / "intel").exists()
+
+
+def test_the_same_slices_give_the_same_bytes(model: Path, backend: str) -> None:
+    batch = noise(5)
+    with open_session(model, backend=backend, device="cpu") as session:
+        whole = session.run(batch)
+        session.run(noise(3) * 7)  # what ran before is no matter
+        assert session.run(batch).tobytes() == whole.tobytes()
+        assert np.concatenate([session.run(batch[:4]), session.run(batch[4:])]).tobytes() == whole.tobytes()
+    with open_session(model, backend=backend, device="cpu") as session:
+        assert session.run(batch).tobytes() == whole.tobytes()
+
+
+def test_sessions_are_used_by_several_threads(model: Path, backend: str) -> None:
+    wrong: list[int] = []
+
+    def use(n: int) -> None:
+        same = [np.array_equal(session.run(noise(n)), expected[n]) for _ in range(5)]
+        wrong.extend(n for each in same if not each)
+
+    with open_session(model, backend=backend, device="cpu", threads=1) as session:
+        expected = {n: session.run(noise(n)) for n in (1, 2, 3, 4)}
+        threads = [threading.Thread(target=use, args=(n,)) for n in expected]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+def test_a_closed_session_says_so(model: Path, backend: str) -> None:
+    session = open_session(model, backend=backend, device="cpu")
+    session.close()
+    session.close()
+    with pytest.raises(RuntimeError, match="the session is closed"):
+        session.run(BATCH)

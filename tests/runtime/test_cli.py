@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -69,6 +70,15 @@ def test_json_goes_to_stdout(scan: Path, model: Path) -> None:
     assert json.loads(done.stdout)["outputs"] == {"mask": "scan.infection.nii.gz"}
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_backend_asked_for_is_in_the_report(scan: Path, model: Path, backend: str) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    done = run(scan, "--model", model, "--backend", backend, "--device", "cpu", "--threads", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["provenance"]["backend"].startswith(f"{backend} ")
+
+
 def test_lung_mask_of_the_user(scan: Path, model: Path, tmp_path: Path) -> None:
     phantom = chest_phantom()
     stored, affine = reorient(
@@ -115,6 +125,14 @@ def test_picture(model: Path, tmp_path: Path) -> None:
         (["{scan}", "--model", "none.onnx"], 4, "error[INF-4030] no model at none.onnx"),
         (["{scan}", "--device", "cuda:9"], 5, "error[INF-5011] device 'cuda' was asked for"),
         (["{scan}", "--device", "gpu"], 5, "error[INF-5001] device 'gpu' is not known"),
+        (["{scan}", "--backend", "torch"], 5, "error[INF-5003] backend 'torch' is not known"),
+        (["{scan}", "--backend", "tensorrt"], 5, "error[INF-5005] backend tensorrt runs engines"),
+        (["{scan}", "--model", "none.plan"], 4, "error[INF-4040] no engine at none.plan"),
+        (
+            ["{scan}", "--model", "m.plan", "--device", "cpu"],
+            5,
+            "error[INF-5004] m.plan is a TensorRT engine",
+        ),
         (["{scan}", "--intensity", "grey"], 2, "expected auto, hu or windowed"),
         (["{scan}", "--batch-size", "0"], 2, "should be greater than or equal to 1"),
         (["{scan}", "--no-such-option"], 2, "No such option"),
@@ -137,7 +155,7 @@ def test_missing_backend_names_the_extra(scan: Path, model: Path, tmp_path: Path
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util as u\n"
         "real = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name == 'onnxruntime' else real(name, *a)\n"
+        "u.find_spec = lambda name, *a: None if name in ('onnxruntime', 'openvino') else real(name, *a)\n"
     )
     done = run(
         scan,
@@ -201,11 +219,14 @@ def test_version() -> None:
 def test_help_explains_itself() -> None:
     done = run("--help")
     assert done.returncode == 0
+    words = " ".join(done.stdout.split())
     for text in (
         "Find and measure COVID-19 lung infection",
         "--lungs",
+        "--backend",
         "--device",
         "--demo",
+        "infnet-infer doctor",
         "not a medical device",
     ):
-        assert text in done.stdout
+        assert text in words

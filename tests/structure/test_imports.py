@@ -23,7 +23,10 @@ def loaded_after(statement: str, *, path: Path | None = None) -> list[str]:
         "import infnet_runtime; infnet_runtime.load",
         "import infnet_runtime.cli",
         "import infnet_runtime.metrics",
-        "import infnet_runtime.backends.ort",
+        "import infnet_runtime.backends.ort, infnet_runtime.backends.ort_cuda",
+        "import infnet_runtime.backends.trt, infnet_runtime.backends.ov",
+        "from infnet_runtime.backends.ov import load_openvino; load_openvino()",
+        "import infnet_runtime.bench, infnet_runtime.doctor",
         "from infnet_runtime.io import open_scan, read_lungs",
     ],
 )

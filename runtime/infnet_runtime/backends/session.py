@@ -1,5 +1,6 @@
 """What every backend offers, and the check in front of all of them."""
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -11,6 +12,8 @@ from infnet_runtime.manifest import ModelManifest
 
 FloatArray = npt.NDArray[np.float32]
 
+DEFAULT_BATCH_SIZE = 4
+
 # Fast sigmoids overshoot: ONNX Runtime on the CPU was seen to return 1 + 1.2e-7.
 _ROUNDING = 1e-6
 
@@ -18,12 +21,17 @@ _ROUNDING = 1e-6
 class Session(Protocol):
     """A network ready to run on one device.
 
-    Close it, or use it as a context manager, to give memory back.
+    ``run`` may be called from several threads, also from others than the one that opened the session: ONNX
+    Runtime on the CPU runs the calls side by side, the others one after another. The same batch gives the
+    same bytes, whatever ran before it.
+
+    Close it, or use it as a context manager, to give memory back. A call that still runs in another thread
+    ends as usual; ``run`` after ``close`` raises ``RuntimeError``; closing twice is allowed.
     """
 
     @property
     def backend(self) -> str:
-        """Backend and version, such as ``onnxruntime 1.32.0``."""
+        """Backend, version and what it runs on, such as ``onnxruntime 1.32.0 (CPUExecutionProvider)``."""
 
     @property
     def device(self) -> str:
@@ -36,6 +44,10 @@ class Session(Protocol):
     @property
     def model_sha256(self) -> str:
         """Hash of the model file."""
+
+    @property
+    def batch_size(self) -> int:
+        """Slices that are best handed over at once; any other number is cut and filled up as needed."""
 
     def run(self, batch: FloatArray) -> FloatArray:
         """Network input (n, 3, size, size) -> infection probability (n, 1, size, size)."""
@@ -53,6 +65,27 @@ class Session(Protocol):
         traceback: TracebackType | None,
     ) -> None:
         """Close."""
+
+
+class ClosedByBlock(ABC):
+    """The context manager part of a session."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what is held."""
+
+    def __enter__(self) -> Self:
+        """Return the session."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
 
 
 def run_checked(session: Session, batch: FloatArray) -> FloatArray:

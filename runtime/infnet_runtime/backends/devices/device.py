@@ -1,0 +1,104 @@
+"""What a runner needs of a GPU, and the choice between the packages that offer it."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from infnet_runtime.errors import BackendError
+
+logger = logging.getLogger(__name__)
+
+HostArray = npt.NDArray[Any]
+
+
+class Device(Protocol):
+    """One GPU, in its primary context, which is the one TensorRT and ONNX Runtime use too.
+
+    Everything but ``active`` and ``close`` is called inside ``with device.active()``, by one thread at a
+    time. Addresses, streams and graphs are numbers. What was made lives until ``close``; let go of the arrays
+    of ``pinned`` before, inside ``active``.
+    """
+
+    @property
+    def name(self) -> str:
+        """Package and version, such as ``pycuda 2026.1``."""
+
+    def active(self) -> AbstractContextManager[None]:
+        """Make the device that of the calling thread for a block."""
+
+    def memory(self, size: int) -> int:
+        """Memory of the device in bytes -> its address."""
+
+    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> HostArray:
+        """Array in page-locked memory of the host, which is copied while others compute."""
+
+    def stream(self) -> int:
+        """A new queue of work."""
+
+    def copy_in(self, address: int, host: HostArray, stream: int) -> None:
+        """Queue a copy from a contiguous host array to the device."""
+
+    def copy_out(self, host: HostArray, address: int, stream: int) -> None:
+        """Queue a copy from the device to a contiguous host array."""
+
+    def synchronize(self, stream: int) -> None:
+        """Wait until a queue is empty. Errors of what was queued come out here."""
+
+    def capture(self, stream: int, work: Callable[[], None]) -> int:
+        """Record what ``work`` queues on a stream, without doing it -> a graph."""
+
+    def launch(self, graph: int, stream: int) -> None:
+        """Queue a recorded graph."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+def open_device(index: int) -> Device:
+    """Open a GPU with PyCUDA, else with cuda-bindings.
+
+    Raises
+    ------
+    BackendError
+        If neither is installed, or the GPU cannot be set up.
+    """
+    if find_spec("pycuda") is not None:
+        from infnet_runtime.backends.devices.pycuda_device import PyCudaDevice
+
+        return PyCudaDevice(index)
+    if has_cuda_bindings():
+        from infnet_runtime.backends.devices.bindings_device import BindingsDevice
+
+        return BindingsDevice(index)
+    raise BackendError(
+        "memory of the GPU needs PyCUDA or cuda-bindings, and neither is installed: "
+        "pip install cuda-bindings",
+        code=5024,
+    )
+
+
+def has_cuda_bindings() -> bool:
+    """Whether cuda-bindings is installed; other packages own the name ``cuda`` too."""
+    try:
+        return find_spec("cuda.bindings") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def set_up_failed(package: str, index: int, error: BaseException) -> BackendError:
+    """The refusal of a GPU that a package could not take."""
+    return BackendError(
+        f"{package} cannot use cuda:{index} ({error}); check nvidia-smi for free memory and for the driver, "
+        "or choose --device cpu",
+        code=5025,
+    )
+
+
+def byte_count(shape: tuple[int, ...], dtype: npt.DTypeLike) -> int:
+    """Size of an array in bytes."""
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize

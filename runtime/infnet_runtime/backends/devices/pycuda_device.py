@@ -1,0 +1,110 @@
+"""A GPU through PyCUDA. The only file that imports it.
+
+PyCUDA has no calls for graphs; five functions of the driver make up for that
+(:class:`~infnet_runtime.cuda_driver.DriverGraphs`). ``pycuda.autoinit`` is not used: its context is one of
+its own, and shares nothing with TensorRT and ONNX Runtime, which use the primary one.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy.typing as npt
+
+from infnet_runtime.backends.devices.device import HostArray, byte_count, set_up_failed
+from infnet_runtime.cuda_driver import DriverGraphs
+from infnet_runtime.errors import BackendError
+
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for work that others queue on the default stream
+
+
+class PyCudaDevice:
+    """Satisfies :class:`~infnet_runtime.backends.devices.device.Device`.
+
+    Raises
+    ------
+    BackendError
+        If PyCUDA cannot be loaded or the GPU cannot be taken.
+    """
+
+    def __init__(self, index: int) -> None:
+        try:
+            import pycuda
+            import pycuda.driver as cuda
+        except (ImportError, OSError) as error:
+            raise BackendError(
+                f"PyCUDA is installed and cannot be loaded ({error}); install it again, or use instead: "
+                "pip uninstall pycuda, pip install cuda-bindings",
+                code=5024,
+            ) from error
+        self.name = f"pycuda {pycuda.VERSION_TEXT}"
+        self._cuda: Any = cuda
+        try:
+            cuda.init()
+            # A context is current in a thread only between push and pop.
+            self._context: Any = cuda.Device(index).retain_primary_context()
+        except cuda.Error as error:
+            raise set_up_failed(self.name, index, error) from error
+        self._graphs = DriverGraphs()
+        self._memory: dict[int, Any] = {}
+        self._streams: dict[int, Any] = {}
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make the device current."""
+        self._context.push()
+        try:
+            yield
+        finally:
+            self._context.pop()
+
+    def memory(self, size: int) -> int:
+        """Allocate."""
+        allocation = self._cuda.mem_alloc(size)
+        address = int(allocation)
+        self._memory[address] = allocation  # freed with its last reference
+        return address
+
+    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> HostArray:
+        """Allocate on the host."""
+        array: HostArray = self._cuda.pagelocked_empty(shape, dtype)
+        assert array.nbytes == byte_count(shape, dtype)
+        return array
+
+    def stream(self) -> int:
+        """Make a stream."""
+        stream = self._cuda.Stream(_NON_BLOCKING)
+        handle = int(stream.handle)
+        self._streams[handle] = stream
+        return handle
+
+    def copy_in(self, address: int, host: HostArray, stream: int) -> None:
+        """Queue a copy to the device."""
+        self._cuda.memcpy_htod_async(address, host, self._streams[stream])
+
+    def copy_out(self, host: HostArray, address: int, stream: int) -> None:
+        """Queue a copy from the device."""
+        self._cuda.memcpy_dtoh_async(host, address, self._streams[stream])
+
+    def synchronize(self, stream: int) -> None:
+        """Wait."""
+        self._streams[stream].synchronize()
+
+    def capture(self, stream: int, work: Callable[[], None]) -> int:
+        """Record a graph."""
+        return self._graphs.capture(stream, work)
+
+    def launch(self, graph: int, stream: int) -> None:
+        """Queue a graph."""
+        self._graphs.launch(graph, stream)
+
+    def close(self) -> None:
+        """Free everything, in the order that PyCUDA needs: inside the context, which then is given back."""
+        if self._context is None:
+            return
+        with self.active():
+            self._graphs.close()
+            self._streams.clear()
+            self._memory.clear()
+        self._context.detach()  # left to its destructor, a primary context is given back by the wrong call
+        self._context = None

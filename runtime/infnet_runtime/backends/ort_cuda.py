@@ -1,0 +1,257 @@
+"""ONNX Runtime on CUDA: fixed buffers, page-locked copies, and a CUDA graph where the model allows one."""
+
+import hashlib
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from infnet_runtime.backends.blocks import blocks
+from infnet_runtime.backends.devices.device import Device, HostArray, byte_count, open_device
+from infnet_runtime.backends.ort import CPU_PROVIDER, create, read_contract, session_options
+from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock
+from infnet_runtime.cuda_driver import find_gpu
+from infnet_runtime.errors import BackendError, GateError, InfnetError, ModelError
+
+logger = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float32]
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+
+
+class OrtCudaSession(ClosedByBlock):
+    """A model in ONNX Runtime on a GPU; satisfies :class:`~infnet_runtime.backends.session.Session`.
+
+    Calls from several threads run one after another. Kernels are chosen by rule and not by measuring, and
+    nothing is rounded to TF32, so that the same input gives the same bytes on the same machine.
+
+    Parameters
+    ----------
+    batch_size
+        Slices that run at once; shorter calls are filled up.
+
+    Raises
+    ------
+    ModelError
+        If the file is no ONNX model, has no manifest or other inputs and outputs than the contract.
+    BackendError
+        If CUDA cannot be used; there is no silent fall-back to the CPU.
+    """
+
+    def __init__(self, model: Path, *, index: int, threads: int, batch_size: int | None = None) -> None:
+        if CUDA_PROVIDER not in ort.get_available_providers():
+            raise BackendError(
+                f"device 'cuda' was asked for, the installed onnxruntime {ort.__version__} has no CUDA; "
+                "pip uninstall onnxruntime, then pip install 'infnet[gpu]'",
+                code=5011,
+            )
+        content = model.read_bytes()
+        self.model_sha256 = hashlib.sha256(content).hexdigest()
+        self.device = f"cuda:{index}"
+        self.batch_size = batch_size or DEFAULT_BATCH_SIZE
+        self._one_at_a_time = threading.Lock()
+        self._device = _device_or_none(index)
+        self._bound: BoundSession | None = None
+        self._session: Any = None
+        try:
+            self._open(content, model, index, threads)
+        except InfnetError:
+            self.close()
+            raise
+        except Exception as error:  # of the package for memory, which may be any
+            self.close()
+            raise BackendError(
+                f"ONNX Runtime could not be set up on {self.device} ({error}); the GPU's memory may be full, "
+                "see nvidia-smi; a smaller --batch-size needs less",
+                code=5025,
+            ) from error
+
+    def _open(self, content: bytes, model: Path, index: int, threads: int) -> None:
+        ort.preload_dlls()
+        stream = None
+        if self._device is not None:
+            with self._device.active():
+                stream = self._device.stream()
+        self._session, graph = _session(content, model, index, threads, stream)
+        if CUDA_PROVIDER not in self._session.get_providers():
+            raise BackendError(
+                f"device 'cuda:{index}' was asked for, ONNX Runtime could not use it and would run on the "
+                "CPU; check the driver (r580 or newer), CUDA and cuDNN, or choose --device cpu",
+                code=5012,
+            )
+        self.manifest, self._input = read_contract(self._session, model)
+        how = [CUDA_PROVIDER, *(["CUDA graph"] if graph else [])]
+        if self._device is not None and stream is not None:
+            how.append(self._device.name)
+            size = self.manifest.preprocess.size
+            with self._device.active():
+                self._bound = BoundSession(
+                    self._session,
+                    self._device,
+                    stream,
+                    inputs=(self._input, (3, size, size)),
+                    outputs=(self.manifest.output.name, (1, size, size)),
+                    length=self.batch_size,
+                    place=("cuda", index),
+                )
+        self.backend = f"onnxruntime {ort.__version__} ({', '.join(how)})"
+
+    def run(self, batch: FloatArray) -> FloatArray:
+        """Run one batch (n, 3, size, size) -> (n, 1, size, size)."""
+        with self._one_at_a_time:
+            if self._session is None:
+                raise RuntimeError("the session is closed")
+            try:
+                if self._device is not None and self._bound is not None:
+                    with self._device.active():
+                        return self._bound.run(batch)
+                return self._run_plainly(batch)
+            except Exception as error:  # its exceptions have no common base of their own
+                raise GateError(f"{self.backend} failed on {self.device}: {error}", code=7021) from error
+
+    def _run_plainly(self, batch: FloatArray) -> FloatArray:
+        """Without a package for memory: ONNX Runtime copies itself."""
+        parts = []
+        for block in blocks(len(batch), (self.batch_size,)):
+            filled = np.zeros((block.length, *batch.shape[1:]), np.float32)
+            filled[: block.stop - block.start] = batch[block.start : block.stop]
+            result = self._session.run([self.manifest.output.name], {self._input: filled})[0]
+            parts.append(result[: block.stop - block.start])
+        return np.concatenate(parts)
+
+    def close(self) -> None:
+        """Free the GPU."""
+        with self._one_at_a_time:
+            held, self._device = self._device, None
+            if held is None:
+                self._session = None
+                return
+            with held.active():
+                if self._bound is not None:
+                    self._bound.close()
+                self._bound = self._session = None
+            held.close()
+
+
+class BoundSession:
+    """A session of ONNX Runtime whose input and output stay at fixed addresses.
+
+    Used by one thread at a time, inside ``device.active()``.
+
+    Parameters
+    ----------
+    stream
+        The queue that the session computes on.
+    inputs, outputs
+        Name, and shape without the batch.
+    length
+        Slices in a batch; every batch has this length, so that a CUDA graph stays valid.
+    place
+        ONNX Runtime's words for the memory of the device.
+    """
+
+    def __init__(
+        self,
+        session: Any,  # noqa: ANN401 - untyped library
+        device: Device,
+        stream: int,
+        *,
+        inputs: tuple[str, tuple[int, ...]],
+        outputs: tuple[str, tuple[int, ...]],
+        length: int,
+        place: tuple[str, int],
+    ) -> None:
+        self._session, self._device, self._stream, self._length = session, device, stream, length
+        self._binding: Any = session.io_binding()
+        (input_name, input_shape), (output_name, output_shape) = inputs, outputs
+        self._host_in, self._address_in = self._buffers((length, *input_shape))
+        self._host_out, self._address_out = self._buffers((length, *output_shape))
+        self._binding.bind_input(input_name, *place, np.float32, self._host_in.shape, self._address_in)
+        self._binding.bind_output(output_name, *place, np.float32, self._host_out.shape, self._address_out)
+        self._options = ort.RunOptions()
+        # The stream is ours and we wait for it, once, after the copy out.
+        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+
+    def run(self, batch: FloatArray) -> FloatArray:
+        """Run a batch of any length."""
+        output = np.empty((len(batch), *self._host_out.shape[1:]), np.float32)
+        for block in blocks(len(batch), (self._length,)):
+            n = block.stop - block.start
+            self._host_in[:n] = batch[block.start : block.stop]
+            self._host_in[n:] = 0
+            self._device.copy_in(self._address_in, self._host_in, self._stream)
+            self._session.run_with_iobinding(self._binding, self._options)
+            self._device.copy_out(self._host_out, self._address_out, self._stream)
+            self._device.synchronize(self._stream)
+            output[block.start : block.stop] = self._host_out[:n]
+        return output
+
+    def close(self) -> None:
+        """Let go of the page-locked memory; the rest is the device's."""
+        self._binding = None
+        del self._host_in, self._host_out
+
+    def _buffers(self, shape: tuple[int, ...]) -> tuple[HostArray, int]:
+        return (
+            self._device.pinned(shape, np.float32),
+            self._device.memory(byte_count(shape, np.float32)),
+        )
+
+
+def provider_options(index: int, stream: int | None, *, graph: bool) -> dict[str, str]:
+    """Settings of the CUDA provider.
+
+    Parameters
+    ----------
+    stream
+        Queue to compute on; absent, ONNX Runtime takes one of its own.
+    """
+    options = {
+        "device_id": str(index),
+        "cudnn_conv_algo_search": "HEURISTIC",  # measured choices change from run to run, and with them bits
+        "use_tf32": "0",
+    }
+    if stream is not None:
+        options["user_compute_stream"] = str(stream)
+        options["enable_cuda_graph"] = "1" if graph else "0"
+    return options
+
+
+def _session(content: bytes, model: Path, index: int, threads: int, stream: int | None) -> tuple[Any, bool]:
+    """A session, and whether it records a CUDA graph, which needs every node of the model on the GPU."""
+    for graph in (True, False) if stream is not None else (False,):
+        provider = (CUDA_PROVIDER, provider_options(index, stream, graph=graph))
+        try:
+            session = create(content, model, session_options(threads), [provider, CPU_PROVIDER])
+        except ModelError as error:
+            if graph:
+                logger.info("without a CUDA graph: %s", error)
+                continue
+            said = str(error.__cause__)
+            if any(library in said.upper() for library in ("CUDA", "CUDNN", "CUBLAS")):
+                raise BackendError(
+                    f"device 'cuda:{index}' was asked for, ONNX Runtime could not use it "
+                    f"({said.splitlines()[0]}); see nvidia-smi, or choose --device cpu",
+                    code=5012,
+                ) from error
+            raise
+        return session, graph
+    raise AssertionError
+
+
+def _device_or_none(index: int) -> Device | None:
+    """The GPU's memory, through whichever package is there."""
+    try:
+        find_gpu(index)
+        return open_device(index)
+    except BackendError as error:
+        # No driver: ONNX Runtime will not come up either, and that is told then.
+        if error.code not in (5021, 5024):
+            raise
+        logger.info("copies are not page-locked: %s", error)
+        return None

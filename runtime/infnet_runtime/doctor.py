@@ -1,0 +1,316 @@
+"""What is installed, what works and what is missing, with the command that brings it.
+
+The proof is a trial: the model that would be used without options is loaded, and a slice of a phantom must
+give probabilities. Nothing here needs a backend, so that it also answers where none is installed.
+"""
+
+import importlib
+import json
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from infnet_runtime.backends import Session
+from infnet_runtime.backends.open import CPU, CUDA, ONNXRUNTIME, OPENVINO, Candidate
+from infnet_runtime.errors import BackendError, InfnetError
+from infnet_runtime.version import __version__
+
+SCHEMA = "infnet.doctor/1"
+
+_BASE = {
+    "numpy": "numpy",
+    "nibabel": "nibabel",
+    "cv2": "opencv-python-headless",
+    "cc3d": "connected-components-3d",
+}
+
+
+class State(StrEnum):
+    """How a part is."""
+
+    OK = "ok"
+    ABSENT = "absent"  # not installed, and not needed for the main job
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One part.
+
+    Parameters
+    ----------
+    found
+        What is there.
+    advice
+        What to do, empty where there is nothing.
+    """
+
+    part: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """All parts, and whether a scan can be segmented here."""
+
+    works: bool
+    findings: tuple[Finding, ...]
+
+    def to_json(self) -> str:
+        """For machines."""
+        document = {"schema": SCHEMA, "works": self.works, "findings": [asdict(f) for f in self.findings]}
+        return json.dumps(document, indent=2) + "\n"
+
+    def to_text(self) -> str:
+        """One line for each part, and the verdict."""
+        width = max(len(f.part) for f in self.findings)
+        lines = []
+        for f in self.findings:
+            lines.append(f"{f.state:<7} {f.part:<{width}}  {f.found}")
+            if f.advice:
+                lines.append(f"{'':<{width + 8}}  -> {f.advice}")
+        lines.append("infnet works here" if self.works else "infnet does not work here, see 'broken' above")
+        return "\n".join(lines)
+
+
+def examine(*, model: Path | None = None) -> Diagnosis:
+    """Look at everything.
+
+    Parameters
+    ----------
+    model
+        Tried instead of the one that would be used.
+    """
+    base = list(_base_packages())
+    optional = [*_runtimes(), *_gpu_parts(), *_readers()]
+    usable = all(f.state is State.OK for f in base)
+    trials = list(_trials(model)) if usable else []
+    # The first trial is the one of the default; the others are offers.
+    works = usable and bool(trials) and trials[0].state is State.OK
+    return Diagnosis(works=works, findings=(_installation(), _processor(), *base, *optional, *trials))
+
+
+def _installation() -> Finding:
+    here = f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    return Finding(part="infnet", state=State.OK, found=here)
+
+
+def _processor() -> Finding:
+    import os
+
+    from infnet_runtime.processor import core_quota, cpu_flags, int8_unit, usable_cores
+
+    quota = core_quota()
+    units = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in cpu_flags()]
+    found = [
+        f"{usable_cores()} of {os.cpu_count()} cores",
+        *([f"control group allows {quota:g}"] if quota is not None else []),
+        *([" ".join(units)] if units else []),
+        f"8-bit products by {int8_unit()}" if int8_unit() else "no unit for 8-bit products",
+    ]
+    return Finding(part="processor", state=State.OK, found=", ".join(found))
+
+
+def _base_packages() -> Iterator[Finding]:
+    for module, distribution in _BASE.items():
+        try:
+            importlib.import_module(module)
+        except (ImportError, OSError) as error:
+            yield Finding(
+                part=distribution,
+                state=State.BROKEN,
+                found=f"cannot be loaded: {error}",
+                advice=f"pip install --force-reinstall {distribution}",
+            )
+        else:
+            yield Finding(
+                part=distribution, state=State.OK, found=_version(distribution) or "version not known"
+            )
+
+
+def _runtimes() -> Iterator[Finding]:
+    yield _onnxruntime()
+    yield _openvino()
+
+
+def _onnxruntime() -> Finding:
+    part, both = "onnxruntime", (_version("onnxruntime"), _version("onnxruntime-gpu"))
+    if all(both):
+        # They own the same folder; whichever came last is there, and removing one breaks the other.
+        return Finding(
+            part=part,
+            state=State.BROKEN,
+            found=f"onnxruntime {both[0]} and onnxruntime-gpu {both[1]} are installed over each other",
+            advice="pip uninstall onnxruntime onnxruntime-gpu; pip install 'infnet[cpu]' or 'infnet[gpu]'",
+        )
+    if find_spec("onnxruntime") is None:
+        return Finding(
+            part=part,
+            state=State.ABSENT,
+            found="not installed; the default backend",
+            advice="pip install 'infnet[cpu]', or 'infnet[gpu]' for NVIDIA",
+        )
+    try:
+        module = importlib.import_module("onnxruntime")
+        found = f"{module.__version__}, built for {', '.join(module.get_available_providers())}"
+    except (ImportError, OSError, AttributeError) as error:
+        return Finding(
+            part=part,
+            state=State.BROKEN,
+            found=f"cannot be loaded: {error}",
+            advice="pip uninstall onnxruntime onnxruntime-gpu, then pip install 'infnet[cpu]'",
+        )
+    return Finding(part=part, state=State.OK, found=found)
+
+
+def _openvino() -> Finding:
+    install, there = "pip install 'infnet[openvino]'", _version("openvino")
+    if there is None or find_spec("openvino") is None:
+        found = "not installed; another CPU backend"
+        return Finding(part="openvino", state=State.ABSENT, found=found, advice=install)
+    from infnet_runtime.backends.ov import load_openvino
+
+    try:
+        load_openvino()
+    except BackendError as error:
+        return Finding(part="openvino", state=State.BROKEN, found=str(error.args[0]), advice=install)
+    return Finding(part="openvino", state=State.OK, found=there)
+
+
+def _gpu_parts() -> Iterator[Finding]:
+    from infnet_runtime.cuda_driver import find_gpu
+
+    try:
+        gpu = find_gpu()
+    except BackendError as error:
+        yield Finding(
+            part="NVIDIA driver",
+            state=State.ABSENT,
+            found=str(error.args[0]),
+            advice="only needed for --device cuda",
+        )
+    else:
+        found = f"{gpu.name}, compute capability {gpu.capability}, driver for CUDA {gpu.driver_cuda}"
+        yield Finding(part="NVIDIA driver", state=State.OK, found=found)
+    yield _imported("tensorrt", "tensorrt", "pip install 'infnet[tensorrt]'", "runs engines on NVIDIA GPUs")
+    yield _imported("tensorrt_rtx", "tensorrt-rtx", "pip install tensorrt-rtx", "runs engines on RTX cards")
+    # PyCUDA's driver part cannot be loaded without a driver.
+    yield _imported("pycuda", "pycuda", "pip install pycuda", "memory of the GPU for engines")
+    yield _imported("cuda", "cuda-bindings", "pip install cuda-bindings", "the same, without a compiler")
+
+
+def _readers() -> Iterator[Finding]:
+    yield _imported("isal", "isal", "pip install isal", "reads and writes .nii.gz faster")
+    yield _imported("pydicom", "pydicom", "pip install 'infnet[dicom]'", "DICOM")
+
+
+def _imported(module: str, distribution: str, install: str, use: str) -> Finding:
+    there = _version(distribution)
+    if there is None or find_spec(module) is None:
+        return Finding(part=distribution, state=State.ABSENT, found=f"not installed; {use}", advice=install)
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        return Finding(
+            part=distribution,
+            state=State.BROKEN,
+            found=f"{there} cannot be loaded: {error}",
+            advice=f"{install} --force-reinstall",
+        )
+    return Finding(part=distribution, state=State.OK, found=there)
+
+
+def _trials(model: Path | None) -> Iterator[Finding]:
+    """First what runs without options, then every other backend that is installed."""
+    from infnet_runtime.backends.open import open_candidate, open_session, shipped_model
+
+    used = None
+    try:
+        started = time.perf_counter()
+        with open_session(model) as session:
+            used = session.backend
+            found = _try(session, time.perf_counter() - started)
+    except InfnetError as error:
+        yield _failed("default", error)
+    else:
+        yield Finding(part="trial default", state=State.OK, found=found)
+    if model is not None:
+        return
+    for candidate in _others():
+        name = str(candidate)
+        try:
+            started = time.perf_counter()
+            with open_candidate(candidate, shipped_model(candidate)) as session:
+                if session.backend != used:
+                    found = _try(session, time.perf_counter() - started)
+                    yield Finding(part=f"trial {name}", state=State.OK, found=found)
+        except InfnetError as error:
+            yield _failed(name, error)
+
+
+def _others() -> Iterator[Candidate]:
+    if find_spec(ONNXRUNTIME) is not None:
+        yield Candidate(ONNXRUNTIME, CPU)
+        if _driver_is_there() and _version("onnxruntime-gpu"):
+            yield Candidate(ONNXRUNTIME, CUDA)
+    if find_spec(OPENVINO) is not None:
+        yield Candidate(OPENVINO, CPU)
+
+
+def _driver_is_there() -> bool:
+    from infnet_runtime.cuda_driver import find_gpu
+
+    try:
+        find_gpu()
+    except BackendError:
+        return False
+    return True
+
+
+def _try(session: Session, load_s: float) -> str:
+    """Run one slice of a phantom.
+
+    Raises
+    ------
+    InfnetError
+        If what comes back are no probabilities.
+    """
+    from infnet_runtime.backends.session import run_checked
+    from infnet_runtime.phantom import chest_phantom
+    from infnet_runtime.preprocess import to_network
+    from infnet_runtime.volume import Intensity
+
+    infected = chest_phantom((5, 288, 384)).hu[1:2]
+    batch = to_network(infected, Intensity.HU, session.manifest.preprocess)
+    run_checked(session, batch)
+    started = time.perf_counter()
+    probability = run_checked(session, batch)
+    slice_ms = (time.perf_counter() - started) * 1000
+    return (
+        f"{session.backend} on {session.device}: model {session.manifest.name} {session.manifest.version} "
+        f"({session.model_sha256[:12]}), loaded in {load_s:.1f} s, a slice in {slice_ms:.0f} ms, "
+        f"probabilities {probability.min():.3f} to {probability.max():.3f}"
+    )
+
+
+def _failed(name: str, error: InfnetError) -> Finding:
+    return Finding(
+        part=f"trial {name}",
+        state=State.BROKEN,
+        found=str(error),
+        advice=f"see {error.code} in docs/errors.md",
+    )
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

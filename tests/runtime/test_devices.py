@@ -1,0 +1,348 @@
+"""Memory of a GPU: the packages for it against a driver without a GPU, and PyCUDA's contract without PyCUDA.
+
+The real packages run where they are installed. The stand-in for PyCUDA takes exactly the calls that PyCUDA
+has; where PyCUDA is installed its names are compared.
+"""
+
+import ctypes
+import inspect
+import sys
+import types
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fake_cuda import fake_driver, run_with
+from infnet_runtime.backends.devices.device import open_device
+from infnet_runtime.backends.devices.plain_device import PlainDevice
+from infnet_runtime.backends.devices.pycuda_device import PyCudaDevice
+from infnet_runtime.errors import BackendError
+
+# What a runner does with a device, in a thread that did not open it.
+PROGRAM = """
+import ctypes, sys, threading
+import numpy as np
+from infnet_runtime.backends.devices.{module} import {name} as Kind
+
+device = Kind(1)
+
+def use():
+    with device.active():
+        host, back = device.pinned((2, 3), np.float32), device.pinned((2, 3), np.float16)
+        assert host.shape == (2, 3) and host.dtype == np.float32 and back.dtype == np.float16
+        back = device.pinned((2, 3), np.float32)
+        address, stream = device.memory(host.nbytes), device.stream()
+        assert isinstance(address, int) and isinstance(stream, int)
+
+        def work():
+            device.copy_in(address, host, stream)
+            device.copy_out(back[:1], address, stream)
+
+        host[:], back[:] = 1, 0
+        work()
+        device.synchronize(stream)
+        assert (back == [[1] * 3, [0] * 3]).all()
+        graph = device.capture(stream, work)
+        for turn in (2, 3):
+            host[:] = turn
+            device.launch(graph, stream)
+            device.synchronize(stream)
+            assert (back[:1] == turn).all()
+
+        def fails():
+            raise ZeroDivisionError("the first error")
+
+        try:
+            device.capture(stream, fails)
+        except ZeroDivisionError as error:
+            print(error)
+        device.launch(device.capture(stream, work), stream)  # the stream records no more
+        device.synchronize(stream)
+        try:
+            device.memory(1 << 40)
+        except Exception as error:
+            print("refused:", error)
+        host = back = work = None  # let go of inside the context
+
+thread = threading.Thread(target=use)
+thread.start()
+thread.join()
+device.close()
+device.close()
+print(device.name)
+print("left:", ctypes.CDLL("libcuda.so.1").live())
+"""
+
+# The whole TensorRT backend on the package's memory. The stand-in for the engine computes at once and cannot
+# be recorded, so there are no graphs.
+BACKEND_PROGRAM = """
+import ctypes, gc, sys
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import fake_tensorrt as fake
+from infnet_runtime.backends.devices.{module} import {name} as Kind
+from infnet_runtime.backends.trt import TensorRtSession
+
+class Here:
+    def at(self, address, shape, dtype):
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        block = (ctypes.c_ubyte * size).from_address(address)
+        return np.frombuffer(memoryview(block), np.uint8).view(dtype).reshape(shape)
+
+    def queue(self, stream, work):
+        work()
+
+class WithoutGraphs(Kind):
+    def capture(self, stream, work):
+        raise RuntimeError("not here")
+
+gc.disable()
+described = fake.sidecar()
+path = fake.write_engine(Path(sys.argv[2]) / "m.plan", described)
+engine = fake.ICudaEngine(described, Here())
+session = TensorRtSession(
+    path, load=fake.fake_tensorrt(engine), gpu=lambda index: fake.GPU, device=WithoutGraphs
+)
+for n in (1, 9, 4):
+    batch = np.random.default_rng(n).random((n, 3, fake.SIZE, fake.SIZE), np.float32)
+    assert np.array_equal(session.run(batch), fake.expected(batch)), n
+session.close()
+print(session.backend)
+print("left:", ctypes.CDLL("libcuda.so.1").live())
+"""
+
+KINDS = {
+    "pycuda": ("pycuda_device", "PyCudaDevice"),
+    "cuda.bindings": ("bindings_device", "BindingsDevice"),
+}
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fake_driver(tmp_path_factory.mktemp("driver"))
+
+
+def is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("package", KINDS)
+def test_the_real_package_on_a_driver_without_a_gpu(package: str, driver: Path) -> None:
+    if not is_installed(package):
+        pytest.skip(f"{package} is not installed")
+    module, name = KINDS[package]
+    said = run_with(driver, PROGRAM.format(module=module, name=name)).splitlines()
+    assert said[0] == "the first error"
+    assert said[1].startswith("refused: ")
+    assert said[2].startswith(("pycuda 20", "cuda-bindings 1"))
+    assert said[3] == "left: 0"
+
+
+@pytest.mark.parametrize("package", KINDS)
+def test_the_backend_on_the_real_package_gives_everything_back(
+    package: str, driver: Path, tmp_path: Path
+) -> None:
+    if not is_installed(package):
+        pytest.skip(f"{package} is not installed")
+    module, name = KINDS[package]
+    tests = str(Path(__file__).parents[1])
+    said = run_with(driver, BACKEND_PROGRAM.format(module=module, name=name), tests, str(tmp_path))
+    assert said.splitlines()[0].startswith(f"tensorrt 11.4.0.106 ({package.replace('.', '-')} ")
+    assert said.splitlines()[1] == "left: 0"
+
+
+@pytest.mark.parametrize("package", KINDS)
+def test_no_driver_is_a_refusal_with_advice(package: str) -> None:
+    if not is_installed(package) or _has_driver():
+        pytest.skip(f"{package} is not installed, or there is a driver")
+    module, name = KINDS[package]
+    kind = getattr(__import__(f"infnet_runtime.backends.devices.{module}", fromlist=[name]), name)
+    with pytest.raises(BackendError) as caught:
+        kind(0)
+    assert caught.value.exit_code == 5
+    assert "libcuda" in str(caught.value) or "driver" in str(caught.value)
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+class StrictStream:
+    def __init__(self, flags: int = 0) -> None:
+        assert flags == 1
+        self.handle = 77
+        self.queue: list[str] = []
+
+    def synchronize(self) -> None:
+        CALLS.append("synchronize")
+
+
+class StrictContext:
+    def push(self) -> None:
+        CALLS.append("push")
+
+    def pop(self) -> None:
+        CALLS.append("pop")
+
+    def detach(self) -> None:
+        CALLS.append("detach")
+
+
+class StrictDevice:
+    def __init__(self, index: int) -> None:
+        if index > 1:
+            raise StrictError("invalid device ordinal")
+
+    def retain_primary_context(self) -> StrictContext:
+        return StrictContext()
+
+
+class StrictAllocation:
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __int__(self) -> int:
+        return 4242
+
+    def __del__(self) -> None:
+        CALLS.append("free")
+
+
+class StrictError(Exception):
+    pass
+
+
+CALLS: list[str] = []
+
+
+def stand_in() -> types.ModuleType:
+    """``pycuda.driver`` as far as it is used, with its signatures."""
+    module = types.ModuleType("pycuda.driver")
+
+    def pagelocked_empty(shape: tuple[int, ...], dtype: Any, order: str = "C", mem_flags: int = 0) -> Any:  # noqa: ANN401
+        return np.empty(shape, dtype, order)  # type: ignore[call-overload]
+
+    def memcpy_htod_async(dest: int, src: np.ndarray, stream: StrictStream | None = None) -> None:
+        assert (dest, stream.handle if stream else None) == (4242, 77)
+        assert src.flags.c_contiguous
+        CALLS.append("in")
+
+    def memcpy_dtoh_async(dest: np.ndarray, src: int, stream: StrictStream | None = None) -> None:
+        assert (src, stream.handle if stream else None) == (4242, 77)
+        assert dest.flags.c_contiguous
+        CALLS.append("out")
+
+    vars(module).update(
+        init=lambda flags=0: None,
+        Device=StrictDevice,
+        Stream=StrictStream,
+        Error=StrictError,
+        mem_alloc=StrictAllocation,
+        pagelocked_empty=pagelocked_empty,
+        memcpy_htod_async=memcpy_htod_async,
+        memcpy_dtoh_async=memcpy_dtoh_async,
+    )
+    return module
+
+
+@pytest.fixture
+def pycuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = types.ModuleType("pycuda")
+    package.VERSION_TEXT = "2026.1"  # type: ignore[attr-defined]
+    package.driver = stand_in()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pycuda", package)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", package.driver)
+    CALLS.clear()
+
+    class Graphs:
+        def capture(self, stream: int, work: Any) -> int:  # noqa: ANN401
+            work()
+            return 5
+
+        def launch(self, graph: int, stream: int) -> None:
+            CALLS.append(f"launch {graph} {stream}")
+
+        def close(self) -> None:
+            CALLS.append("graphs closed")
+
+    monkeypatch.setattr("infnet_runtime.backends.devices.pycuda_device.DriverGraphs", Graphs)
+
+
+@pytest.mark.usefixtures("pycuda")
+def test_pycuda_is_called_as_it_wants_to_be() -> None:
+    device = PyCudaDevice(1)
+    assert device.name == "pycuda 2026.1"
+    with device.active():
+        host, stream = device.pinned((2, 3), np.float32), device.stream()
+        address = device.memory(host.nbytes)
+        device.copy_in(address, host, stream)
+        device.copy_out(host[:1], address, stream)
+        device.synchronize(stream)
+        device.launch(device.capture(stream, lambda: None), stream)
+    device.close()
+    assert [
+        *("push", "in", "out", "synchronize", "launch 5 77", "pop"),
+        # Everything is freed inside the context, which is then given back by name.
+        *("push", "graphs closed", "free", "pop", "detach"),
+    ] == CALLS
+
+
+@pytest.mark.usefixtures("pycuda")
+def test_a_gpu_that_pycuda_cannot_take() -> None:
+    with pytest.raises(
+        BackendError, match=r"\[INF-5025\] pycuda 2026.1 cannot use cuda:2 \(invalid device ordinal\)"
+    ):
+        PyCudaDevice(2)
+
+
+@pytest.mark.skipif(not is_installed("pycuda"), reason="pycuda is not installed")
+def test_the_stand_in_has_no_name_that_pycuda_lacks(driver: Path) -> None:
+    names = [n for n in vars(stand_in()) if not n.startswith("__")]
+    said = run_with(driver, f"import pycuda.driver as d; print([n for n in {names} if not hasattr(d, n)])")
+    assert said.strip() == "[]"
+
+
+def test_neither_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infnet_runtime.backends.devices.device.find_spec", lambda name: None)
+    with pytest.raises(BackendError, match=r"\[INF-5024\] .*neither is installed: pip install cuda-bindings"):
+        open_device(0)
+
+
+def test_all_devices_have_the_same_calls() -> None:
+    from infnet_runtime.backends.devices import Device
+    from infnet_runtime.backends.devices.bindings_device import BindingsDevice
+
+    wanted = {n for n, v in vars(Device).items() if inspect.isfunction(v) and not n.startswith("_")}
+    assert len(wanted) == 10
+    for kind in (PlainDevice, PyCudaDevice, BindingsDevice):
+        for name in wanted:
+            ours = list(inspect.signature(getattr(kind, name)).parameters)
+            assert ours == list(inspect.signature(getattr(Device, name)).parameters), (
+                f"{kind.__name__}.{name}"
+            )
+
+
+def test_plain_memory_is_late() -> None:
+    """A copy that nobody waited for has not happened: the point of this device."""
+    device = PlainDevice()
+    with device.active():
+        host, stream = device.pinned((2,), np.float32), device.stream()
+        address = device.memory(8)
+        host[:] = 1
+        device.copy_in(address, host, stream)
+        host[:] = 2  # too early
+        device.synchronize(stream)
+        assert device.at(address, (2,), np.float32).tolist() == [2, 2]
+    with pytest.raises(AssertionError, match="not current"):
+        device.stream()

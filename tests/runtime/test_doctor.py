@@ -1,0 +1,101 @@
+"""The doctor: a verdict with an exit code, also where nothing but the base is installed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infnet_runtime import doctor
+from infnet_runtime.doctor import Diagnosis, State, examine
+from tiny_models import mid_grey_detector
+
+BASE_ONLY = """
+import importlib.abc, importlib.util, sys
+HIDDEN = {hidden!r}
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name.split(".")[0] in HIDDEN else real(name, *a)
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+EXTRAS = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "pycuda", "cuda", "isal", "pydicom")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return mid_grey_detector(tmp_path / "model.onnx")
+
+
+def part(diagnosis: Diagnosis, name: str) -> doctor.Finding:
+    return next(f for f in diagnosis.findings if f.part == name)
+
+
+def run(*arguments: object, hidden: tuple[str, ...] = (), folder: Path) -> "subprocess.CompletedProcess[str]":
+    (folder / "sitecustomize.py").write_text(BASE_ONLY.format(hidden=hidden))
+    command = [sys.executable, "-m", "infnet_runtime.cli", "doctor", *map(str, arguments)]
+    places = f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": places})
+
+
+def test_all_parts(model: Path) -> None:
+    diagnosis = examine(model=model)
+    assert diagnosis.works
+    assert part(diagnosis, "numpy").state is State.OK
+    assert "cores" in part(diagnosis, "processor").found
+    trial = part(diagnosis, "trial default")
+    assert trial.state is State.OK
+    assert "model mid-grey 1" in trial.found
+    assert trial.found.endswith("probabilities 0.000 to 1.000")
+    for finding in diagnosis.findings:
+        assert finding.state is State.OK or finding.advice, f"{finding.part}: no way out"
+
+
+def test_json_and_exit_code(model: Path, tmp_path: Path) -> None:
+    done = run("--json", "--model", model, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["schema"], document["works"]) == ("infnet.doctor/1", True)
+    assert {"part", "state", "found", "advice"} == set(document["findings"][0])
+
+
+def test_with_nothing_but_the_base(tmp_path: Path) -> None:
+    done = run(hidden=EXTRAS, folder=tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert done.stderr == ""
+    words = " ".join(done.stdout.split())
+    assert "absent onnxruntime not installed; the default backend -> pip install 'infnet[cpu]'" in words
+    assert "broken trial default [INF-5010] ONNX Runtime is missing" in words
+    for name in ("openvino", "tensorrt", "pycuda", "isal", "pydicom"):
+        assert f"absent {name} not installed" in words
+    assert done.stdout.splitlines()[-1] == "infnet does not work here, see 'broken' above"
+
+
+def test_a_base_package_that_cannot_be_loaded(tmp_path: Path) -> None:
+    done = run(hidden=("cc3d",), folder=tmp_path)
+    assert done.returncode == 5
+    words = " ".join(done.stdout.split())
+    assert "broken connected-components-3d cannot be loaded: No module named 'cc3d'" in words
+    assert "pip install --force-reinstall connected-components-3d" in done.stdout
+
+
+def test_a_model_that_gives_no_probabilities(tmp_path: Path) -> None:
+    broken = mid_grey_detector(tmp_path / "nan.onnx", scale=float("nan"))
+    diagnosis = examine(model=broken)
+    assert not diagnosis.works
+    assert part(diagnosis, "trial default").found.startswith("[INF-7020]")
+    assert part(diagnosis, "trial default").advice == "see 7020 in docs/errors.md"
+
+
+def test_two_wheels_in_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda distribution: "1.31.1")
+    finding = doctor._onnxruntime()
+    assert finding.state is State.BROKEN
+    assert finding.found.endswith("are installed over each other")
+    assert finding.advice.startswith("pip uninstall onnxruntime onnxruntime-gpu")

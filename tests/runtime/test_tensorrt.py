@@ -1,0 +1,365 @@
+"""The TensorRT backend with an engine on plain memory, whose queues are as late as they can be."""
+
+import json
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fake_tensorrt
+from fake_tensorrt import GPU, MANIFEST, SIZE, ICudaEngine, expected, sidecar, write_engine
+from infnet_runtime.backends.blocks import blocks
+from infnet_runtime.backends.devices.plain_device import PlainDevice
+from infnet_runtime.backends.open import candidates, open_session
+from infnet_runtime.backends.session import run_checked
+from infnet_runtime.backends.trt import TensorRtSession, _deserialised, load_tensorrt
+from infnet_runtime.cuda_driver import Gpu
+from infnet_runtime.engine_sidecar import BatchRange, EngineSidecar, EngineTensor
+from infnet_runtime.errors import BackendError, GateError, InfnetError, ModelError
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "tensorrt_names.json").read_text("utf-8"))
+
+
+def slices(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((n, 3, SIZE, SIZE), np.float32)
+
+
+class Setup:
+    """An engine file, and a session on it."""
+
+    def __init__(self, folder: Path, described: EngineSidecar | None = None) -> None:
+        self.described = described or sidecar()
+        self.path = write_engine(folder / "model.plan", self.described)
+        self.device = PlainDevice()
+        self.engine = ICudaEngine(self.described, self.device)
+
+    def open(self, **changes: Any) -> TensorRtSession:  # noqa: ANN401
+        options: dict[str, Any] = {
+            "load": fake_tensorrt.fake_tensorrt(self.engine),
+            "gpu": lambda index: GPU,
+            "device": lambda index: self.device,
+        }
+        return TensorRtSession(self.path, **(options | changes))
+
+    def refused(self, **changes: Any) -> InfnetError:  # noqa: ANN401
+        with pytest.raises(InfnetError) as caught:
+            self.open(**changes)
+        return caught.value
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    return Setup(tmp_path)
+
+
+def test_session_tells_what_it_is(setup: Setup) -> None:
+    with setup.open(index=1) as session:
+        assert session.backend == "tensorrt 11.4.0.106 (plain memory)"
+        assert session.device == "cuda:1"
+        assert session.manifest == MANIFEST
+        assert session.model_sha256 == setup.described.plan_sha256
+        assert session.batch_size == 16
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 9, 16, 23])
+def test_any_number_of_slices(setup: Setup, n: int) -> None:
+    with setup.open() as session:
+        for seed in range(3):  # the first call prepares, the others launch graphs
+            batch = slices(n, seed)
+            assert np.array_equal(session.run(batch), expected(batch))
+            assert run_checked(session, batch).shape == (n, SIZE, SIZE)
+
+
+def test_half_precision_rim(tmp_path: Path) -> None:
+    with Setup(tmp_path, sidecar(dtype="HALF")).open() as session:
+        batch = slices(6)
+        assert session.run(batch) == pytest.approx(expected(batch), abs=2e-3)
+        assert session.run(batch).dtype == np.float32
+
+
+def test_the_last_batch_is_filled_up_and_nothing_is_set_again(setup: Setup) -> None:
+    with setup.open() as session:
+        session.run(slices(10))
+        assert setup.engine.batches_run == [4, 4, 4]
+        setup.engine.shapes_set.clear()
+        for n in (10, 3, 2, 4):
+            session.run(slices(n))
+        assert setup.engine.shapes_set == [], "a shape was set again: TensorRT prepares anew"
+        assert set(setup.engine.batches_run) == {4}
+        session.run(slices(1))
+        assert setup.engine.batches_run[-1] == 1
+
+
+def test_batches_depend_on_the_call_alone(setup: Setup) -> None:
+    def run_of(n: int) -> list[int]:
+        setup.engine.batches_run.clear()
+        session.run(slices(n))
+        return sorted(setup.engine.batches_run)
+
+    with setup.open() as session:
+        run_of(9)  # prepared
+        first = {n: run_of(n) for n in (1, 2, 5, 8)}
+        assert {n: run_of(n) for n in (8, 5, 2, 1)} == first
+        assert first == {n: sorted(b.length for b in blocks(n, (1, 4))) for n in first}
+
+
+def test_filling_does_not_leak_from_the_call_before(setup: Setup) -> None:
+    with setup.open() as session:
+        session.run(np.full((4, 3, SIZE, SIZE), np.nan, np.float32))
+        assert np.isfinite(session.run(slices(3))).all()
+
+
+def test_two_lanes_are_under_way_at_once(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    with setup.open() as session:
+        session.run(slices(8))
+        events: list[str] = []
+        launch, synchronize = setup.device.launch, setup.device.synchronize
+
+        def launched(graph: int, stream: int) -> None:
+            events.append(f"launch {stream}")
+            launch(graph, stream)
+
+        def waited(stream: int) -> None:
+            events.append(f"wait {stream}")
+            synchronize(stream)
+
+        monkeypatch.setattr(setup.device, "launch", launched)
+        monkeypatch.setattr(setup.device, "synchronize", waited)
+        session.run(slices(16))
+    assert events == [
+        *("launch 1", "launch 2", "wait 1", "launch 1", "wait 2", "launch 2", "wait 1", "wait 2"),
+    ]
+
+
+def test_without_graphs_the_numbers_are_the_same(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_capture(stream: int, work: object) -> int:
+        raise RuntimeError("capture is not allowed here")
+
+    monkeypatch.setattr(setup.device, "capture", no_capture)
+    with caplog.at_level("INFO"), setup.open() as session:
+        for seed in range(3):
+            assert np.array_equal(session.run(slices(9, seed)), expected(slices(9, seed)))
+    assert "batches of 4 run without a CUDA graph: capture is not allowed here" in caplog.text
+
+
+def test_a_failure_is_told_and_the_session_goes_on(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    with setup.open() as session:
+        session.run(slices(8))
+        launch, count = setup.device.launch, iter(range(9))
+
+        def fails_in_the_middle(graph: int, stream: int) -> None:
+            if next(count) == 1:
+                raise RuntimeError("an illegal memory access")
+            launch(graph, stream)
+
+        monkeypatch.setattr(setup.device, "launch", fails_in_the_middle)
+        with pytest.raises(GateError, match=r"\[INF-7021\] tensorrt .* failed on cuda:0: an illegal memory"):
+            session.run(slices(12))
+        assert np.array_equal(session.run(slices(8)), expected(slices(8)))
+
+
+def test_the_network_cannot_be_queued(setup: Setup) -> None:
+    with setup.open() as session:
+        setup.engine.failing = True
+        with pytest.raises(GateError, match="TensorRT could not queue the network"):
+            session.run(slices(2))
+
+
+def test_memory_is_full(setup: Setup) -> None:
+    with setup.open() as session:
+        setup.engine.memory_full = True
+        with pytest.raises(GateError, match="made no execution context; the GPU's memory may be full"):
+            session.run(slices(2))
+
+
+def test_non_finite_results_are_never_passed_on(setup: Setup) -> None:
+    batch = slices(2)
+    batch[1, 0, 3, 4] = np.nan
+    with setup.open() as session, pytest.raises(GateError, match=r"\[INF-7020\] 1 of 2048 probabilities"):
+        run_checked(session, batch)
+
+
+def test_several_threads(setup: Setup) -> None:
+    wrong: list[int] = []
+
+    def use(seed: int) -> None:
+        for n in (5, 1, 9):
+            batch = slices(n, seed)
+            if not np.array_equal(session.run(batch), expected(batch)):
+                wrong.append(seed)
+
+    with setup.open() as session:
+        threads = [threading.Thread(target=use, args=(seed,)) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+def test_closing_frees_the_device(setup: Setup) -> None:
+    session = setup.open()
+    session.run(slices(5))
+    session.close()
+    assert setup.device.closed
+    session.close()
+    with pytest.raises(RuntimeError, match="the session is closed"):
+        session.run(slices(1))
+
+
+def test_batch_size_is_used_or_refused(setup: Setup) -> None:
+    with setup.open(batch_size=8) as session:
+        session.run(slices(9))
+        assert setup.engine.batches_run == [8, 1]
+    error = setup.refused(batch_size=9)
+    assert str(error) == (
+        "[INF-5006] batch size 9 was asked for, the engine takes 1 to 8; leave --batch-size out, or build "
+        "the engine again with --batch 1:9:9"
+    )
+
+
+def test_an_engine_of_one_batch_size(tmp_path: Path) -> None:
+    setup = Setup(tmp_path, sidecar(batch=BatchRange(4, 4, 4)))
+    with setup.open() as session:
+        assert np.array_equal(session.run(slices(6)), expected(slices(6)))
+    assert setup.engine.batches_run == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"load": fake_tensorrt.fake_tensorrt(None, version="10.16.1.11")},
+            "[INF-4043] the engine was built by tensorrt 11.4.0.106, here is tensorrt 10.16.1.11",
+        ),
+        (
+            {"gpu": lambda index: Gpu(name="x", capability="8.9", driver_cuda="13.0")},
+            "[INF-4044] the engine was built on NVIDIA H100 (compute capability 9.0), the GPU here has 8.9",
+        ),
+        (
+            {"load": fake_tensorrt.fake_tensorrt(None)},
+            "[INF-4045] tensorrt 11.4.0.106 does not take the engine {path}: the plan is of another version. "
+            "Build it again on this machine",
+        ),
+    ],
+)
+def test_foreign_engines(setup: Setup, changes: dict[str, Any], message: str) -> None:
+    error = setup.refused(**changes)
+    assert str(error).startswith(message.format(path=setup.path))
+    assert error.exit_code == 4
+
+
+def test_the_gpu_is_given_back_after_a_refusal(setup: Setup) -> None:
+    setup.refused(load=fake_tensorrt.fake_tensorrt(None))
+    assert setup.device.closed
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        sidecar(batch=BatchRange(1, 2, 8)),
+        sidecar(dtype="HALF"),
+        sidecar(inputs=(EngineTensor(name="x", dtype="FLOAT", shape=(-1, 3, SIZE, SIZE)),)),
+    ],
+)
+def test_an_engine_that_is_not_what_its_sidecar_says(setup: Setup, other: EngineSidecar) -> None:
+    setup.engine.described = other
+    error = setup.refused()
+    assert error.code == 4046
+    assert "its sidecar says" in str(error)
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        sidecar(dtype="UINT8"),
+        sidecar(outputs=(EngineTensor(name="logits", dtype="FLOAT", shape=(-1, 1, SIZE, SIZE)),)),
+        sidecar(inputs=(EngineTensor(name="slices", dtype="FLOAT", shape=(-1, 1, SIZE, SIZE)),)),
+    ],
+)
+def test_an_engine_that_does_not_keep_the_contract(tmp_path: Path, described: EngineSidecar) -> None:
+    error = Setup(tmp_path, described).refused()
+    assert error.code == 4033
+    assert "its manifest promises one input" in str(error)
+
+
+def test_a_gpu_without_memory(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(shape: tuple[int, ...], dtype: object) -> np.ndarray:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(setup.device, "pinned", full)
+    error = setup.refused()
+    assert str(error).startswith(
+        "[INF-5025] tensorrt 11.4.0.106 (plain memory) could not be set up on cuda:0"
+    )
+    assert setup.device.closed
+
+
+def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infnet_runtime.backends.trt.importlib.util.find_spec", lambda name: None)
+    for package, how in (("tensorrt", "'infnet[tensorrt]'"), ("tensorrt_rtx", "'tensorrt-rtx>=1.7,<2'")):
+        told = re.escape(f"[INF-5020] {package} is not installed: pip install {how}")
+        with pytest.raises(BackendError, match=told):
+            load_tensorrt(package)
+    with pytest.raises(ModelError, match=r"\[INF-4043\] the engine was built by 'os'"):
+        load_tensorrt("os")
+
+
+def test_the_real_library_says_why_it_refuses_a_plan(tmp_path: Path) -> None:
+    """TensorRT for RTX answers without a GPU too; TensorRT itself would end the process."""
+    pytest.importorskip("tensorrt_rtx")
+    trt = load_tensorrt("tensorrt_rtx")
+    with pytest.raises(
+        ModelError, match=r"\[INF-4045\] tensorrt_rtx [\d.]+ does not take the engine .*"
+    ) as caught:
+        _deserialised(trt, "tensorrt_rtx", b"no plan" * 100, tmp_path / "m.plan")
+    assert "no reason given" not in str(caught.value)
+
+
+def test_an_engine_as_model_selects_tensorrt(tmp_path: Path) -> None:
+    path = tmp_path / "none.plan"
+    (chosen,) = candidates(path, device="cuda:1")
+    assert str(chosen) == "tensorrt on cuda:1"
+    assert str(candidates(path)[0]) == "tensorrt on cuda:0"
+    with pytest.raises(ModelError, match=r"\[INF-4040\] no engine at .*none.plan"):
+        open_session(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("m.plan", {"device": "cpu"}, r"\[INF-5004\] .*m.plan is a TensorRT engine and runs on CUDA"),
+        ("m.engine", {"backend": "onnxruntime"}, r"\[INF-5005\] .*is a TensorRT engine, backend onnxruntime"),
+        ("m.onnx", {"backend": "tensorrt"}, r"\[INF-5005\] backend tensorrt runs engines .*infnet-export"),
+    ],
+)
+def test_what_does_not_go_together(name: str, options: dict[str, str], message: str) -> None:
+    with pytest.raises(BackendError, match=message):
+        candidates(Path(name), **options)
+
+
+def test_every_name_that_is_used_is_in_every_version() -> None:
+    """The stand-in has what the backend uses; the bindings of all versions have what the stand-in has."""
+    everywhere = GOLDEN["names"]["".join(GOLDEN["versions"])]
+    ours = {
+        "ICudaEngine": {
+            "batches_run",
+            "described",
+            "device",
+            "failing",
+            "memory_full",
+            "shapes_set",
+            "tensor",
+        }
+    }
+    for name in ("ICudaEngine", "IExecutionContext", "TensorIOMode"):
+        used = {n for n in vars(getattr(fake_tensorrt, name)) if not n.startswith("_")}
+        assert used - ours.get(name, set()) <= set(everywhere[name].split()), name
+    assert {"Runtime", "ILogger", "TensorIOMode"} <= set(everywhere[""].split())
+    assert "deserialize_cuda_engine" in everywhere["Runtime"].split()
+    assert {"INTERNAL_ERROR", "ERROR", "WARNING", "log"} <= set(everywhere["ILogger"].split())
