@@ -11,11 +11,24 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.calibration import with_temperature
+from infnet_runtime.calibration import network_threshold, with_temperature
 from infnet_runtime.manifest import PreprocessSpec
 from infnet_runtime.volume import Intensity
 
+BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
+
+# The probability whose sides with_temperature keeps, bit for bit.
+_SIDE_KEPT = 0.5
+# A resize can round above the largest of its pixels, by 2e-7 of it; so can logarithm and exponential.
+_ROUNDING_MARGIN = 1e-3
+# Above the probability at which with_temperature cuts logits, 1e-7.
+_LEAST_LOGIT = 1e-6
+# New pixels in one product of the resize; 8 to 32 take about the same time.
+_LARGEST_BAND = 16
+# Products of up to this many multiplications stay in one thread (OpenBLAS, interface/gemm.c:
+# SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD).
+_ONE_THREAD_OPERATIONS = 65536 * 4
 
 
 def to_network(slices: npt.NDArray[np.generic], intensity: Intensity, spec: PreprocessSpec) -> FloatArray:
@@ -38,18 +51,22 @@ def to_network(slices: npt.NDArray[np.generic], intensity: Intensity, spec: Prep
 
 def to_grey(slices: npt.NDArray[np.generic], intensity: Intensity, spec: PreprocessSpec) -> FloatArray:
     """Grey values 0..1: the lung window for HU, a division by 255 for windowed 8-bit input."""
-    values = slices.astype(np.float32)
+    values = slices.astype(np.float32)  # a copy, changed in place from here on
     if intensity is Intensity.WINDOWED:
-        return values / np.float32(255)
+        values /= np.float32(255)
+        return values
     low, high = (np.float32(v) for v in spec.window_hu)
-    return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float32)
+    values -= low
+    values /= high - low
+    return np.clip(values, 0, 1, out=values)
 
 
 def normalise(grey: FloatArray, spec: PreprocessSpec) -> FloatArray:
     """Three equal channels, normalised: (n, size, size) in 0..1 -> (n, 3, size, size)."""
     mean = np.asarray(spec.mean, np.float32)[:, None, None]
     std = np.asarray(spec.std, np.float32)[:, None, None]
-    planes: FloatArray = (grey[:, None] - mean) / std  # (n, size, size) -> (n, 3, size, size)
+    planes: FloatArray = grey[:, None] - mean  # (n, size, size) -> (n, 3, size, size)
+    planes /= std
     return planes
 
 
@@ -71,6 +88,38 @@ def from_network(probability: FloatArray, rows: int, columns: int, *, temperatur
     (n, rows, columns)
     """
     return with_temperature(resize(probability, rows, columns), temperature)
+
+
+def infected_on_grid(
+    probability: FloatArray, rows: int, columns: int, *, threshold: float, temperature: float = 1.0
+) -> BoolArray:
+    """Where the probability of :func:`from_network` reaches a threshold, without computing all of it.
+
+    The resize averages, so a slice that stays below the threshold on the network's grid does so on every
+    grid, and no temperature moves a probability across 0.5.
+
+    Parameters
+    ----------
+    probability : (n, size, size)
+        The network's own.
+    threshold, temperature
+        Of the model.
+
+    Returns
+    -------
+    (n, rows, columns)
+        Bit for bit ``from_network(...) >= threshold``.
+    """
+    if threshold == _SIDE_KEPT:
+        temperature = 1.0
+    infected = np.zeros((len(probability), rows, columns), np.bool_)
+    least = network_threshold(threshold, temperature) * (1 - _ROUNDING_MARGIN)
+    if least < _LEAST_LOGIT:
+        least = 0.0  # with_temperature cuts logits, so that even 0 can reach such a threshold
+    for k in np.flatnonzero(probability.max(axis=(1, 2)) >= least):
+        resized = from_network(probability[k : k + 1], rows, columns, temperature=temperature)
+        np.greater_equal(resized[0], threshold, out=infected[k])
+    return infected
 
 
 def predict_slice(
@@ -125,9 +174,44 @@ def resize(images: FloatArray, rows: int, columns: int) -> FloatArray:
     -------
     (n, rows, columns)
     """
-    vertical = resize_matrix(images.shape[1], rows)
-    horizontal = resize_matrix(images.shape[2], columns)
-    return np.asarray(vertical @ images @ horizontal.T, np.float32)
+    n, height, width = images.shape
+    half = np.empty((rows, width), np.float32)
+    resized = np.empty((n, rows, columns), np.float32)
+    for image, result in zip(images, resized, strict=True):
+        for target, source, weights in _bands(height, rows, width):
+            np.matmul(weights, image[source], out=half[target])
+        for target, source, weights in _bands(width, columns, rows):
+            np.matmul(half[:, source], weights.T, out=result[:, target])
+    return resized
+
+
+@lru_cache(maxsize=32)
+def _bands(length: int, new_length: int, across: int) -> tuple[tuple[slice, slice, FloatArray], ...]:
+    """Blocks along the diagonal of :func:`resize_matrix`: new pixels, the pixels they are made of, weights.
+
+    A triangle reaches over a few pixels, so nearly all of the matrix is zero. The blocks leave the zeros out:
+    a tenth of the time, and each product is so small that OpenBLAS does it in the thread that asked. Whole
+    matrices go to a pool of its own, whose threads wait in a busy loop.
+
+    Parameters
+    ----------
+    across : pixels
+        Length of the other axis.
+    """
+    matrix = resize_matrix(length, new_length)
+    support = max(length / new_length, 1.0)
+    size = _LARGEST_BAND
+    while size > 1 and size * ((size + 2) * support) * across > _ONE_THREAD_OPERATIONS:
+        size //= 2
+    bands = []
+    for start in range(0, new_length, size):
+        part = matrix[start : start + size]
+        used = np.flatnonzero(part.any(axis=0))
+        source = slice(int(used[0]), int(used[-1]) + 1)
+        weights = np.ascontiguousarray(part[:, source])
+        weights.setflags(write=False)
+        bands.append((slice(start, start + len(part)), source, weights))
+    return tuple(bands)
 
 
 @lru_cache(maxsize=32)

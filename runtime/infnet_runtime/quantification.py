@@ -104,13 +104,12 @@ def quantify(
         raise InputError(
             f"the mask is {infection.shape}, the lungs are {lungs.shape}; expected the same grid", code=3070
         )
-    lung_voxels = _label_counts(lungs)
-    infected_voxels = _label_counts(lungs * (infection > 0))
+    counts = _voxel_counts(infection, lungs)
     burdens: dict[str, Burden | None] = {"both": None, "right": None, "left": None}
     reasons: dict[str, str] = {}
     regions = {"both": (RIGHT, LEFT), "right": (RIGHT,), "left": (LEFT,)}
     for name, labels in regions.items():
-        lung, infected = (sum(int(c[label]) for label in labels) for c in (lung_voxels, infected_voxels))
+        lung, infected = (sum(c[label] for label in labels) for c in (counts.lung, counts.infected))
         if voxel_volume_ml is None:
             reasons[name] = "no_voxel_size"
             continue
@@ -118,8 +117,7 @@ def quantify(
             reasons[f"{name}.infection_percent"] = "no_lung"
         percent = 100 * infected / lung if lung else None
         burdens[name] = Burden(lung * voxel_volume_ml, infected * voxel_volume_ml, percent)
-    infected_total = int(infected_voxels[1:].sum())
-    marked = outside_voxels + infected_total
+    marked = outside_voxels + counts.infected_total
     if marked and outside_voxels > OUTSIDE_FLAG_FRACTION * marked:
         flags = (*flags, "infection_outside_lungs")
     return Quantification(
@@ -127,20 +125,40 @@ def quantify(
         right=burdens["right"],
         left=burdens["left"],
         slices=len(lungs),
-        slices_with_lung=_slices_with(lungs),
-        slices_with_infection=_slices_with(infection),
+        slices_with_lung=counts.slices_with_lung,
+        slices_with_infection=counts.slices_with_infection,
         infection_outside_lungs_ml=None if voxel_volume_ml is None else outside_voxels * voxel_volume_ml,
         flags=flags,
         reasons=reasons,
     )
 
 
-def _label_counts(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    counts = np.zeros(256, np.int64)
-    for plane in labels:  # one slice at a time: bincount widens its input eightfold
-        counts += np.bincount(plane.ravel(), minlength=256)
+@dataclass
+class _VoxelCounts:
+    """Voxels by side, label to count, and slices."""
+
+    lung: dict[int, int]
+    infected: dict[int, int]
+    infected_total: int = 0  # inside the lungs, whatever their label
+    slices_with_lung: int = 0
+    slices_with_infection: int = 0
+
+
+def _voxel_counts(infection: npt.NDArray[np.uint8], lungs: npt.NDArray[np.uint8]) -> _VoxelCounts:
+    """Go through a mask once, slice by slice: no array as large as the scan, and empty slices cost little."""
+    counts = _VoxelCounts(lung={RIGHT: 0, LEFT: 0}, infected={RIGHT: 0, LEFT: 0})
+    for marked, lung in zip(infection, lungs, strict=True):
+        has_infection, has_lung = bool(marked.any()), bool(lung.any())
+        counts.slices_with_infection += has_infection
+        counts.slices_with_lung += has_lung
+        if not has_lung:
+            continue
+        infected = marked > 0
+        if has_infection:
+            counts.infected_total += int(np.count_nonzero(infected & (lung > 0)))
+        for label in (RIGHT, LEFT):
+            side = lung == label
+            counts.lung[label] += int(np.count_nonzero(side))
+            if has_infection:
+                counts.infected[label] += int(np.count_nonzero(side & infected))
     return counts
-
-
-def _slices_with(mask: npt.NDArray[np.uint8]) -> int:
-    return sum(bool(plane.any()) for plane in mask)

@@ -2,10 +2,14 @@
 
 volume -> LPS -> lungs -> box around them -> batches of slices -> network -> probabilities on the scan's grid
 -> temperature -> threshold inside the lungs -> mask in the order of the file -> millilitres.
+
+With more than one thread the slices before and after a batch are prepared and finished while the network runs
+(:mod:`~infnet_runtime.pipeline`); the result is the same to the bit.
 """
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,21 +19,22 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.backends import Session, open_session
-from infnet_runtime.backends.open import default_model
 from infnet_runtime.backends.session import run_checked
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.manifest import ModelManifest
-from infnet_runtime.preprocess import from_network, to_network
+from infnet_runtime.pipeline import one_after_another, overlapped
+from infnet_runtime.preprocess import from_network, infected_on_grid, to_network
+from infnet_runtime.processor import usable_cores
 from infnet_runtime.quantification import Quantification, quantify
 from infnet_runtime.version import __version__
 from infnet_runtime.volume import CtVolume
 
 ByteArray = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
-
-DEFAULT_BATCH_SIZE = 4
+Slices = slice | list[int]
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,10 @@ class Provenance:
         Of the model, see :class:`~infnet_runtime.manifest.OutputSpec`.
     lungs
         ``found`` by the lung finder, ``given`` by the user, or ``none``.
-    slices_run
-        Slices that went through the network; those without lung are left out.
+    batch_size
+        Slices for the network at a time.
+    slices_run, slices_skipped
+        Slices that went through the network, and those left out because they hold no lung.
     seconds
         Wall time of each stage.
     """
@@ -57,7 +64,9 @@ class Provenance:
     threshold: float
     temperature: float
     lungs: str
+    batch_size: int
     slices_run: int
+    slices_skipped: int
     seconds: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,10 +99,20 @@ class Segmentation:
 
 
 class Segmenter:
-    """A loaded model, ready for scans. Close it, or use it as a context manager."""
+    """A loaded model, ready for scans. Close it, or use it as a context manager.
 
-    def __init__(self, session: Session) -> None:
+    Parameters
+    ----------
+    session
+        The network; closed together with the segmenter.
+    threads
+        0 takes what the machine gives this process. With 1 the stages follow each other and nothing runs
+        beside the network.
+    """
+
+    def __init__(self, session: Session, *, threads: int = 0) -> None:
         self._session = session
+        self._in_order = one_after_another if (threads or usable_cores()) == 1 else overlapped
 
     @property
     def manifest(self) -> ModelManifest:
@@ -106,7 +125,7 @@ class Segmenter:
         *,
         lungs: ByteArray | None = None,
         quantitative: bool = True,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = None,
         keep_probability: bool = False,
         progress: Progress | None = None,
     ) -> Segmentation:
@@ -121,7 +140,7 @@ class Segmenter:
         quantitative
             Whether the voxel size means anything; a picture read from a path says so itself.
         batch_size
-            Slices for the network at a time.
+            Slices for the network at a time; what suits the backend where absent.
         keep_probability
             Also return the probabilities, two bytes a voxel.
         progress
@@ -138,6 +157,8 @@ class Segmenter:
         if not isinstance(scan, CtVolume):
             opened = open_scan(Path(scan))
             scan, quantitative = opened.volume, quantitative and opened.quantitative
+        if batch_size is None:
+            batch_size = self._session.batch_size
         if batch_size < 1:
             raise InputError(f"batch size is {batch_size}, expected 1 or more", code=3072)
         watch.lap("read")
@@ -152,27 +173,40 @@ class Segmenter:
 
         spec, output = self.manifest.preprocess, self.manifest.output
         rows, columns = lung_box(lung_labels, scan.lps_spacing_mm, spec.crop_margin_mm)
+        box = rows.stop - rows.start, columns.stop - columns.start
         todo = [int(i) for i in slices_with_lung(lung_labels)]
         mask = np.zeros(voxels.shape, np.uint8)
         kept = np.zeros(voxels.shape, np.float16) if keep_probability else None
         outside = 0
-        for done, picked in _batches(todo, batch_size):
-            box = voxels[picked, rows, columns]  # (n, rows, columns)
-            batch = to_network(box, scan.intensity, spec)
-            probability = from_network(
-                run_checked(self._session, batch),
-                box.shape[1],
-                box.shape[2],
-                temperature=output.temperature,
-            )
-            infected = probability >= output.threshold
-            inside = lung_labels[picked, rows, columns] > 0
-            mask[picked, rows, columns] = infected & inside
-            outside += int(np.count_nonzero(infected & ~inside))
-            if kept is not None:
+
+        def prepare(picked: Slices) -> FloatArray:
+            return to_network(voxels[picked, rows, columns], scan.intensity, spec)
+
+        def compute(batch: FloatArray) -> FloatArray:
+            return run_checked(self._session, batch)
+
+        def finish(picked: Slices, own: FloatArray) -> None:
+            nonlocal outside
+            if kept is None:
+                infected = infected_on_grid(
+                    own, *box, threshold=output.threshold, temperature=output.temperature
+                )  # (n, rows, columns)
+            else:
+                probability = from_network(own, *box, temperature=output.temperature)
                 kept[picked, rows, columns] = probability
-            if progress:
-                progress(done, len(todo))
+                infected = probability >= output.threshold
+            if not infected.any():
+                return
+            marked = infected & (lung_labels[picked, rows, columns] > 0)
+            mask[picked, rows, columns] = marked
+            outside += int(np.count_nonzero(infected)) - int(np.count_nonzero(marked))
+
+        done = 0
+        with closing(self._in_order(_batches(todo, batch_size), prepare, compute, finish)) as finished:
+            for picked in finished:
+                done += len(range(*picked.indices(len(voxels)))) if isinstance(picked, slice) else len(picked)
+                if progress:
+                    progress(done, len(todo))
         watch.lap("network")
 
         quantification = quantify(
@@ -188,7 +222,9 @@ class Segmenter:
             mask=scan.from_lps(mask),
             lungs=scan.from_lps(np.zeros_like(lung_labels) if whole_picture else lung_labels),
             quantification=quantification,
-            provenance=self._provenance(source, len(todo), watch.seconds),
+            provenance=self._provenance(
+                source, batch_size, len(todo), len(voxels) - len(todo), watch.seconds
+            ),
             probability=None if kept is None else scan.from_lps(kept),
         )
 
@@ -212,7 +248,9 @@ class Segmenter:
             flags.append("no_lung_found")
         return labels, source
 
-    def _provenance(self, lungs: str, slices_run: int, seconds: dict[str, float]) -> Provenance:
+    def _provenance(
+        self, lungs: str, batch_size: int, run: int, skipped: int, seconds: dict[str, float]
+    ) -> Provenance:
         session, manifest = self._session, self.manifest
         return Provenance(
             infnet=__version__,
@@ -224,7 +262,9 @@ class Segmenter:
             threshold=manifest.output.threshold,
             temperature=manifest.output.temperature,
             lungs=lungs,
-            slices_run=slices_run,
+            batch_size=batch_size,
+            slices_run=run,
+            slices_skipped=skipped,
             seconds=seconds,
         )
 
@@ -244,17 +284,29 @@ class Segmenter:
         self.close()
 
 
-def load(model: Path | str | None = None, *, device: str = "auto", threads: int = 0) -> Segmenter:
+def load(
+    model: Path | str | None = None,
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    backend: str = "auto",
+    batch_size: int | None = None,
+) -> Segmenter:
     """Load a model for scans.
 
     Parameters
     ----------
     model
-        An ONNX file written by ``infnet-export``; the shipped one where absent.
+        An ONNX file written by ``infnet-export``, or a TensorRT engine; the shipped one where absent.
     device
         ``cpu``, ``cuda`` or ``cuda:N`` are used or refused; ``auto`` takes a CUDA device if one works.
     threads
         CPU threads; 0 takes what the machine gives this process.
+    backend
+        ``onnxruntime``, ``openvino`` or ``tensorrt`` are used or refused; ``auto`` takes the first that
+        works.
+    batch_size
+        Slices that the backend is prepared for at a time; what suits it where absent.
 
     Raises
     ------
@@ -263,16 +315,17 @@ def load(model: Path | str | None = None, *, device: str = "auto", threads: int 
     BackendError
         If the backend is not installed or the device is not there.
     """
-    path = default_model() if model is None else Path(model)
-    return Segmenter(open_session(path, device=device, threads=threads))
+    path = None if model is None else Path(model)
+    session = open_session(path, device=device, threads=threads, backend=backend, batch_size=batch_size)
+    return Segmenter(session, threads=threads)
 
 
-def _batches(slices: list[int], size: int) -> Iterator[tuple[int, slice | list[int]]]:
-    """Number of slices done after the batch, and its slices (a plain slice where they are neighbours)."""
+def _batches(slices: list[int], size: int) -> Iterator[Slices]:
+    """Slices of each batch, as a plain slice where they are neighbours."""
     for start in range(0, len(slices), size):
         part = slices[start : start + size]
         neighbours = part[-1] - part[0] == len(part) - 1
-        yield start + len(part), slice(part[0], part[-1] + 1) if neighbours else part
+        yield slice(part[0], part[-1] + 1) if neighbours else part
 
 
 class _Stopwatch:

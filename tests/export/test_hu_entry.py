@@ -129,7 +129,7 @@ def test_the_file_says_what_it_takes_and_the_runtime_refuses_it(
     assert json.loads(properties[ENTRY_KEY]) == {"input": HU_INPUT, "unit": "HU", "rows": 100, "columns": 120}
     path = tmp_path / "hu.onnx"
     path.write_bytes(model_bytes(whole))
-    with pytest.raises(ModelError, match=r"takes \[\('tensor\(int16\)', \[100, 120\]\)\]") as caught:
+    with pytest.raises(ModelError, match=r"takes \[\('tensor\(int16\)', \(100, 120\)\)\]") as caught:
         open_session(path, device="cpu")
     assert caught.value.code == 4033
 

@@ -5,7 +5,15 @@ import pytest
 from PIL import Image
 
 from infnet_runtime.manifest import PreprocessSpec
-from infnet_runtime.preprocess import from_network, normalise, resize, resize_matrix, to_grey, to_network
+from infnet_runtime.preprocess import (
+    from_network,
+    infected_on_grid,
+    normalise,
+    resize,
+    resize_matrix,
+    to_grey,
+    to_network,
+)
 from infnet_runtime.volume import Intensity
 
 SPEC = PreprocessSpec()
@@ -69,3 +77,31 @@ def test_there_and_back_keeps_places(box: tuple[int, int]) -> None:
     assert (back & disc).sum() * 2 / (back.sum() + disc.sum()) > 0.98
     for mask in (back, disc):
         assert np.argwhere(mask).mean(axis=0) == pytest.approx(np.argwhere(disc).mean(axis=0), abs=0.3)
+
+
+@pytest.mark.parametrize("shape", [(289, 377), (500, 560), (1024, 700), (20, 33), (1, 1)])
+def test_resize_by_bands_equals_the_whole_product(shape: tuple[int, int]) -> None:
+    rows, columns = 352, 352
+    rng = np.random.default_rng(0)
+    for here, there in ((shape, (rows, columns)), ((rows, columns), shape)):
+        images = rng.random((3, *here), dtype=np.float32)
+        whole = resize_matrix(here[0], there[0]) @ images @ resize_matrix(here[1], there[1]).T
+        banded = resize(images, *there)
+        assert banded == pytest.approx(whole, abs=FLOAT32)
+        # What a slice becomes does not depend on the slices beside it.
+        assert np.array_equal(banded[1:2], resize(images[1:2], *there))
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.3, 0.9, 1e-7])
+@pytest.mark.parametrize("temperature", [1.0, 1.7, 0.4, 20.0])
+def test_infected_on_grid_equals_the_threshold_on_all_probabilities(
+    threshold: float, temperature: float
+) -> None:
+    rng = np.random.default_rng(1)
+    highest = np.array([0, 1e-7, 0.2999, 0.3, 0.4999999, 0.5, 0.5000001, 0.9, 1], np.float32)
+    own = rng.random((len(highest), 96, 96), dtype=np.float32) * highest[:, None, None]
+    own[:, 40:44, 40:44] = highest[:, None, None]
+    for rows, columns in ((130, 77), (96, 96)):
+        expected = from_network(own, rows, columns, temperature=temperature) >= threshold
+        found = infected_on_grid(own, rows, columns, threshold=threshold, temperature=temperature)
+        assert np.array_equal(found, expected)

@@ -1,5 +1,6 @@
 """The whole path on phantoms of known answers: right place, right side, right millilitres."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,3 +177,62 @@ def test_wrong_arguments_are_named(segmenter: Segmenter, phantom: ChestPhantom) 
         segmenter.predict(lps_volume(phantom), lungs=np.full_like(phantom.lungs, 5))
     with pytest.raises(InputError, match="on the same grid"):
         segmenter.predict(lps_volume(phantom), lungs=phantom.lungs[1:])
+
+
+def test_threads_and_batches_change_nothing(segmenter: Segmenter, phantom: ChestPhantom) -> None:
+    """The overlapped stages against the sequential ones, which stay the reference."""
+    expected = Segmenter(segmenter._session, threads=1).predict(
+        lps_volume(phantom), batch_size=1, keep_probability=True
+    )
+    assert expected.probability is not None
+    for threads in (1, 2, 16):
+        loaded = Segmenter(segmenter._session, threads=threads)
+        for batch_size in (1, 2, 5, 64):
+            result = loaded.predict(lps_volume(phantom), batch_size=batch_size, keep_probability=True)
+            assert result.probability is not None
+            assert np.array_equal(result.mask, expected.mask)
+            assert np.array_equal(result.probability, expected.probability)
+            assert result.quantification == expected.quantification
+            assert np.array_equal(loaded.predict(lps_volume(phantom)).mask, expected.mask)
+    assert not [t for t in threading.enumerate() if t.name.startswith("infnet-")]
+
+
+@pytest.mark.parametrize("threads", [2, 16])
+def test_threads_of_the_backend_change_nothing(
+    threads: int, segmenter: Segmenter, phantom: ChestPhantom, tmp_path: Path
+) -> None:
+    model = mid_grey_detector(tmp_path / "model.onnx")
+    with infnet_runtime.load(model, device="cpu", threads=threads) as loaded:
+        assert np.array_equal(loaded.predict(lps_volume(phantom)).mask, reference_mask(segmenter, phantom))
+
+
+@pytest.mark.slow
+def test_a_scan_of_1200_slices(segmenter: Segmenter) -> None:
+    phantom = chest_phantom((1200, 36, 48), (0.25, 9.0, 8.0))
+    runs = [
+        Segmenter(segmenter._session, threads=threads).predict(lps_volume(phantom), batch_size=batch_size)
+        for threads, batch_size in ((1, 1), (4, 64))
+    ]
+    assert np.array_equal(runs[0].mask, runs[1].mask)
+    assert runs[0].provenance.slices_run + runs[0].provenance.slices_skipped == 1200
+    assert runs[0].mask.any()
+
+
+def test_slices_left_out_are_counted(segmenter: Segmenter, phantom: ChestPhantom) -> None:
+    provenance = segmenter.predict(lps_volume(phantom)).provenance
+    assert provenance.slices_skipped == 20 - provenance.slices_run > 0
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_what_progress_raises_stops_the_run(
+    threads: int, segmenter: Segmenter, phantom: ChestPhantom
+) -> None:
+    def stop(done: int, _: int) -> None:
+        if done >= 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Segmenter(segmenter._session, threads=threads).predict(
+            lps_volume(phantom), batch_size=1, progress=stop
+        )
+    assert not [t for t in threading.enumerate() if t.name.startswith("infnet-")]

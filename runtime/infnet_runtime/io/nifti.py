@@ -4,15 +4,13 @@ Nothing is believed before the header has passed ``validate_header``, and no byt
 announces.
 """
 
-import gzip
 import io
 import struct
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +18,17 @@ import numpy.typing as npt
 from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.intensity import decide_intensity
 from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.io.gzip_files import GZIP_ERRORS, MAGIC, packed, unpacked
 from infnet_runtime.io.nifti_fields import HEADER_BYTES
 from infnet_runtime.io.nifti_header import Geometry, validate_header
+from infnet_runtime.processor import usable_cores
 from infnet_runtime.volume import AnyArray, CtVolume, Intensity, slabs
 
 _CHUNK_BYTES = 1 << 20
 # Deflate cannot shrink by more (zlib technical details, https://zlib.net/zlib_tech.html).
 _MOST_GZIP_RATIO = 1032
-# Level 1: masks are mostly zeros, higher levels take longer and save little.
-_GZIP_LEVEL = 1
+# More threads than this wait for the one that copies what they unpacked.
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +73,10 @@ class NiftiScan:
                 f"cannot write {path}: a NIfTI mask ends with .nii.gz or .nii; rename it", code=8008
             )
         labels = mask_bytes(mask, self.volume)
-        content = _mask_header(self.header, self.geometry.byte_order) + labels.tobytes(order="F")
-        with atomic_write(path) as file:
-            if path.name.endswith(".gz"):
-                with gzip.GzipFile(
-                    filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=file, mtime=0
-                ) as packed:
-                    packed.write(content)
-            else:
-                file.write(content)
+        with atomic_write(path) as file, _packing(path, file) as target:
+            target.write(_mask_header(self.header, self.geometry.byte_order))
+            for slab in slabs(labels):
+                target.write(slab.tobytes(order="F"))
 
 
 def read_nifti(
@@ -137,25 +132,26 @@ def read_stored(
     with _reading(path), path.open("rb") as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        packed = file.read(2) == b"\x1f\x8b"
+        is_packed = file.read(2) == MAGIC
         file.seek(0)
-        stream: io.BufferedIOBase = gzip.GzipFile(fileobj=file, mode="rb") if packed else file
-        header = _read_up_to(stream, HEADER_BYTES)
-        geometry = validate_header(
-            header,
-            source=source,
-            file_bytes=size * _MOST_GZIP_RATIO if packed else size,
-            max_bytes=max_bytes,
-            assume_orientation=assume_orientation,
-        )
-        _read_up_to(stream, geometry.vox_offset - HEADER_BYTES)
-        stored = _read_voxels(stream, geometry, source)
-        if stream.read(1):
-            raise InputError(
-                f"{source} goes on after the {geometry.data_bytes} bytes of voxels its header announces; "
-                "header and voxels do not belong together: convert the scan again",
-                code=3008,
+        threads = min(usable_cores(), _MOST_THREADS)
+        with unpacked(file, threads=threads) if is_packed else nullcontext(file) as stream:
+            header = _read_up_to(stream, HEADER_BYTES)
+            geometry = validate_header(
+                header,
+                source=source,
+                file_bytes=size * _MOST_GZIP_RATIO if is_packed else size,
+                max_bytes=max_bytes,
+                assume_orientation=assume_orientation,
             )
+            _read_up_to(stream, geometry.vox_offset - HEADER_BYTES)
+            stored = _read_voxels(stream, geometry, source)
+            if stream.read(1):
+                raise InputError(
+                    f"{source} goes on after the {geometry.data_bytes} bytes of voxels its header announces; "
+                    "header and voxels do not belong together: convert the scan again",
+                    code=3008,
+                )
     return header, geometry, stored
 
 
@@ -179,11 +175,12 @@ def write_nifti(path: Path, voxels: npt.NDArray[np.int16], affine: npt.NDArray[n
     image.set_sform(affine, code=1)  # type: ignore[no-untyped-call]
     image.set_qform(affine, code=1)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
-    content = image.to_bytes()
-    if path.name.endswith(".gz"):
-        content = gzip.compress(content, compresslevel=_GZIP_LEVEL, mtime=0)
-    with atomic_write(path) as file:
-        file.write(content)
+    with atomic_write(path) as file, _packing(path, file) as target:
+        target.write(image.to_bytes())
+
+
+def _packing(path: Path, file: BinaryIO) -> AbstractContextManager[BinaryIO | io.BufferedIOBase]:
+    return packed(file) if path.name.endswith(".gz") else nullcontext(file)
 
 
 def mask_bytes(mask: AnyArray, volume: CtVolume) -> npt.NDArray[np.uint8]:
@@ -212,7 +209,7 @@ def mask_bytes(mask: AnyArray, volume: CtVolume) -> npt.NDArray[np.uint8]:
             f"expected booleans or labels 0..255 in the mask of {volume.source}, found {mask.dtype}",
             code=8009,
         )
-    return mask.astype(np.uint8)
+    return mask.view(np.uint8) if mask.dtype == np.bool_ else mask.astype(np.uint8, copy=False)
 
 
 @contextmanager
@@ -220,7 +217,7 @@ def _reading(path: Path) -> Iterator[None]:
     """Turn what a damaged file does to gzip and the system into one typed error."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except GZIP_ERRORS as error:
         raise InputError(
             f"{path.name} is damaged or was not copied completely (gzip: {error}); copy or convert it again",
             code=3006,
@@ -249,15 +246,14 @@ def _read_voxels(stream: io.BufferedIOBase, geometry: Geometry, source: str) -> 
     target = stored.reshape(-1, order="F").view(np.uint8).data
     done = 0
     while done < len(target):
-        part = stream.read(min(_CHUNK_BYTES, len(target) - done))
-        if not part:
+        count = stream.readinto(target[done : done + _CHUNK_BYTES])
+        if not count:
             raise InputError(
                 f"{source} ends early: found {done} bytes of voxels, expected {len(target)}; copy or "
                 "convert it again",
                 code=3007,
             )
-        target[done : done + len(part)] = part
-        done += len(part)
+        done += count
     if not stored.dtype.isnative:
         stored.byteswap(inplace=True)
         stored = stored.view(stored.dtype.newbyteorder("="))
@@ -286,7 +282,9 @@ def _scaled(stored: AnyArray, geometry: Geometry, source: str) -> AnyArray:
         raise InputError(
             f"{source} has values {lowest}..{highest}; HU are small numbers, give the CT itself", code=3022
         )
-    values = np.empty(stored.shape, kept, order="F")
+    # Numbers of the same length change in place: the slab is read before it is written.
+    in_place = stored.dtype.itemsize == np.dtype(kept).itemsize
+    values = stored.view(kept) if in_place else np.empty(stored.shape, kept, order="F")
     for target, slab in zip(slabs(values), slabs(stored), strict=True):
         # The sum lies within 32 bits and inter nearly so; then 64 bits hold the stored number too.
         target[...] = slab.astype(np.int64) + inter

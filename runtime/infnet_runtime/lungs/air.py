@@ -61,13 +61,13 @@ def _air_inside(scan: ReducedScan) -> Iterator[BoolArray]:
             edge |= cv2.dilate(padding.astype(np.uint8), _SQUARE) > 0
         outside = np.zeros(len(boxes), np.bool_)
         at_edge = np.unique(labels[edge & air])
+        dark = values < _OPEN_AIR_HU
         for label in at_edge:
-            part = labels == label
             if scan.intensity is Intensity.HU:
                 # A lung that meets the edge of a tight field of view is no open air.
-                outside[label] = np.mean(values[part] < _OPEN_AIR_HU) > 0.5
+                outside[label] = np.count_nonzero(dark & (labels == label)) > 0.5 * boxes[label, 4]
             else:
-                outside[label] = bool(part[0, 0] | part[0, -1] | part[-1, 0] | part[-1, -1])
+                outside[label] = label in (labels[0, 0], labels[0, -1], labels[-1, 0], labels[-1, -1])
         open_area = int(boxes[outside, 4].sum())
         body = _body(~air & ~padding, kernel)
         share_inside = np.bincount(labels[body], minlength=len(boxes)) / np.maximum(boxes[:, 4], 1)
@@ -77,7 +77,7 @@ def _air_inside(scan: ReducedScan) -> Iterator[BoolArray]:
             # Under the table; or lung in a scan cropped so tightly that hardly any open air is in it.
             outside[label] = label not in at_edge or open_area > boxes[label, 4]
         # The rim of the open air is blurred.
-        open_air = cv2.dilate(outside[labels].astype(np.uint8), _SQUARE) > 0
+        open_air = cv2.dilate(outside.view(np.uint8)[labels], _SQUARE) > 0
         yield (values < scan.air) & ~padding & ~open_air
 
 
@@ -85,17 +85,14 @@ def _body(tissue: BoolArray, kernel: npt.NDArray[Any]) -> BoolArray:
     """Convex hull of the body in one slice, without the table under it."""
     opened = cv2.morphologyEx(tissue.astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0
     labels, boxes, _ = _components(opened)
-    hull = np.zeros(tissue.shape, np.uint8)
     if len(boxes) < 2:
-        return hull > 0
+        return np.zeros(tissue.shape, np.bool_)
     area = boxes[:, 4].copy()
     area[0] = 0
     main = int(area.argmax())
     bottom = boxes[main, 1] + boxes[main, 3]
     part_of_body = (area >= _BODY_SHARE * area[main]) & (boxes[:, 1] + boxes[:, 3] / 2 < bottom)
-    points = cv2.findNonZero(part_of_body[labels].astype(np.uint8))
-    cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
-    return hull > 0
+    return hull(part_of_body[labels])
 
 
 def _airways(scan: ReducedScan, inside: BoolArray) -> BoolArray:
@@ -149,11 +146,10 @@ def _lung_components(scan: ReducedScan, inside: BoolArray) -> BoolArray:
     count = int(parts.max())
     area = np.zeros(count + 1, np.int64)  # of the largest section
     for plane in parts:
-        np.maximum(area, np.bincount(plane.ravel(), minlength=count + 1), out=area)
-    area[0] = 0
-    volume = np.bincount(parts.ravel(), minlength=count + 1)
+        np.maximum(area, np.bincount(plane[plane > 0], minlength=count + 1), out=area)
     gas = _gas_level(scan, inside)
-    boxes = cc3d.statistics(parts)["bounding_boxes"]
+    stats = cc3d.statistics(parts)
+    volume, boxes = np.asarray(stats["voxel_counts"], np.int64), stats["bounding_boxes"]
 
     def is_gas(label: int) -> bool:
         box = boxes[label]
@@ -173,15 +169,19 @@ def _lung_components(scan: ReducedScan, inside: BoolArray) -> BoolArray:
         accepted = area * scan.pixel_cm2 >= _TOO_LARGE_FOR_GAS_CM2
     if accepted.any():
         accepted &= volume >= _LEAST_SHARE * volume[accepted].max()
-        between = np.stack([hull(plane) for plane in accepted[parts]])
-        share_between = np.bincount(parts[between], minlength=count + 1) / np.maximum(volume, 1)
+        inside_hull = np.zeros(count + 1, np.int64)
+        for plane in parts:
+            inside_hull += np.bincount(plane[hull(accepted[plane]) & (plane > 0)], minlength=count + 1)
+        share_between = inside_hull / np.maximum(volume, 1)
         pieces = (share_between > 0.8) & (area * scan.pixel_cm2 >= _LEAST_PIECE_CM2)
         for label in np.flatnonzero(pieces & ~accepted):
             accepted[label] = not is_gas(int(label))
-    lung = accepted[parts]
-    # What the opening took away at the rim comes back.
-    grown = np.stack([cv2.dilate(plane.astype(np.uint8), _SQUARE) for plane in lung]) > 0
-    return np.asarray(grown & inside)
+    lung = np.zeros(parts.shape, np.bool_)
+    accepted_byte = accepted.astype(np.uint8)
+    for plane, found, air in zip(parts, lung, inside, strict=True):
+        # What the opening took away at the rim comes back.
+        np.logical_and(cv2.dilate(accepted_byte[plane], _SQUARE), air, out=found)
+    return lung
 
 
 def _gas_level(scan: ReducedScan, inside: BoolArray) -> float:

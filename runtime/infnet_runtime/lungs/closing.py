@@ -56,21 +56,24 @@ def close_lungs(
     below = np.zeros(sides.shape[1:], np.uint8)
     single = len(sides) == 1
     for k, plane in enumerate(sides):
-        result = plane.copy()
+        result = closed[k]
         lungs = [np.asarray(plane == side) for side in (1, 2)]
-        wall = _wall(plane > 0, pixels(_WALL_MM))
-        for side, lung in zip((1, 2), lungs, strict=True):
-            if not lung.any():
+        size = [int(np.count_nonzero(lung)) for lung in lungs]
+        wall = _wall(plane, pixels(_WALL_MM)) if all(size) else np.zeros(plane.shape, np.bool_)
+        for side, whole in zip((1, 2), lungs, strict=True):
+            if not size[side - 1]:
                 continue
-            other = lungs[2 - side]
+            # Holes, gaps and dents lie inside the box around the lung: nothing outside is looked at.
+            box = bounding_box(whole)
+            lung, other, under, spine = whole[box], lungs[2 - side][box], below[box] == side, bone[k][box]
             # Bone as bright as this inside a lung is a vessel with contrast agent.
-            whole = _fill_holes(lung, below == side, _HOLE_CM2 / pixel_cm2, alone=single)
-            filled = whole | (_close_gaps(whole, pixels(_GAP_MM)) & ~bone[k])
-            if np.count_nonzero(other) > _OTHER_LUNG_SHARE * np.count_nonzero(lung):
-                filled |= _dents_at_wall(filled, below == side, wall, bone[k])
-            filled = _fill_holes(filled, below == side, _HOLE_CM2 / pixel_cm2, alone=single)
-            result[filled & ~other & (result == 0)] = side
-        closed[k] = below = result
+            lung = _fill_holes(lung, under, _HOLE_CM2 / pixel_cm2, alone=single)
+            filled = lung | (_close_gaps(lung, pixels(_GAP_MM)) & ~spine)
+            if size[2 - side] > _OTHER_LUNG_SHARE * size[side - 1]:
+                filled |= _dents_at_wall(filled, under, wall[box], spine)
+            filled = _fill_holes(filled, under, _HOLE_CM2 / pixel_cm2, alone=single)
+            result[box][filled & ~other & (result[box] == 0)] = side
+        below = result
     return closed
 
 
@@ -95,21 +98,41 @@ def _close_gaps(lung: BoolArray, radius: int) -> BoolArray:
     return np.asarray(cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[inner, inner] > 0)
 
 
+def bounding_box(mask: npt.NDArray[np.generic]) -> tuple[slice, slice]:
+    """Rows and columns that hold anything; the mask of one slice must hold something.
+
+    Examples
+    --------
+    >>> bounding_box(np.array([[0, 0, 0], [0, 1, 1]]))
+    (slice(1, 2, None), slice(1, 3, None))
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def hull(mask: BoolArray) -> BoolArray:
     """Smallest convex shape around a mask of one slice: (row, column)."""
-    points = cv2.findNonZero(mask.astype(np.uint8))
     shape = np.zeros(mask.shape, np.uint8)
-    if points is not None:
-        cv2.fillConvexPoly(shape, cv2.convexHull(points), 1)
+    rows = np.flatnonzero(mask.any(axis=1))
+    if len(rows):
+        # The ends of each row are enough: what lies between them is no corner.
+        used = mask[rows]
+        first = used.argmax(axis=1)
+        last = mask.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
+        points = np.concatenate([np.stack([first, rows], axis=1), np.stack([last, rows], axis=1)])
+        cv2.fillConvexPoly(shape, cv2.convexHull(points.astype(np.int32)), 1)
     return shape > 0
 
 
-def _wall(lungs: BoolArray, width: int) -> BoolArray:
-    """Band along the inner side of the common hull of both lungs."""
-    common = np.pad(hull(lungs).astype(np.uint8), 1)
+def _wall(lungs: ByteArray, width: int) -> BoolArray:
+    """Band along the inner side of the common hull of both lungs, which must not be empty."""
+    box = bounding_box(lungs)
+    common = np.pad(hull(lungs[box] > 0).astype(np.uint8), 1)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
     core = cv2.erode(common, kernel, borderValue=0)
-    return np.asarray(((common > 0) & (core == 0))[1:-1, 1:-1])
+    wall = np.zeros(lungs.shape, np.bool_)
+    wall[box] = ((common > 0) & (core == 0))[1:-1, 1:-1]
+    return wall
 
 
 def _dents_at_wall(lung: BoolArray, below: BoolArray, wall: BoolArray, bone: BoolArray) -> BoolArray:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.lungs.closing import bounding_box
 from infnet_runtime.quantification import LEFT, RIGHT
 from infnet_runtime.volume import Intensity
 
@@ -79,18 +80,21 @@ def reduce_scan(
     picked = range(min(step // 2, slices - 1), slices, step)
     values = np.empty((len(picked), small[0], small[1]), np.float32)
     padding = np.zeros(values.shape, np.bool_)
+    last_pad, small_pad = np.zeros((rows, columns), np.uint8), np.zeros(values.shape[1:], np.bool_)
     for k, plane_index in enumerate(picked):
         plane = np.ascontiguousarray(voxels[plane_index], np.float32)
         if intensity is Intensity.HU:
-            pad = cv2.resize(
-                (plane < _PADDING_HU).astype(np.uint8) * 255, small[::-1], interpolation=cv2.INTER_AREA
-            )
+            pad = (plane < _PADDING_HU).view(np.uint8)
             plane = np.clip(plane, _LOWEST_HU, _HIGHEST_HU)
-            values[k] = cv2.resize(plane, small[::-1], interpolation=cv2.INTER_AREA)
+            cv2.resize(plane, small[::-1], dst=values[k], interpolation=cv2.INTER_AREA)
             # Padding of exactly -1024 has no noise.
-            padding[k] = (pad > 127) | (values[k] <= _LOWEST_HU + 0.5)
+            padding[k] = values[k] <= _LOWEST_HU + 0.5
+            if not np.array_equal(pad, last_pad):  # a round field of view is the same in every slice
+                last_pad = pad
+                small_pad = cv2.resize(pad * 255, small[::-1], interpolation=cv2.INTER_AREA) > 127
+            padding[k] |= small_pad
         else:
-            values[k] = cv2.resize(plane, small[::-1], interpolation=cv2.INTER_AREA)
+            cv2.resize(plane, small[::-1], dst=values[k], interpolation=cv2.INTER_AREA)
     levels = (_AIR_HU, _OPEN_HU) if intensity is Intensity.HU else _windowed_air(values)
     return None if levels is None else ReducedScan(values, padding, pixel_mm, step, *levels, intensity)
 
@@ -124,17 +128,37 @@ def enlarge(small: ByteArray, shape: tuple[int, ...], step: int) -> ByteArray:
     """
     slices, rows, columns = shape
     labels = np.zeros((slices, rows, columns), np.uint8)
-    present = [bool(plane.any()) for plane in small]
+    boxes = [bounding_box(plane) if plane.any() else None for plane in small]
+    large = np.empty((rows, columns), np.float32)
     first = min(step // 2, slices - 1)
     for k in range(slices):
         place = min(max((k - first) / step, 0.0), len(small) - 1.0)
         low = int(place)
         high, weight = min(low + 1, len(small) - 1), place - low
-        if not (present[low] or present[high]):
+        # The values that a reduced voxel can have: in neither slice, in the lower, in the upper, in both.
+        shares = np.array([0, 1 - weight, weight, (1 - weight) + weight], np.float32)
+        used = [box for box in (boxes[low], boxes[high]) if box is not None]
+        if not used:
             continue
+        target = _reach(used, small.shape[1:], (rows, columns))
         for side in (RIGHT, LEFT):
-            plane = (1.0 - weight) * (small[low] == side) + weight * (small[high] == side)
-            large = np.empty((rows, columns), np.float32)
-            cv2.resize(plane.astype(np.float32), (columns, rows), dst=large, interpolation=cv2.INTER_LINEAR)
-            labels[k, large > 0.5] = side
+            either = (small[low] == side).view(np.uint8) | ((small[high] == side).view(np.uint8) << 1)
+            if not either.any():
+                continue
+            cv2.resize(shares[either], (columns, rows), dst=large, interpolation=cv2.INTER_LINEAR)
+            np.copyto(labels[k][target], side, where=large[target] > 0.5)
     return labels
+
+
+def _reach(
+    boxes: list[tuple[slice, slice]], small: tuple[int, ...], large: tuple[int, int]
+) -> tuple[slice, slice]:
+    """Box on the large grid that boxes of the small grid can reach when they are enlarged."""
+
+    def reach(axis: int) -> slice:
+        scale = large[axis] / small[axis]
+        start = min(box[axis].start for box in boxes) - 1
+        stop = max(box[axis].stop for box in boxes) + 1
+        return slice(max(0, int(start * scale)), min(large[axis], int(np.ceil(stop * scale))))
+
+    return reach(0), reach(1)
