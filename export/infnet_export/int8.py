@@ -31,8 +31,8 @@ __all__ = ["FEWEST_SLICES", "Int8Options", "Int8Report", "PartCost", "cpu_sessio
 Progress = Callable[[int, int], None]
 
 LARGEST_LOSS = 2e-3
-"""Mean distance in probability at which the search for float parts ends. At 2.4e-3 the shipped model moved the
-Dice of single slices by 0.0045 on average, at 1.8e-3 by 0.002 at most; the gate lets 0.003 pass."""
+"""Mean distance in probability at which the search for float parts ends. At 2.4e-3 the shipped model moved
+the Dice of single slices by 0.0045 on average, at 1.8e-3 by 0.002 at most; the gate lets 0.003 pass."""
 _QUIET = 3  # errors only
 
 

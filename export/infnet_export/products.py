@@ -42,7 +42,6 @@ from infnet_export.tensorrt.engine_file import EngineReport, build_engine
 from infnet_export.triton import TritonSettings, write_triton
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.ov import load_openvino
-from infnet_runtime.processor import usable_cores
 from infnet_runtime.calibration import network_threshold
 from infnet_runtime.engine_sidecar import DEFAULT_BATCH, BatchRange
 from infnet_runtime.errors import InputError
@@ -50,6 +49,7 @@ from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.manifest import ModelManifest
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.preprocess import from_network, to_network
+from infnet_runtime.processor import usable_cores
 from infnet_runtime.volume import Intensity
 from infnet_train.pictures import Turn, read_labelled
 
