@@ -1,0 +1,41 @@
+"""The shipped models are the ones their card describes."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import onnx
+import pytest
+
+from infnet_export.onnx_file import manifest_in, read_onnx
+from infnet_runtime.manifest import ModelManifest
+
+MODELS = Path(__file__).parents[2] / "models"
+CARD = (MODELS / "README.md").read_text("utf-8")
+ROWS = dict(re.findall(r"^\| `([\w.]+\.onnx)` \|.*`([0-9a-f]{64})` \|$", CARD, re.MULTILINE))
+
+
+def manifest(name: str) -> tuple[ModelManifest, onnx.ModelProto]:
+    model, _ = read_onnx(MODELS / name)
+    return manifest_in(model, MODELS / name), model
+
+
+def test_the_card_lists_every_file() -> None:
+    assert sorted(ROWS) == sorted(path.name for path in MODELS.glob("*.onnx"))
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_hash_name_and_licence_are_those_of_the_card(name: str) -> None:
+    assert hashlib.sha256((MODELS / name).read_bytes()).hexdigest() == ROWS[name]
+    found, _ = manifest(name)
+    assert f"{found.name.removesuffix('-int8')} {found.version}" in CARD
+    assert found.licence == "non-commercial research only"
+    assert (MODELS / name).stat().st_size < 70e6
+
+
+def test_the_8_bit_file_is_the_same_network() -> None:
+    (single, _), (small, graph) = manifest("infnet.onnx"), manifest("infnet.int8.onnx")
+    assert small.name == f"{single.name}-int8"
+    assert (small.version, small.weights_sha256) == (single.version, single.weights_sha256)
+    assert (small.preprocess, small.output) == (single.preprocess, single.output)
+    assert sum(node.op_type == "QuantizeLinear" for node in graph.graph.node) > 50
