@@ -136,6 +136,10 @@ trtexec_times() { # trtexec PLAN: speed without our code
     step "$package, FP32" engine "$package" "$model" "$package-fp32"
     step "$package, FP16" engine "$package" "$half" "$package-fp16"
   done
+  step "what works here" "$python" -m infnet_runtime.cli doctor
+  step "a volume on CUDA" "$python" -m infnet_runtime.cli bench "$model" --device cuda
+  step "network against PyTorch, CUDA" "$python" benchmarks/gpu_network.py "$half"
+  step "network against PyTorch, TensorRT" "$python" benchmarks/gpu_network.py "$work/tensorrt-fp16.plan" --batch 8
   step "trtexec, FP32" trtexec_times "$work/tensorrt-fp32.plan"
   step "trtexec, FP16" trtexec_times "$work/tensorrt-fp16.plan"
   echo

@@ -156,7 +156,8 @@ def without_temperature(probability: FloatArray, temperature: float) -> FloatArr
 
     Examples
     --------
-    >>> without_temperature(np.array([0.25, 0.5, 0.75], np.float32), 2.0).round(3).tolist()
+    >>> own = without_temperature(np.array([0.25, 0.5, 0.75], np.float32), 2.0)
+    >>> [round(float(p), 3) for p in own]
     [0.1, 0.5, 0.9]
     """
     _check_temperature(temperature)
