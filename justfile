@@ -33,3 +33,7 @@ quick:
 # Dice of the lung finder on labelled lungs.
 bench-lungs:
     python benchmarks/lungs.py
+
+# Goals for speed and size, with this machine's ratios; give scans to measure on them instead of phantoms.
+bench *arguments:
+    python benchmarks/goals.py {{arguments}}

@@ -1,0 +1,210 @@
+"""The goals for speed and size of the runtime, each measured here and now: ratios, and whether they are met.
+
+    python benchmarks/goals.py [SCAN.nii.gz ...] [--model INT8.onnx] [--backend openvino] [--turns 1]
+        [--skip memory install] [--json FILE]
+
+Without scans two phantoms are written and measured, 630 x 630 x 45 and 512 x 512 x 133. ``volume.py`` says
+how the contenders run. Memory is that of the whole process, model and libraries included, over the raw voxels
+of phantoms of 512 x 512 x 300 and x 1200; import and ``--help`` are CPU time over that of ``import numpy``.
+The download size needs an index of packages (``--skip install`` where there is none).
+
+``just bench`` runs this.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import volume
+
+from infnet_runtime.backends.open import default_model
+from infnet_runtime.io.nifti import write_nifti
+from infnet_runtime.phantom import chest_phantom
+from infnet_runtime.version import __version__
+
+SHAPES = ((45, 630), (133, 512))  # slices, rows and columns
+MEMORY_SLICES = (300, 1200)
+MEMORY_GOAL, START_GOAL, INSTALL_GOAL_MB = 2.5, 2.5, 120
+_FIELD_MM, _HEIGHT_MM = 400.0, 300.0
+_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One goal, for one scan where it has one."""
+
+    what: str
+    against: str
+    measured: str
+    goal: str
+    met: bool
+
+
+def main() -> None:
+    options = _options()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        scans = options.scans or [write_phantom(folder, slices, side) for slices, side in SHAPES]
+        rows, detail = volume_rows(scans, options)
+        if "memory" not in options.skip:
+            rows += memory_rows(folder, options)
+    rows += start_rows()
+    if "install" not in options.skip:
+        rows += install_rows()
+    report = {"infnet": __version__, "commit": _commit(), "goals": [asdict(row) for row in rows], **detail}
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
+    print(f"infnet {__version__}, commit {report['commit']}, {detail['system']}")
+    print(f"model {detail['model']} on {detail['backend']}, medians of {options.turns} turns\n")
+    print("| what | against | measured | goal | |\n| --- | --- | --- | --- | --- |")
+    for row in rows:
+        print(
+            f"| {row.what} | {row.against} | {row.measured} | {row.goal} | {'met' if row.met else 'missed'} |"
+        )
+
+
+def volume_rows(scans: list[Path], options: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
+    """File to mask and JSON."""
+    asked = argparse.Namespace(
+        scans=scans,
+        model=options.model or default_model(int8=True),
+        backend=options.backend,
+        weights=None,
+        turns=options.turns,
+        wall=False,
+    )
+    detail = volume.measure(asked)
+    rows = []
+    for scan in detail["scans"]:
+        name, ratio, outside = scan["scan"], scan["ratio"], scan["outside_network"]
+        eager, alone = ratio[volume.TORCH], 1 / ratio[volume.ALONE]
+        rows += [
+            Row(f"{name}: CPU time", "PyTorch, eager, every slice", f"1/{eager:.1f}", "1/8", eager >= 8),
+            Row(f"{name}: CPU time", "INT8 network alone, every slice", f"{alone:.2f}", "1.0", alone <= 1),
+            Row(
+                f"{name}: outside the network",
+                "total CPU time",
+                f"{outside:.0%}",
+                f"{volume.OUTSIDE_GOAL:.0%}",
+                outside <= volume.OUTSIDE_GOAL,
+            ),
+        ]
+    return rows, detail
+
+
+def memory_rows(folder: Path, options: argparse.Namespace) -> list[Row]:
+    """Peak of the whole process from file to mask."""
+    rows = []
+    model = options.model or default_model(int8=True)
+    for slices in MEMORY_SLICES:
+        path = write_phantom(folder, slices, 512)
+        command = [sys.executable, str(Path(volume.__file__)), str(path), "--model", str(model)]
+        command += ["--work", volume.INFNET, "--backend", options.backend, "--threads", "2"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+        found = json.loads(done.stdout)
+        times = found["peak_mib"] / found["raw_mib"]
+        base, raw = found["base_mib"], found["raw_mib"]
+        rows.append(
+            Row(
+                f"512 x 512 x {slices}: peak memory",
+                f"raw voxels, {raw:.0f} MiB",
+                f"{times:.1f} ({base:.0f} MiB of it before the scan)",
+                f"{MEMORY_GOAL}",
+                times <= MEMORY_GOAL,
+            )
+        )
+    return rows
+
+
+def start_rows() -> list[Row]:
+    """What it costs to start."""
+    numpy_s = least_cpu_s("-c", "import numpy")
+    rows = []
+    for name, arguments in (
+        ("import infnet_runtime", ("-c", "import infnet_runtime")),
+        ("infnet-infer --help", ("-m", "infnet_runtime.cli", "--help")),
+    ):
+        times = least_cpu_s(*arguments) / numpy_s
+        rows.append(Row(name, "import numpy", f"{times:.2f}", f"{START_GOAL}", times <= START_GOAL))
+    return rows
+
+
+def install_rows() -> list[Row]:
+    """What has to be downloaded."""
+    script = Path(__file__).with_name("install_size.py")
+    done = subprocess.run([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, check=False)
+    if not done.stdout:
+        return [Row("download of infnet[cpu]", "", "not measured", f"{INSTALL_GOAL_MB} MB", False)]
+    size = float(done.stdout.splitlines()[-1].split()[0])
+    return [
+        Row(
+            "download of infnet[cpu], without the model",
+            "",
+            f"{size:.1f} MB",
+            f"{INSTALL_GOAL_MB} MB",
+            size <= INSTALL_GOAL_MB,
+        )
+    ]
+
+
+def least_cpu_s(*arguments: str) -> float:
+    """Least CPU time of several runs of Python; others on the machine only add to it."""
+    seconds = []
+    for _ in range(_RUNS):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(seconds)
+
+
+def write_phantom(folder: Path, slices: int, side: int) -> Path:
+    """A chest with ground glass, int16, .nii.gz; many slices repeat thirty different ones."""
+    different = slices if slices <= 2 * max(n for n, _ in SHAPES) else 30
+    pixel_mm = _FIELD_MM / side
+    made = chest_phantom(
+        (different, side, side),
+        (_HEIGHT_MM / different, pixel_mm, pixel_mm),
+        noise_hu=20 if different > 30 else 0,
+    )
+    hu = np.repeat(made.hu, slices // different, axis=0)
+    path = folder / f"{side}x{side}x{len(hu)}.nii.gz"
+    write_nifti(path, hu.transpose(2, 1, 0), np.diag([-pixel_mm, -pixel_mm, _HEIGHT_MM / len(hu), 1.0]))
+    return path
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LC_ALL": "C"},
+        check=False,
+    )
+    return done.stdout.strip() or "not known"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scans", type=Path, nargs="*", help="CT volumes, .nii.gz; phantoms where absent")
+    parser.add_argument("--model", type=Path, help="the shipped 8-bit one where absent")
+    parser.add_argument("--backend", default="onnxruntime", help="of infnet: onnxruntime or openvino")
+    parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--skip", nargs="+", default=[], choices=["memory", "install"])
+    parser.add_argument("--json", type=Path, help="write every number here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
