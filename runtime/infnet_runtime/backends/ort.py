@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from infnet_runtime.backends.graph_file import GraphInput, check_signature, damaged, read_manifest
-from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock
+from infnet_runtime.backends.session import ClosedByBlock
 from infnet_runtime.errors import GateError
 from infnet_runtime.manifest import METADATA_KEY, ModelManifest
 
@@ -18,6 +18,7 @@ FloatArray = npt.NDArray[np.float32]
 CPU_PROVIDER = "CPUExecutionProvider"
 ort.disable_telemetry_events()  # of its builds for Windows; nothing elsewhere
 
+_BATCH_SIZE = 2  # on the CPU as fast as 1 and 4, and 54 MiB smaller than 4
 _QUIET = 3  # errors only; the library warns on stderr about what is checked here
 _FLOAT = "tensor(float)"
 
@@ -37,7 +38,7 @@ class OrtSession(ClosedByBlock):
         content = model.read_bytes()
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.device = "cpu"
-        self.batch_size = batch_size or DEFAULT_BATCH_SIZE
+        self.batch_size = batch_size or _BATCH_SIZE
         session = create(content, model, session_options(threads), [CPU_PROVIDER])
         self.backend = f"onnxruntime {ort.__version__} ({session.get_providers()[0]})"
         self.manifest, self._input = read_contract(session, model)
