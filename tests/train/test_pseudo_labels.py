@@ -79,6 +79,13 @@ def test_it_needs_a_network_to_start_from(slices: Path, tmp_path: Path) -> None:
         propagate(CONFIG, slices, tmp_path)
 
 
+def test_one_process_makes_them(slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="made by one process, torchrun started 2"):
+        propagate(CONFIG, slices, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("turn", ["none", "transpose", "transpose_flip"])
 def test_labels_go_back_to_the_orientation_of_the_file(turn: str) -> None:
     image = np.arange(12, dtype=np.uint8).reshape(3, 4)

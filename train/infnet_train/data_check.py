@@ -32,7 +32,7 @@ from infnet_train.reserved import is_reserved
 
 LabelKind = Literal["hard", "soft", "colour", "none"]
 """Only 0 and 255; values between; classes as colours, which this training does not read; no labels."""
-EdgeKind = Literal["absent", "gradient", "canny", "other"]
+FoundEdge = Literal["absent", "gradient", "canny", "other"]
 """No edge maps; all of them the nonzero gradient of the mask, or its Canny edge; anything else."""
 Part = Literal["training", "testing", "unknown"]
 
@@ -84,7 +84,7 @@ class FolderReport:
     labels: LabelKind
     label_values: tuple[int, int] | None
     empty_masks: tuple[str, ...]
-    edge_kind: EdgeKind
+    edge_kind: FoundEdge
     edges: int
     edges_as_gradient: int
     edges_as_canny: int
@@ -261,7 +261,7 @@ class _FolderCheck:
             return "none"
         return "soft" if self._values[1:255].any() else "hard"
 
-    def _edge_kind(self) -> EdgeKind:
+    def _edge_kind(self) -> FoundEdge:
         if not self._edges:
             return "absent"
         return next((kind for kind, count in self._as.items() if count == self._edges), "other")

@@ -9,6 +9,7 @@ here it is one call that goes on where it was stopped.
 import dataclasses
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,12 @@ def propagate(
     if propagation is None:
         raise ConfigError(
             "a stage of kind propagate needs a [propagation] table; see semi_infnet.toml", code=3101
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            f"pseudo-labels are made by one process, torchrun started {os.environ['WORLD_SIZE']}; run the "
+            "recipe without torchrun as far as this stage, then go on with torchrun and --resume",
+            code=3101,
         )
     if not config.init_from:
         raise ConfigError(
