@@ -5,15 +5,19 @@ the ranks; with the loss of each weighted by its share and with statistics over 
 that of the whole batch in one process. A rank without a slice takes part with an empty batch.
 """
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
@@ -22,6 +26,7 @@ from infnet_train.device import choose_device
 
 # The others wait that long while the first rank reads data or validates.
 _PATIENCE = timedelta(hours=1)
+_joined = itertools.count()
 _LAUNCHER_SETS = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -142,12 +147,23 @@ def join(device: str) -> Iterator[Ranks]:
         device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(device)
         options = {"backend": "nccl", "device_id": torch.device(device)}
-    distributed.init_process_group(timeout=_PATIENCE, **options)
+    # A recipe joins once for each stage. What the processes told each other for one stage must not be read by
+    # the next: without a place of its own each time, two processes were seen to wait for each other for ever.
+    store = PrefixStore(f"infnet-{next(_joined)}", _common_store())
+    options |= {"rank": int(os.environ["RANK"]), "world_size": count}
+    distributed.init_process_group(store=store, timeout=_PATIENCE, **options)
     ranks = Ranks(distributed.get_rank(), count, device)
     yield ranks
     # Only after a success: others may wait for a rank that failed, and leaving them politely can hang.
     ranks.wait()
     distributed.destroy_process_group()
+
+
+@cache
+def _common_store() -> Store:
+    """Where the processes find each other; one for the life of this process."""
+    store: Store = next(rendezvous("env://", timeout=_PATIENCE))[0]
+    return store
 
 
 def synchronise_normalisation(model: nn.Module) -> None:
