@@ -91,6 +91,13 @@ def train_and_resume(data: str, out: str, begun: str, cache: str) -> None:
     train(CONFIG, Path(data), Path(begun), cache=Path(cache), resume=True)
 
 
+def join_often(times: str) -> None:
+    """As the stages of a recipe do, one after the other."""
+    for _ in range(int(times)):
+        with join("cpu") as ranks:
+            ranks.wait()
+
+
 def train_and_report(data: str, out: str) -> None:
     """A run that says when a step is done and writes a checkpoint after each."""
     torch.set_num_threads(1)

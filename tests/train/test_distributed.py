@@ -101,6 +101,11 @@ def network_start() -> torch.Tensor:
 
 
 @pytest.mark.slow
+def test_processes_can_join_again_and_again() -> None:
+    torchrun_two("join_often", 40)
+
+
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_the_others_and_leaves_whole_files(slices: Path, tmp_path: Path) -> None:
     first, second = start_two("train_and_report", slices, tmp_path / "run")
     try:
