@@ -27,7 +27,7 @@ import volume
 
 from infnet_runtime.backends.open import default_model
 from infnet_runtime.io.nifti import write_nifti
-from infnet_runtime.phantom import chest_phantom
+from infnet_runtime.scan.phantom import chest_phantom
 from infnet_runtime.version import __version__
 
 SHAPES = ((45, 630), (133, 512))  # slices, rows and columns

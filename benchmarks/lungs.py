@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
 
 VOLUMES = ("29_86491_1", "4_85506_1", "7_85703_0")
 REPEATS = 3

@@ -20,7 +20,7 @@ from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import Confusion, LabelledSlice, confusion
 from infnet_runtime.metrics.inputs import BoolArray
 from infnet_runtime.preprocess import predict_slice
-from infnet_runtime.volume import CtVolume
+from infnet_runtime.scan.ct import CtVolume
 
 LabelledVolume = tuple[str, CtVolume, BoolArray]
 """Name, scan, and truth (i, j, k) in the order of the scan."""

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.manifest import PreprocessSpec
-from infnet_runtime.phantom import chest_phantom, textured
 from infnet_runtime.preprocess import to_network
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.phantom import chest_phantom, textured
 
 FloatArray = npt.NDArray[np.float32]
 

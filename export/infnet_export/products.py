@@ -50,7 +50,7 @@ from infnet_runtime.manifest import ModelManifest
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.preprocess import from_network, to_network
 from infnet_runtime.processor import usable_cores
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
 from infnet_train.pictures import Turn, read_labelled
 
 EXACT = Tolerance(largest=1e-4, mean=1e-5)

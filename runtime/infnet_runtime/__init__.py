@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     )
     from infnet_runtime.manifest import ModelManifest
     from infnet_runtime.quantification import Burden, Quantification
+    from infnet_runtime.scan.ct import CtVolume, Intensity
     from infnet_runtime.segmenter import Provenance, Segmentation, Segmenter, load
-    from infnet_runtime.volume import CtVolume, Intensity
 
 __all__ = [
     "BackendError",
@@ -61,7 +61,7 @@ _HOMES = {
     "manifest": ("ModelManifest",),
     "quantification": ("Burden", "Quantification"),
     "segmenter": ("Provenance", "Segmentation", "Segmenter", "load"),
-    "volume": ("CtVolume", "Intensity"),
+    "scan.ct": ("CtVolume", "Intensity"),
 }
 
 

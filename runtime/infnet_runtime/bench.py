@@ -235,7 +235,7 @@ def _run(
 
 def _phantom(folder: Path) -> Path:
     from infnet_runtime.io.nifti import write_nifti
-    from infnet_runtime.phantom import chest_phantom, textured
+    from infnet_runtime.scan.phantom import chest_phantom, textured
 
     phantom = textured(chest_phantom(*_PHANTOM, noise_hu=0))
     path = folder / "phantom.nii.gz"

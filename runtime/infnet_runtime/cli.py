@@ -11,8 +11,8 @@ from infnet_runtime.command import DefaultCommandGroup, print_version, run_comma
 from infnet_runtime.errors import InfnetError
 
 if TYPE_CHECKING:
+    from infnet_runtime.scan.ct import Intensity
     from infnet_runtime.segmenter import Segmenter
-    from infnet_runtime.volume import Intensity
 
 
 class _Group(DefaultCommandGroup):
@@ -130,8 +130,8 @@ def infer(
             "one lung mask belongs to one scan; give a single input", param_hint="--lungs"
         )
 
+    from infnet_runtime.scan.ct import Intensity
     from infnet_runtime.segmenter import load
-    from infnet_runtime.volume import Intensity
 
     meaning = None if intensity == "auto" else Intensity(intensity)
     failed = 0
@@ -260,7 +260,7 @@ def _run_one(
 def _write_demo(folder: Path) -> Path:
     from infnet_runtime.io import prepare_folder
     from infnet_runtime.io.nifti import write_nifti
-    from infnet_runtime.phantom import chest_phantom, textured
+    from infnet_runtime.scan.phantom import chest_phantom, textured
 
     phantom = textured(chest_phantom((24, 320, 400), (10.0, 1.02, 0.96), noise_hu=0))
     path = prepare_folder(folder) / "phantom.nii.gz"

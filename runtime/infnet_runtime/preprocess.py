@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from infnet_runtime.calibration import network_threshold, with_temperature
 from infnet_runtime.manifest import PreprocessSpec
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from infnet_runtime.quantification import Burden
+from infnet_runtime.scan.ct import orientation_code
 from infnet_runtime.segmenter import Segmentation
-from infnet_runtime.volume import orientation_code
 
 SCHEMA = "infnet.quantification/1"
 

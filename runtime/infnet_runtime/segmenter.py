@@ -28,8 +28,8 @@ from infnet_runtime.pipeline import one_after_another, overlapped
 from infnet_runtime.preprocess import from_network, infected_on_grid, to_network
 from infnet_runtime.processor import usable_cores
 from infnet_runtime.quantification import Quantification, quantify
+from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.version import __version__
-from infnet_runtime.volume import CtVolume
 
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]

@@ -10,8 +10,8 @@ from infnet_export.gate import GateReport, Limits, SetShift, check_gate, compare
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import LabelledSlice
-from infnet_runtime.phantom import chest_phantom
-from infnet_runtime.volume import CtVolume, Intensity
+from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.scan.phantom import chest_phantom
 from tiny_models import MANIFEST, mid_grey_detector
 
 

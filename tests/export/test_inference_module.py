@@ -28,7 +28,7 @@ from infnet_export.merged_convolutions import EdgePyramid, composed, shrunk_glob
 from infnet_export.trained import TrainedNetwork
 from infnet_runtime.manifest import PreprocessSpec
 from infnet_runtime.preprocess import to_network
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
 from infnet_train.model import InfNet
 from infnet_train.model.blocks import ReverseAttention, resize
 from infnet_train.pictures import read_labelled

@@ -13,8 +13,8 @@ from builders import LEFT, RIGHT, chest_phantom
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, lung_box, side_labels, slices_with_lung
-from infnet_runtime.phantom import ChestPhantom
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.phantom import ChestPhantom
 
 # Phantom lungs are ellipsoids on 4 mm pixels and 12 mm slices; the found ones differ at the rim by half a
 # pixel. Measured: 0.98.

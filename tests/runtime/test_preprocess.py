@@ -14,7 +14,7 @@ from infnet_runtime.preprocess import (
     to_grey,
     to_network,
 )
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
 
 SPEC = PreprocessSpec()
 FLOAT32 = 2e-6  # relative to a full scale of 1; 6e-7 was seen

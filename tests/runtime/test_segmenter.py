@@ -10,7 +10,7 @@ import pytest
 import infnet_runtime
 from builders import LEFT, ORIENTATIONS, RIGHT, chest_phantom, reorient, write_nifti
 from infnet_runtime import CtVolume, InputError, Intensity, Segmenter
-from infnet_runtime.phantom import ChestPhantom
+from infnet_runtime.scan.phantom import ChestPhantom
 from tiny_models import mid_grey_detector
 
 # The detector works on a resized grid and the ground glass has a blurred rim: 3 % of the volume was seen.

@@ -14,7 +14,7 @@ from builders import chest_phantom, reorient, write_nifti
 from infnet_runtime.errors import InputError
 from infnet_runtime.lungs import lung_box
 from infnet_runtime.manifest import PreprocessSpec
-from infnet_runtime.phantom import ChestPhantom
+from infnet_runtime.scan.phantom import ChestPhantom
 from infnet_train.cli import app
 from infnet_train.pictures import DataError, read_grey, upright
 from infnet_train.prepare import prepare, slices_of_volume, transfer_labels

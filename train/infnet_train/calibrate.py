@@ -22,8 +22,8 @@ from infnet_runtime.calibration import (
 from infnet_runtime.lungs import find_lungs
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.preprocess import predict_slice
+from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.version import __version__
-from infnet_runtime.volume import Intensity
 from infnet_train.evaluate import open_model
 from infnet_train.pictures import Turn, read_labelled
 

@@ -12,7 +12,7 @@ from infnet_runtime.io.atomic import prepare_folder
 from infnet_runtime.io.images import read_image
 from infnet_runtime.io.labels import read_lungs
 from infnet_runtime.io.nifti import read_nifti
-from infnet_runtime.volume import AnyArray, CtVolume, Intensity
+from infnet_runtime.scan.ct import AnyArray, CtVolume, Intensity
 
 __all__ = ["DEFAULT_MAX_BYTES", "Scan", "open_scan", "prepare_folder", "read_lungs", "stem"]
 

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.errors import InputError, OutputError
-from infnet_runtime.intensity import decide_intensity
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.nifti import mask_bytes
-from infnet_runtime.volume import AnyArray, CtVolume, Intensity
+from infnet_runtime.scan.ct import AnyArray, CtVolume, Intensity
+from infnet_runtime.scan.intensity import decide_intensity
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.io.nifti_fields import HeaderFields
-from infnet_runtime.volume import check_affine, orientation_code
+from infnet_runtime.scan.ct import check_affine, orientation_code
 
 Affine: TypeAlias = npt.NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from infnet_runtime.lungs.closing import hull
 from infnet_runtime.lungs.grid import ReducedScan
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
 
 ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]

@@ -8,7 +8,7 @@ from infnet_runtime.lungs.air import lung_air
 from infnet_runtime.lungs.closing import close_lungs
 from infnet_runtime.lungs.grid import enlarge, reduce_scan
 from infnet_runtime.lungs.sides import split_sides
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
 
 ByteArray = npt.NDArray[np.uint8]
 

@@ -7,7 +7,7 @@ import pytest
 from builders import chest_phantom
 from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io import open_scan
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
 
 PHANTOM = chest_phantom()
 SLICE = 8

@@ -10,7 +10,7 @@ from builders import ORIENTATIONS, chest_phantom, forge_header, forge_nifti, reo
 from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io import open_scan, stem
 from infnet_runtime.io.nifti import read_nifti
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
 
 NAN = float("nan")
 GEOMETRY_FIELDS = (

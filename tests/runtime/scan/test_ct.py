@@ -7,7 +7,7 @@ import pytest
 
 from builders import LEFT, ORIENTATIONS, RIGHT, chest_phantom, reorient
 from infnet_runtime.errors import GeometryError, InputError
-from infnet_runtime.volume import CtVolume, Intensity, check_affine, lps_axes, orientation_code
+from infnet_runtime.scan.ct import CtVolume, Intensity, check_affine, lps_axes, orientation_code
 
 ML_TOLERANCE = 1e-12  # relative; two orders of float64 multiplication
 

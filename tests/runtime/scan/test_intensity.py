@@ -3,8 +3,8 @@ import pytest
 
 from builders import chest_phantom
 from infnet_runtime.errors import InputError
-from infnet_runtime.intensity import decide_intensity
-from infnet_runtime.volume import Intensity
+from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.intensity import decide_intensity
 
 HU = chest_phantom().hu
 GREY = np.clip((HU.astype(float) + 1250) / 1500 * 255, 0, 255).astype(np.uint8)
