@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.quantification import LEFT, RIGHT
 from infnet_runtime.scan.phantom import chest_phantom
+from infnet_runtime.scan.sides import LEFT, RIGHT
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 

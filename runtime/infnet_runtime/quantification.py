@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.errors import InputError
+from infnet_runtime.scan.sides import LEFT, RIGHT
 
-RIGHT, LEFT = 1, 2
 OUTSIDE_FLAG_FRACTION = 0.02  # above this share, consolidation was probably left out of the lungs
 
 

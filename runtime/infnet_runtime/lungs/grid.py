@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.lungs.closing import bounding_box
-from infnet_runtime.quantification import LEFT, RIGHT
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.sides import LEFT, RIGHT
 
 ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]

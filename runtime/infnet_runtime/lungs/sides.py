@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.errors import InputError
-from infnet_runtime.quantification import LEFT, RIGHT
+from infnet_runtime.scan.sides import LEFT, RIGHT
 
 ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]

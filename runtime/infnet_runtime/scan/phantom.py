@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.quantification import LEFT, RIGHT
+from infnet_runtime.scan.sides import LEFT, RIGHT
 
 BoolArray = npt.NDArray[np.bool_]
 
