@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         OutputError,
     )
     from infnet_runtime.manifest import ModelManifest
-    from infnet_runtime.quantification import Burden, Quantification
+    from infnet_runtime.measure.burden import Burden, Quantification
     from infnet_runtime.scan.ct import CtVolume, Intensity
     from infnet_runtime.segmenter import Provenance, Segmentation, Segmenter, load
 
@@ -59,7 +59,7 @@ _HOMES = {
         "OutputError",
     ),
     "manifest": ("ModelManifest",),
-    "quantification": ("Burden", "Quantification"),
+    "measure.burden": ("Burden", "Quantification"),
     "segmenter": ("Provenance", "Segmentation", "Segmenter", "load"),
     "scan.ct": ("CtVolume", "Intensity"),
 }

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infnet_runtime.quantification import Burden
+from infnet_runtime.measure.burden import Burden
 from infnet_runtime.scan.ct import orientation_code
 from infnet_runtime.segmenter import Segmentation
 

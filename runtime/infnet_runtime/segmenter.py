@@ -24,10 +24,10 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.manifest import ModelManifest
+from infnet_runtime.measure.burden import Quantification, quantify
 from infnet_runtime.pipeline import one_after_another, overlapped
 from infnet_runtime.preprocess import from_network, infected_on_grid, to_network
 from infnet_runtime.processor import usable_cores
-from infnet_runtime.quantification import Quantification, quantify
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.version import __version__
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from infnet_runtime.quantification import quantify
+from infnet_runtime.measure.burden import quantify
 
 
 @pytest.mark.parametrize("seed", range(4))
