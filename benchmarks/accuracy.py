@@ -51,8 +51,8 @@ from infnet_runtime import Segmenter
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.open import default_model
 from infnet_runtime.backends.session import run_checked
-from infnet_runtime.manifest import OutputSpec
 from infnet_runtime.metrics import LabelledSlice
+from infnet_runtime.model.manifest import OutputSpec
 from infnet_runtime.preprocess import predict_slice
 from infnet_runtime.version import __version__
 

@@ -95,8 +95,8 @@ from pathlib import Path
 from infnet_export.tensorrt.api import Package, load_tensorrt, message_log
 from infnet_export.tensorrt.builder import EngineSettings
 from infnet_export.tensorrt.engine_file import build_engine
-from infnet_runtime.cuda_driver import find_gpu
-from infnet_runtime.engine_sidecar import read_engine
+from infnet_runtime.backends.cuda.driver import find_gpu
+from infnet_runtime.backends.tensorrt.sidecar import read_engine
 
 package, model, output = Package(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 report = build_engine(model, output, EngineSettings(package=package, timing_cache=output.parent))

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime import Segmentation
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.preprocess import to_grey
 
 _RED, _GREEN, _BLUE = (0, 0, 255), (0, 220, 0), (255, 90, 0)  # as OpenCV orders colours

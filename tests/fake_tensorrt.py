@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from infnet_runtime.backends.devices.plain_device import PlainDevice
-from infnet_runtime.backends.engine_runner import NUMPY_TYPES
-from infnet_runtime.cuda_driver import Gpu
-from infnet_runtime.engine_sidecar import BatchRange, EngineSidecar, EngineTensor, sidecar_path
-from infnet_runtime.manifest import ModelManifest, PreprocessSpec
+from infnet_runtime.backends.cuda.driver import Gpu
+from infnet_runtime.backends.tensorrt.runner import NUMPY_TYPES
+from infnet_runtime.backends.tensorrt.sidecar import BatchRange, EngineSidecar, EngineTensor, sidecar_path
+from infnet_runtime.model.manifest import ModelManifest, PreprocessSpec
+from plain_device import PlainDevice
 
 SIZE = 32
 VERSION = "11.4.0.106"

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from infnet_runtime.manifest import METADATA_KEY, ModelManifest, PreprocessSpec
+from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest, PreprocessSpec
 
 SIZE = 192
 SPEC = PreprocessSpec(size=SIZE)

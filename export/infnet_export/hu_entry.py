@@ -18,7 +18,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from infnet_export.onnx_file import BATCH_DIMENSION, check_model
-from infnet_runtime.manifest import METADATA_KEY, ModelManifest
+from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 from infnet_runtime.preprocess import resize_matrix
 
 HU_INPUT = "hu"

@@ -10,8 +10,8 @@ from typing import Any
 import onnx
 
 from infnet_export.onnx_file import manifest_in, operators, read_onnx
-from infnet_runtime.engine_sidecar import EngineSidecar, EngineTensor, read_engine
-from infnet_runtime.manifest import ModelManifest
+from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor, read_engine
+from infnet_runtime.model.manifest import ModelManifest
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from infnet_export.parity_report import Form
 from infnet_export.products import EXACT, Start
 from infnet_export.torch_reference import network_probabilities
 from infnet_runtime.errors import InputError
-from infnet_runtime.manifest import ModelManifest, OutputSpec
+from infnet_runtime.model.manifest import ModelManifest, OutputSpec
 from infnet_train.trained import TrainedNetwork
 
 
@@ -35,7 +35,7 @@ _TOLERANCES = {WeightStorage.FP16: FP16_TOLERANCE, WeightStorage.FP32: FP32_TOLE
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What the person who exports says; see :class:`~infnet_runtime.manifest.ModelManifest`."""
+    """What the person who exports says; see :class:`~infnet_runtime.model.manifest.ModelManifest`."""
 
     name: str = "inf-net"
     version: str = "0.1.0"

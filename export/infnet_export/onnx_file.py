@@ -7,7 +7,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from infnet_runtime.errors import ModelError
-from infnet_runtime.manifest import METADATA_KEY, ManifestError, ModelManifest
+from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelManifest
 
 BATCH_DIMENSION = "n"
 """What the free dimension of inputs and outputs is called."""

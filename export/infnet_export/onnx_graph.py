@@ -22,7 +22,7 @@ from onnxscript.optimizer import fold_constants_ir
 
 from infnet_export.inference_module import InferenceModule
 from infnet_export.onnx_file import BATCH_DIMENSION, check_model
-from infnet_runtime.manifest import METADATA_KEY, ModelManifest
+from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 from infnet_train.model import InfNet
 from infnet_train.model.inf_net import SideOutputs
 

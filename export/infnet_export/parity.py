@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.io import open_scan
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.preprocess import to_network
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.phantom import chest_phantom, textured

@@ -41,13 +41,13 @@ from infnet_export.tensorrt.builder import EngineSettings
 from infnet_export.tensorrt.engine_file import EngineReport, build_engine
 from infnet_export.triton import TritonSettings, write_triton
 from infnet_runtime.backends import open_session
-from infnet_runtime.backends.ov import load_openvino
+from infnet_runtime.backends.openvino import load_openvino
+from infnet_runtime.backends.tensorrt.sidecar import DEFAULT_BATCH, BatchRange
 from infnet_runtime.calibration import network_threshold
-from infnet_runtime.engine_sidecar import DEFAULT_BATCH, BatchRange
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
-from infnet_runtime.manifest import ModelManifest
 from infnet_runtime.metrics import LabelledSlice
+from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.preprocess import from_network, to_network
 from infnet_runtime.processor import usable_cores
 from infnet_runtime.scan.ct import Intensity

@@ -21,10 +21,10 @@ from pathlib import Path
 import onnx
 
 from infnet_export.onnx_file import manifest_in, read_onnx
-from infnet_runtime.engine_sidecar import EngineTensor, read_engine, sidecar_path
+from infnet_runtime.backends.tensorrt.sidecar import EngineTensor, read_engine, sidecar_path
 from infnet_runtime.errors import InputError, ModelError, OutputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
-from infnet_runtime.manifest import METADATA_KEY, ModelManifest
+from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 
 PLAN_SUFFIXES = (".plan", ".engine", ".trt")
 

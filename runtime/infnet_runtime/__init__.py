@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         ModelError,
         OutputError,
     )
-    from infnet_runtime.manifest import ModelManifest
     from infnet_runtime.measure.burden import Burden, Quantification
+    from infnet_runtime.model.manifest import ModelManifest
     from infnet_runtime.scan.ct import CtVolume, Intensity
     from infnet_runtime.segmenter import Provenance, Segmentation, Segmenter, load
 
@@ -58,7 +58,7 @@ _HOMES = {
         "ModelError",
         "OutputError",
     ),
-    "manifest": ("ModelManifest",),
+    "model.manifest": ("ModelManifest",),
     "measure.burden": ("Burden", "Quantification"),
     "segmenter": ("Provenance", "Segmentation", "Segmenter", "load"),
     "scan.ct": ("CtVolume", "Intensity"),

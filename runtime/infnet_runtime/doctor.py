@@ -175,7 +175,7 @@ def _openvino() -> Finding:
     if there is None or find_spec("openvino") is None:
         found = "not installed; another CPU backend"
         return Finding(part="openvino", state=State.ABSENT, found=found, advice=install)
-    from infnet_runtime.backends.ov import load_openvino
+    from infnet_runtime.backends.openvino import load_openvino
 
     try:
         load_openvino()
@@ -185,7 +185,7 @@ def _openvino() -> Finding:
 
 
 def _gpu_parts() -> Iterator[Finding]:
-    from infnet_runtime.cuda_driver import find_gpu
+    from infnet_runtime.backends.cuda.driver import find_gpu
 
     try:
         gpu = find_gpu()
@@ -265,7 +265,7 @@ def _others() -> Iterator[Candidate]:
 
 
 def _driver_is_there() -> bool:
-    from infnet_runtime.cuda_driver import find_gpu
+    from infnet_runtime.backends.cuda.driver import find_gpu
 
     try:
         find_gpu()

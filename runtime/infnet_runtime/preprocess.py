@@ -1,8 +1,8 @@
 """From slices of a scan to network input, and from network output back to the scan's grid.
 
-The one implementation of the contract in :class:`~infnet_runtime.manifest.PreprocessSpec`; training calls it
-too. Nothing here depends on the values of the slice at hand: no stretching to its own range, in or out, so
-that a healthy slice can give an empty mask.
+The one implementation of the contract in :class:`~infnet_runtime.model.manifest.PreprocessSpec`; training
+calls it too. Nothing here depends on the values of the slice at hand: no stretching to its own range, in or
+out, so that a healthy slice can give an empty mask.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.calibration import network_threshold, with_temperature
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 
 BoolArray = npt.NDArray[np.bool_]

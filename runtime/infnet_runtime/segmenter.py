@@ -23,8 +23,8 @@ from infnet_runtime.backends.session import run_checked
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
-from infnet_runtime.manifest import ModelManifest
 from infnet_runtime.measure.burden import Quantification, quantify
+from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.pipeline import one_after_another, overlapped
 from infnet_runtime.preprocess import from_network, infected_on_grid, to_network
 from infnet_runtime.processor import usable_cores
@@ -44,7 +44,7 @@ class Provenance:
     Parameters
     ----------
     threshold, temperature
-        Of the model, see :class:`~infnet_runtime.manifest.OutputSpec`.
+        Of the model, see :class:`~infnet_runtime.model.manifest.OutputSpec`.
     lungs
         ``found`` by the lung finder, ``given`` by the user, or ``none``.
     batch_size

@@ -14,7 +14,7 @@ from infnet_export.model_file import ModelCard, manifest_of
 from infnet_export.onnx_graph import onnx_model
 from infnet_export.parity import phantom_input
 from infnet_export.trained import TrainedNetwork
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.model import InfNet
 

@@ -27,7 +27,7 @@ from infnet_export.products import Wanted, make
 from infnet_export.trained import TrainedNetwork, read_trained
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError, InfnetError
-from infnet_runtime.manifest import METADATA_KEY, OutputSpec
+from infnet_runtime.model.manifest import METADATA_KEY, OutputSpec
 from train_slices import write_slice
 
 from .conftest import CARD, damp

@@ -15,7 +15,7 @@ from infnet_export.onnx_file import model_bytes
 from infnet_export.onnx_graph import onnx_model, plain_model
 from infnet_export.parity import phantom_input
 from infnet_export.trained import TrainedNetwork
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 
 from .conftest import CARD
 

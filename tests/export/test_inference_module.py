@@ -26,7 +26,7 @@ from infnet_export.inference_module import (
 )
 from infnet_export.merged_convolutions import EdgePyramid, composed, shrunk_global_map, then_shrunk
 from infnet_export.trained import TrainedNetwork
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.preprocess import to_network
 from infnet_runtime.scan.ct import Intensity
 from infnet_train.model import InfNet

@@ -16,7 +16,7 @@ import infnet_train
 from infnet_export.model_file import manifest_of
 from infnet_export.onnx_file import model_bytes, operators
 from infnet_export.trained import TrainedNetwork
-from infnet_runtime.manifest import METADATA_KEY, ModelManifest
+from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 
 from .conftest import CARD, SIZE
 
@@ -125,7 +125,7 @@ def test_manifest_comes_back(file: Path, trained: TrainedNetwork) -> None:
 def test_manifest_is_read_without_torch(file: Path) -> None:
     code = f"""
 import sys, onnxruntime
-from infnet_runtime.manifest import METADATA_KEY, ModelManifest
+from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 session = onnxruntime.InferenceSession({str(file)!r}, providers={PROVIDERS})
 text = session.get_modelmeta().custom_metadata_map[METADATA_KEY]
 print(ModelManifest.from_json(text, source="model").name, "torch" in sys.modules, "onnx" in sys.modules)

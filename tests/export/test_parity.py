@@ -30,7 +30,7 @@ from infnet_export.torch_reference import network_probabilities
 from infnet_export.trained import TrainedNetwork, read_trained
 from infnet_runtime.calibration import network_threshold
 from infnet_runtime.errors import GateError, InputError
-from infnet_runtime.manifest import ModelManifest, PreprocessSpec
+from infnet_runtime.model.manifest import ModelManifest, PreprocessSpec
 from infnet_runtime.preprocess import to_grey, to_network
 from infnet_runtime.scan.ct import Intensity
 from infnet_train.model import InfNet

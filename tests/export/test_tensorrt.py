@@ -16,10 +16,10 @@ from infnet_export.tensorrt import api, builder, engine_file
 from infnet_export.tensorrt.api import Package, check_version, load_tensorrt, message_log
 from infnet_export.tensorrt.builder import BuiltEngine, EngineSettings, build_plan
 from infnet_export.tensorrt.engine_file import build_command, build_engine
-from infnet_runtime.cuda_driver import Gpu, find_gpu
-from infnet_runtime.engine_sidecar import BatchRange, read_engine, sidecar_path
+from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
+from infnet_runtime.backends.tensorrt.sidecar import BatchRange, read_engine, sidecar_path
 from infnet_runtime.errors import BackendError, InfnetError, InputError, ModelError, OutputError
-from infnet_runtime.manifest import METADATA_KEY
+from infnet_runtime.model.manifest import METADATA_KEY
 from tiny_models import MANIFEST, SIZE, mid_grey_detector
 
 INFNET = Path(__file__).parents[2] / "models" / "infnet.onnx"

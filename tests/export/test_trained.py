@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infnet_export.trained import TrainedNetwork, read_trained
 from infnet_runtime.errors import ModelError
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.weights import reference_name
 

@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto
 
 from infnet_export.triton import TritonSettings, write_triton
-from infnet_runtime.engine_sidecar import BatchRange, EngineSidecar, EngineTensor, sidecar_path
+from infnet_runtime.backends.tensorrt.sidecar import BatchRange, EngineSidecar, EngineTensor, sidecar_path
 from infnet_runtime.errors import InputError, ModelError, OutputError
-from infnet_runtime.manifest import METADATA_KEY, ModelManifest
+from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 from tiny_models import MANIFEST, SIZE, mid_grey_detector
 
 TOKEN = re.compile(r'\s+|#[^\n]*|(?P<token>"(?:[^"\\]|\\.)*"|[A-Za-z_][A-Za-z0-9_]*|-?\d+|[{}\[\]:,])')

@@ -19,7 +19,7 @@ from infnet_runtime.calibration import (
     with_temperature,
 )
 from infnet_runtime.errors import InputError
-from infnet_runtime.manifest import OutputSpec
+from infnet_runtime.model.manifest import OutputSpec
 from infnet_runtime.preprocess import from_network, predict_slice, resize
 from tiny_models import MANIFEST, SPEC, mid_grey_detector
 

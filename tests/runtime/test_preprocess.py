@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.preprocess import (
     from_network,
     infected_on_grid,

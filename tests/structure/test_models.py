@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from infnet_export.onnx_file import manifest_in, read_onnx
-from infnet_runtime.manifest import ModelManifest
+from infnet_runtime.model.manifest import ModelManifest
 
 MODELS = Path(__file__).parents[2] / "models"
 CARD = (MODELS / "README.md").read_text("utf-8")

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from infnet_runtime.errors import InputError
-from infnet_runtime.manifest import OutputSpec, PreprocessSpec
+from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
 from infnet_train.calibrate import calibrate_file, labelled_pixels
 from infnet_train.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.cli import app

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from golden_fill import reference_state
 from infnet_runtime.errors import GateError, ModelError
-from infnet_runtime.manifest import OutputSpec, PreprocessSpec
+from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
 from infnet_train.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.cli import app
 from infnet_train.config import SourceConfig, TrainConfig

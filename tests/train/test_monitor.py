@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.datasets import LabelledSlices
 from infnet_train.losses import total_loss
 from infnet_train.model import SideOutputs

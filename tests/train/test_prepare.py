@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from builders import chest_phantom, reorient, write_nifti
 from infnet_runtime.errors import InputError
 from infnet_runtime.lungs import lung_box
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.phantom import ChestPhantom
 from infnet_train.cli import app
 from infnet_train.pictures import DataError, read_grey, upright

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.config import SourceConfig
 from infnet_train.datasets import LabelledSlices, edge_of, load_source
 from infnet_train.model import InfNet, SideOutputs

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from infnet_runtime.errors import InputError
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.losses import BceForm, EdgeLoss
 from infnet_train.model import ALL_PARTS, Part
 from infnet_train.pictures import Turn

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from infnet_runtime.io.atomic import atomic_write
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.preprocess import normalise
 from infnet_train.datasets import ByteArray, LabelledSlices
 from infnet_train.edges import BoolArray

@@ -19,7 +19,7 @@ from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.io.labels import read_lungs
 from infnet_runtime.io.nifti import read_nifti, read_stored
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.preprocess import to_grey
 from infnet_runtime.scan.ct import refuse_non_finite
 from infnet_train.pictures import ByteArray, DataError, Turn, read_grey, read_pair, slices_in, upright

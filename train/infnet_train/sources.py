@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.batches import Sources
 from infnet_train.cache import Facts, SliceCache, source_facts
 from infnet_train.config import SourceConfig, TrainConfig

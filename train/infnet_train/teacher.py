@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from infnet_runtime.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.preprocess import normalise
 from infnet_train.datasets import LabelledSlices, edge_of
 from infnet_train.model import InfNet

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infnet_runtime.errors import ModelError
-from infnet_runtime.manifest import ManifestError, PreprocessSpec
+from infnet_runtime.model.manifest import ManifestError, PreprocessSpec
 from infnet_train.checkpoint import fill_weights, read_checkpoint
 from infnet_train.model import ALL_PARTS, InfNet
 from infnet_train.weights import load_reference_weights, read_reference_state

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infnet_export.tensorrt.api import Package, Untyped, load_tensorrt, message_log
-from infnet_runtime.cuda_driver import Gpu, find_gpu
-from infnet_runtime.engine_sidecar import DEFAULT_BATCH, BatchRange, EngineTensor
+from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
+from infnet_runtime.backends.tensorrt.sidecar import DEFAULT_BATCH, BatchRange, EngineTensor
 from infnet_runtime.errors import BackendError, InputError, ModelError, OutputError
 from infnet_runtime.io.atomic import atomic_write
 

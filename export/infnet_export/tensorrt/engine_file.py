@@ -12,10 +12,10 @@ import onnx
 from infnet_export.onnx_file import manifest_in, read_onnx
 from infnet_export.tensorrt.api import Package, install_command
 from infnet_export.tensorrt.builder import BuiltEngine, EngineSettings, build_plan, check_can_build
-from infnet_runtime.engine_sidecar import EngineSidecar, sidecar_path
+from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, sidecar_path
 from infnet_runtime.errors import BackendError, ModelError, OutputError
 from infnet_runtime.io.atomic import atomic_write
-from infnet_runtime.manifest import ModelManifest
+from infnet_runtime.model.manifest import ModelManifest
 
 _HALF = ".fp16.onnx"
 _HERE_MISSING = (5020, 5021, 5023)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from infnet_runtime.backends.cuda.driver import find_gpu
 from infnet_runtime.backends.session import Session
-from infnet_runtime.cuda_driver import find_gpu
 from infnet_runtime.errors import BackendError, ModelError
 from infnet_runtime.processor import int8_unit, usable_cores
 
@@ -260,20 +260,20 @@ def open_candidate(
     """
     threads = threads or usable_cores()
     if candidate.backend == TENSORRT:
-        from infnet_runtime.backends.trt import TensorRtSession
+        from infnet_runtime.backends.tensorrt.session import TensorRtSession
 
         return TensorRtSession(model, index=candidate.index, batch_size=batch_size)
     if not _is_installed(candidate.backend):
         raise _nothing_installed(candidate.backend)
     if candidate.backend == OPENVINO:
-        from infnet_runtime.backends.ov import OpenVinoSession
+        from infnet_runtime.backends.openvino import OpenVinoSession
 
         return OpenVinoSession(model, threads=threads, batch_size=batch_size)
     if candidate.kind == CPU:
-        from infnet_runtime.backends.ort import OrtSession
+        from infnet_runtime.backends.ort.cpu import OrtSession
 
         return OrtSession(model, threads=threads, batch_size=batch_size)
-    from infnet_runtime.backends.ort_cuda import OrtCudaSession
+    from infnet_runtime.backends.ort.cuda import OrtCudaSession
 
     return OrtCudaSession(model, index=candidate.index, threads=threads, batch_size=batch_size)
 

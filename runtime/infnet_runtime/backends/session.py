@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.errors import GateError, ModelError
-from infnet_runtime.manifest import ModelManifest
+from infnet_runtime.model.manifest import ModelManifest
 
 FloatArray = npt.NDArray[np.float32]
 

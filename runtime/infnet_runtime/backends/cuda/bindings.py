@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.backends.devices.device import HostArray, byte_count, set_up_failed
+from infnet_runtime.backends.cuda.device import HostArray, byte_count, set_up_failed
 from infnet_runtime.errors import BackendError
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class CudaError(RuntimeError):
 
 
 class BindingsDevice:
-    """Satisfies :class:`~infnet_runtime.backends.devices.device.Device`.
+    """Satisfies :class:`~infnet_runtime.backends.cuda.device.Device`.
 
     Raises
     ------

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.backends.graph_file import GraphInput, check_signature, damaged, read_manifest
-from infnet_runtime.backends.onnx_bytes import keeps_weights_elsewhere
 from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock
 from infnet_runtime.errors import BackendError, GateError
-from infnet_runtime.manifest import METADATA_KEY
+from infnet_runtime.model.external_weights import keeps_weights_elsewhere
+from infnet_runtime.model.manifest import METADATA_KEY
+from infnet_runtime.model.signature import GraphInput, check_signature, damaged, read_manifest
 
 FloatArray = npt.NDArray[np.float32]
 

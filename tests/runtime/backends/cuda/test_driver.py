@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fake_cuda import fake_driver, run_with
-from infnet_runtime.cuda_driver import Gpu, find_gpu
+from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
 from infnet_runtime.errors import BackendError
 
 SOURCE = """
@@ -61,7 +61,7 @@ def test_a_gpu_by_its_number(tmp_path: Path) -> None:
 
 GRAPHS = """
 import ctypes
-from infnet_runtime.cuda_driver import DriverError, DriverGraphs
+from infnet_runtime.backends.cuda.driver import DriverError, DriverGraphs
 
 cu = ctypes.CDLL("libcuda.so.1")
 context, memory, stream = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()

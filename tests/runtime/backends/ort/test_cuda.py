@@ -7,10 +7,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from infnet_runtime.backends import open_session, ort_cuda
-from infnet_runtime.backends.devices.plain_device import PlainDevice
-from infnet_runtime.backends.ort_cuda import OrtCudaSession, provider_options
+from infnet_runtime.backends import open_session
+from infnet_runtime.backends.ort import cuda as ort_cuda
+from infnet_runtime.backends.ort.cuda import OrtCudaSession, provider_options
 from infnet_runtime.errors import BackendError, GateError, ModelError
+from plain_device import PlainDevice
 from tiny_models import SIZE, mid_grey_detector
 
 REAL = onnxruntime.InferenceSession

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from infnet_runtime.cuda_driver import Gpu
+from infnet_runtime.backends.cuda.driver import Gpu
 from infnet_runtime.errors import InputError, ModelError
-from infnet_runtime.manifest import ModelManifest
+from infnet_runtime.model.manifest import ModelManifest
 
 SIDECAR_VERSION = 1
 _END = 2**31  # TensorRT counts in 32 bits

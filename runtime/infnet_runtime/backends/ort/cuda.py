@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from infnet_runtime.backends.blocks import blocks
-from infnet_runtime.backends.devices.device import Device, HostArray, byte_count, open_device
-from infnet_runtime.backends.ort import CPU_PROVIDER, create, read_contract, session_options
+from infnet_runtime.backends.batching import blocks
+from infnet_runtime.backends.cuda.device import Device, HostArray, byte_count
+from infnet_runtime.backends.cuda.driver import find_gpu
+from infnet_runtime.backends.cuda.open import open_device
+from infnet_runtime.backends.ort.cpu import CPU_PROVIDER, create, read_contract, session_options
 from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock
-from infnet_runtime.cuda_driver import find_gpu
 from infnet_runtime.errors import BackendError, GateError, InfnetError, ModelError
 
 logger = logging.getLogger(__name__)

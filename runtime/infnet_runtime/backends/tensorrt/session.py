@@ -16,12 +16,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.backends.blocks import prepared_lengths
-from infnet_runtime.backends.devices.device import Device, open_device
-from infnet_runtime.backends.engine_runner import NUMPY_TYPES, EngineRunner
+from infnet_runtime.backends.batching import prepared_lengths
+from infnet_runtime.backends.cuda.device import Device
+from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
+from infnet_runtime.backends.cuda.open import open_device
 from infnet_runtime.backends.session import ClosedByBlock
-from infnet_runtime.cuda_driver import Gpu, find_gpu
-from infnet_runtime.engine_sidecar import EngineSidecar, EngineTensor, read_engine
+from infnet_runtime.backends.tensorrt.runner import NUMPY_TYPES, EngineRunner
+from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor, read_engine
 from infnet_runtime.errors import BackendError, GateError, ModelError
 
 logger = logging.getLogger(__name__)

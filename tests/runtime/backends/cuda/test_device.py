@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 
 from fake_cuda import fake_driver, run_with
-from infnet_runtime.backends.devices.device import open_device
-from infnet_runtime.backends.devices.plain_device import PlainDevice
-from infnet_runtime.backends.devices.pycuda_device import PyCudaDevice
+from infnet_runtime.backends.cuda.open import open_device
+from infnet_runtime.backends.cuda.pycuda import PyCudaDevice
 from infnet_runtime.errors import BackendError
+from plain_device import PlainDevice
 
 # What a runner does with a device, in a thread that did not open it.
 PROGRAM = """
 import ctypes, sys, threading
 import numpy as np
-from infnet_runtime.backends.devices.{module} import {name} as Kind
+from infnet_runtime.backends.cuda.{module} import {name} as Kind
 
 device = Kind(1)
 
@@ -84,8 +84,8 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, sys.argv[1])
 import fake_tensorrt as fake
-from infnet_runtime.backends.devices.{module} import {name} as Kind
-from infnet_runtime.backends.trt import TensorRtSession
+from infnet_runtime.backends.cuda.{module} import {name} as Kind
+from infnet_runtime.backends.tensorrt.session import TensorRtSession
 
 class Here:
     def at(self, address, shape, dtype):
@@ -116,8 +116,8 @@ print("left:", ctypes.CDLL("libcuda.so.1").live())
 """
 
 KINDS = {
-    "pycuda": ("pycuda_device", "PyCudaDevice"),
-    "cuda.bindings": ("bindings_device", "BindingsDevice"),
+    "pycuda": ("pycuda", "PyCudaDevice"),
+    "cuda.bindings": ("bindings", "BindingsDevice"),
 }
 
 
@@ -152,7 +152,7 @@ def test_the_backend_on_the_real_package_gives_everything_back(
     if not is_installed(package):
         pytest.skip(f"{package} is not installed")
     module, name = KINDS[package]
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(__file__).parents[3])
     said = run_with(driver, BACKEND_PROGRAM.format(module=module, name=name), tests, str(tmp_path))
     assert said.splitlines()[0].startswith(f"tensorrt 11.4.0.106 ({package.replace('.', '-')} ")
     assert said.splitlines()[1] == "left: 0"
@@ -163,7 +163,7 @@ def test_no_driver_is_a_refusal_with_advice(package: str) -> None:
     if not is_installed(package) or _has_driver():
         pytest.skip(f"{package} is not installed, or there is a driver")
     module, name = KINDS[package]
-    kind = getattr(__import__(f"infnet_runtime.backends.devices.{module}", fromlist=[name]), name)
+    kind = getattr(__import__(f"infnet_runtime.backends.cuda.{module}", fromlist=[name]), name)
     with pytest.raises(BackendError) as caught:
         kind(0)
     assert caught.value.exit_code == 5
@@ -276,7 +276,7 @@ def pycuda(monkeypatch: pytest.MonkeyPatch) -> None:
         def close(self) -> None:
             CALLS.append("graphs closed")
 
-    monkeypatch.setattr("infnet_runtime.backends.devices.pycuda_device.DriverGraphs", Graphs)
+    monkeypatch.setattr("infnet_runtime.backends.cuda.pycuda.DriverGraphs", Graphs)
 
 
 @pytest.mark.usefixtures("pycuda")
@@ -314,14 +314,14 @@ def test_the_stand_in_has_no_name_that_pycuda_lacks(driver: Path) -> None:
 
 
 def test_neither_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infnet_runtime.backends.devices.device.find_spec", lambda name: None)
+    monkeypatch.setattr("infnet_runtime.backends.cuda.open.find_spec", lambda name: None)
     with pytest.raises(BackendError, match=r"\[INF-5024\] .*neither is installed: pip install cuda-bindings"):
         open_device(0)
 
 
 def test_all_devices_have_the_same_calls() -> None:
-    from infnet_runtime.backends.devices import Device
-    from infnet_runtime.backends.devices.bindings_device import BindingsDevice
+    from infnet_runtime.backends.cuda.bindings import BindingsDevice
+    from infnet_runtime.backends.cuda.device import Device
 
     wanted = {n for n, v in vars(Device).items() if inspect.isfunction(v) and not n.startswith("_")}
     assert len(wanted) == 10

@@ -1,17 +1,13 @@
-"""What a runner needs of a GPU, and the choice between the packages that offer it."""
+"""What a runner needs of a GPU, whichever package offers it."""
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.errors import BackendError
-
-logger = logging.getLogger(__name__)
 
 HostArray = npt.NDArray[Any]
 
@@ -57,37 +53,6 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Free everything."""
-
-
-def open_device(index: int) -> Device:
-    """Open a GPU with PyCUDA, else with cuda-bindings.
-
-    Raises
-    ------
-    BackendError
-        If neither is installed, or the GPU cannot be set up.
-    """
-    if find_spec("pycuda") is not None:
-        from infnet_runtime.backends.devices.pycuda_device import PyCudaDevice
-
-        return PyCudaDevice(index)
-    if has_cuda_bindings():
-        from infnet_runtime.backends.devices.bindings_device import BindingsDevice
-
-        return BindingsDevice(index)
-    raise BackendError(
-        "memory of the GPU needs PyCUDA or cuda-bindings, and neither is installed: "
-        "pip install cuda-bindings",
-        code=5024,
-    )
-
-
-def has_cuda_bindings() -> bool:
-    """Whether cuda-bindings is installed; other packages own the name ``cuda`` too."""
-    try:
-        return find_spec("cuda.bindings") is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def set_up_failed(package: str, index: int, error: BaseException) -> BackendError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infnet_runtime.errors import ModelError
-from infnet_runtime.manifest import METADATA_KEY, ManifestError, ModelManifest
+from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelManifest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from infnet_runtime.backends.graph_file import GraphInput, check_signature, damaged, read_manifest
 from infnet_runtime.backends.session import ClosedByBlock
 from infnet_runtime.errors import GateError
-from infnet_runtime.manifest import METADATA_KEY, ModelManifest
+from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
+from infnet_runtime.model.signature import GraphInput, check_signature, damaged, read_manifest
 
 FloatArray = npt.NDArray[np.float32]
 

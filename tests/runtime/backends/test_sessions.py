@@ -16,12 +16,13 @@ import pytest
 from onnx import helper, numpy_helper
 
 import infnet_runtime.backends.open as open_module
-from infnet_runtime.backends import open_session, ort_cuda
-from infnet_runtime.backends.devices.plain_device import PlainDevice
-from infnet_runtime.backends.onnx_bytes import keeps_weights_elsewhere
+from infnet_runtime.backends import open_session
 from infnet_runtime.backends.open import Candidate, candidates, default_model, shipped_model
+from infnet_runtime.backends.ort import cuda as ort_cuda
 from infnet_runtime.backends.session import run_checked
 from infnet_runtime.errors import BackendError, GateError, ModelError
+from infnet_runtime.model.external_weights import keeps_weights_elsewhere
+from plain_device import PlainDevice
 from tiny_models import MANIFEST, SIZE, mid_grey_detector
 
 BATCH = np.zeros((2, 3, SIZE, SIZE), np.float32)

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.backends.blocks import Block, blocks
-from infnet_runtime.backends.devices.device import Device, HostArray, byte_count
-from infnet_runtime.engine_sidecar import EngineTensor
+from infnet_runtime.backends.batching import Block, blocks
+from infnet_runtime.backends.cuda.device import Device, HostArray, byte_count
+from infnet_runtime.backends.tensorrt.sidecar import EngineTensor
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 
-from infnet_runtime.cuda_driver import Gpu
-from infnet_runtime.engine_sidecar import BatchRange, EngineSidecar, EngineTensor, read_engine, sidecar_path
+from infnet_runtime.backends.cuda.driver import Gpu
+from infnet_runtime.backends.tensorrt.sidecar import (
+    BatchRange,
+    EngineSidecar,
+    EngineTensor,
+    read_engine,
+    sidecar_path,
+)
 from infnet_runtime.errors import InputError, ModelError
-from infnet_runtime.manifest import ModelManifest
+from infnet_runtime.model.manifest import ModelManifest
 
 PLAN = b"an engine"
 SIDECAR = EngineSidecar(

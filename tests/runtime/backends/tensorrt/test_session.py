@@ -11,16 +11,16 @@ import pytest
 
 import fake_tensorrt
 from fake_tensorrt import GPU, MANIFEST, SIZE, ICudaEngine, expected, sidecar, write_engine
-from infnet_runtime.backends.blocks import blocks
-from infnet_runtime.backends.devices.plain_device import PlainDevice
+from infnet_runtime.backends.batching import blocks
+from infnet_runtime.backends.cuda.driver import Gpu
 from infnet_runtime.backends.open import candidates, open_session
 from infnet_runtime.backends.session import run_checked
-from infnet_runtime.backends.trt import TensorRtSession, _deserialised, load_tensorrt
-from infnet_runtime.cuda_driver import Gpu
-from infnet_runtime.engine_sidecar import BatchRange, EngineSidecar, EngineTensor
+from infnet_runtime.backends.tensorrt.session import TensorRtSession, _deserialised, load_tensorrt
+from infnet_runtime.backends.tensorrt.sidecar import BatchRange, EngineSidecar, EngineTensor
 from infnet_runtime.errors import BackendError, GateError, InfnetError, ModelError
+from plain_device import PlainDevice
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "tensorrt_names.json").read_text("utf-8"))
+GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "tensorrt_names.json").read_text("utf-8"))
 
 
 def slices(n: int, seed: int = 0) -> np.ndarray:
@@ -301,7 +301,9 @@ def test_a_gpu_without_memory(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infnet_runtime.backends.trt.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "infnet_runtime.backends.tensorrt.session.importlib.util.find_spec", lambda name: None
+    )
     for package, how in (("tensorrt", "'infnet[tensorrt]'"), ("tensorrt_rtx", "'tensorrt-rtx>=1.7,<2'")):
         told = re.escape(f"[INF-5020] {package} is not installed: pip install {how}")
         with pytest.raises(BackendError, match=told):

@@ -1,8 +1,8 @@
 """A GPU through PyCUDA. The only file that imports it.
 
 PyCUDA has no calls for graphs; five functions of the driver make up for that
-(:class:`~infnet_runtime.cuda_driver.DriverGraphs`). ``pycuda.autoinit`` is not used: its context is one of
-its own, and shares nothing with TensorRT and ONNX Runtime, which use the primary one.
+(:class:`~infnet_runtime.backends.cuda.driver.DriverGraphs`). ``pycuda.autoinit`` is not used: its context is
+one of its own, and shares nothing with TensorRT and ONNX Runtime, which use the primary one.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy.typing as npt
 
-from infnet_runtime.backends.devices.device import HostArray, byte_count, set_up_failed
-from infnet_runtime.cuda_driver import DriverGraphs
+from infnet_runtime.backends.cuda.device import HostArray, byte_count, set_up_failed
+from infnet_runtime.backends.cuda.driver import DriverGraphs
 from infnet_runtime.errors import BackendError
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for work that others queue on the default stream
 
 
 class PyCudaDevice:
-    """Satisfies :class:`~infnet_runtime.backends.devices.device.Device`.
+    """Satisfies :class:`~infnet_runtime.backends.cuda.device.Device`.
 
     Raises
     ------

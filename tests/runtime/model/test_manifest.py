@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from infnet_runtime.manifest import ManifestError, ModelManifest, OutputSpec, PreprocessSpec
+from infnet_runtime.model.manifest import ManifestError, ModelManifest, OutputSpec, PreprocessSpec
 
 MANIFEST = ModelManifest(
     name="infnet",

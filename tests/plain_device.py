@@ -11,13 +11,13 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.backends.devices.device import HostArray
+from infnet_runtime.backends.cuda.device import HostArray
 
 Work = Callable[[], None]
 
 
 class PlainDevice:
-    """Satisfies :class:`~infnet_runtime.backends.devices.device.Device`."""
+    """Satisfies :class:`~infnet_runtime.backends.cuda.device.Device`."""
 
     name = "plain memory"
 
