@@ -53,7 +53,7 @@ from infnet_runtime.backends.open import default_model
 from infnet_runtime.backends.session import run_checked
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.model.manifest import OutputSpec
-from infnet_runtime.preprocess import predict_slice
+from infnet_runtime.slices.preprocess import predict_slice
 from infnet_runtime.version import __version__
 
 DATA = Path(os.environ.get("INFNET_DATA") or Path(__file__).parents[2] / "shared" / "data")

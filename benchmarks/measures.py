@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime import Segmentation
-from infnet_runtime.calibration import without_temperature
 from infnet_runtime.metrics import Confusion, EmptyRule, LabelledSlice, confusion, paper_scores
 from infnet_runtime.metrics.clinical import OVERLAPS, RATIOS
 from infnet_runtime.metrics.confusion import Ratio
 from infnet_runtime.metrics.inputs import Map, unit_map
 from infnet_runtime.model.manifest import OutputSpec
+from infnet_runtime.slices.temperature import without_temperature
 
 BoolArray = npt.NDArray[np.bool_]
 ByteArray = npt.NDArray[np.uint8]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from infnet_runtime import Segmentation
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.preprocess import to_grey
+from infnet_runtime.slices.preprocess import to_grey
 
 _RED, _GREEN, _BLUE = (0, 0, 255), (0, 220, 0), (255, 90, 0)  # as OpenCV orders colours
 _COLUMNS = 6

@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.calibration import LabelledPixels, Reliability, reliability
-from infnet_runtime.preprocess import predict_slice
+from infnet_runtime.metrics.reliability import LabelledPixels, Reliability, reliability
+from infnet_runtime.slices.preprocess import predict_slice
 from infnet_train.calibrate import labelled_pixels
 from infnet_train.evaluate import open_model
 from infnet_train.pictures import read_labelled

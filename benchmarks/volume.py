@@ -41,12 +41,12 @@ from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, lung_box
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.model.manifest import ModelManifest, OutputSpec, PreprocessSpec
-from infnet_runtime.preprocess import from_network, to_network
 from infnet_runtime.processor import usable_cores
 from infnet_runtime.report import to_json
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.phantom import chest_phantom
 from infnet_runtime.segmenter import Segmenter
+from infnet_runtime.slices.preprocess import from_network, to_network
 
 FloatArray = npt.NDArray[np.float32]
 Run = Callable[[FloatArray], FloatArray]

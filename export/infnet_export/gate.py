@@ -19,8 +19,8 @@ from infnet_runtime.backends.session import run_checked
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import Confusion, LabelledSlice, confusion
 from infnet_runtime.metrics.inputs import BoolArray
-from infnet_runtime.preprocess import predict_slice
 from infnet_runtime.scan.ct import CtVolume
+from infnet_runtime.slices.preprocess import predict_slice
 
 LabelledVolume = tuple[str, CtVolume, BoolArray]
 """Name, scan, and truth (i, j, k) in the order of the scan."""

@@ -1,8 +1,8 @@
 """A second entry to a model: HU of whole slices in, probability on their own grid out.
 
-For hosts without Python. What ``infnet_runtime.preprocess`` does around the network becomes part of the
-graph: window, resize, normalisation, then the resize back and the temperature. The number of rows and columns
-is fixed, so the antialiased resizes are products with the very matrices that the Python code uses.
+For hosts without Python. What ``infnet_runtime.slices.preprocess`` does around the network becomes part of
+the graph: window, resize, normalisation, then the resize back and the temperature. The number of rows and
+columns is fixed, so the antialiased resizes are products with the very matrices that the Python code uses.
 
 What stays with the host: the canonical orientation, the crop to the box around both lungs with the margin of
 the manifest (rows and columns here are those of the box), the threshold of the manifest, and
@@ -19,14 +19,14 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from infnet_export.onnx_file import BATCH_DIMENSION, check_model
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
-from infnet_runtime.preprocess import resize_matrix
+from infnet_runtime.slices.preprocess import resize_matrix
 
 HU_INPUT = "hu"
 ENTRY_KEY = "infnet.entry"
 """Metadata of a file with this entry: the name of the input, its unit, rows and columns, as JSON."""
 
 _NETWORK_OUTPUT = "network_probability"
-_SMALLEST = 1e-7  # where infnet_runtime.calibration cuts off probabilities before their logit
+_SMALLEST = 1e-7  # where infnet_runtime.slices.temperature cuts off probabilities before their logit
 _Weight = npt.NDArray[np.float32] | npt.NDArray[np.int64] | np.float32
 
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.preprocess import to_network
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.phantom import chest_phantom, textured
+from infnet_runtime.slices.preprocess import to_network
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -157,7 +157,7 @@ def compare(found: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
     Parameters
     ----------
     threshold
-        On these probabilities; see :func:`~infnet_runtime.calibration.network_threshold`.
+        On these probabilities; see :func:`~infnet_runtime.slices.temperature.network_threshold`.
 
     Raises
     ------

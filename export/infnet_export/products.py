@@ -43,14 +43,14 @@ from infnet_export.triton import TritonSettings, write_triton
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.openvino import load_openvino
 from infnet_runtime.backends.tensorrt.sidecar import DEFAULT_BATCH, BatchRange
-from infnet_runtime.calibration import network_threshold
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.model.manifest import ModelManifest
-from infnet_runtime.preprocess import from_network, to_network
 from infnet_runtime.processor import usable_cores
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.slices.preprocess import from_network, to_network
+from infnet_runtime.slices.temperature import network_threshold
 from infnet_train.pictures import Turn, read_labelled
 
 EXACT = Tolerance(largest=1e-4, mean=1e-5)

@@ -283,9 +283,9 @@ def _try(session: Session, load_s: float) -> str:
         If what comes back are no probabilities.
     """
     from infnet_runtime.backends.session import run_checked
-    from infnet_runtime.preprocess import to_network
     from infnet_runtime.scan.ct import Intensity
     from infnet_runtime.scan.phantom import chest_phantom
+    from infnet_runtime.slices.preprocess import to_network
 
     infected = chest_phantom((5, 288, 384)).hu[1:2]
     batch = to_network(infected, Intensity.HU, session.manifest.preprocess)

@@ -19,8 +19,8 @@ from infnet_runtime.backends import open_session
 from infnet_runtime.errors import ModelError
 from infnet_runtime.io import open_scan
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest, OutputSpec
-from infnet_runtime.preprocess import from_network, to_network
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.slices.preprocess import from_network, to_network
 from tiny_models import MANIFEST, SIZE, SPEC, mid_grey_detector
 
 ROUNDING = 2e-6

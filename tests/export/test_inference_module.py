@@ -27,8 +27,8 @@ from infnet_export.inference_module import (
 from infnet_export.merged_convolutions import EdgePyramid, composed, shrunk_global_map, then_shrunk
 from infnet_export.trained import TrainedNetwork
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.preprocess import to_network
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.slices.preprocess import to_network
 from infnet_train.model import InfNet
 from infnet_train.model.blocks import ReverseAttention, resize
 from infnet_train.pictures import read_labelled

@@ -28,11 +28,11 @@ from infnet_export.parity import (
 )
 from infnet_export.torch_reference import network_probabilities
 from infnet_export.trained import TrainedNetwork, read_trained
-from infnet_runtime.calibration import network_threshold
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.model.manifest import ModelManifest, PreprocessSpec
-from infnet_runtime.preprocess import to_grey, to_network
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.slices.preprocess import to_grey, to_network
+from infnet_runtime.slices.temperature import network_threshold
 from infnet_train.model import InfNet
 
 from .conftest import CARD, SIZE

@@ -10,17 +10,11 @@ import pytest
 import infnet_runtime
 from builders import chest_phantom
 from infnet_runtime import CtVolume, Intensity, Segmentation
-from infnet_runtime.calibration import (
-    LabelledPixels,
-    fit_temperature,
-    network_threshold,
-    pooled,
-    reliability,
-    with_temperature,
-)
 from infnet_runtime.errors import InputError
+from infnet_runtime.metrics.reliability import LabelledPixels, fit_temperature, pooled, reliability
 from infnet_runtime.model.manifest import OutputSpec
-from infnet_runtime.preprocess import from_network, predict_slice, resize
+from infnet_runtime.slices.preprocess import from_network, predict_slice, resize
+from infnet_runtime.slices.temperature import network_threshold, with_temperature
 from tiny_models import MANIFEST, SPEC, mid_grey_detector
 
 PIXELS = 400_000

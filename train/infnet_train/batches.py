@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from infnet_runtime.preprocess import normalise
+from infnet_runtime.slices.preprocess import normalise
 from infnet_train.augment import augment
 from infnet_train.config import SourceConfig, TrainConfig
 from infnet_train.datasets import LabelledSlices

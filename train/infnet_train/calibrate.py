@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.calibration import (
+from infnet_runtime.lungs import find_lungs
+from infnet_runtime.metrics import LabelledSlice
+from infnet_runtime.metrics.reliability import (
     LabelledPixels,
     Reliability,
     fit_temperature,
     pooled,
     reliability,
 )
-from infnet_runtime.lungs import find_lungs
-from infnet_runtime.metrics import LabelledSlice
-from infnet_runtime.preprocess import predict_slice
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.slices.preprocess import predict_slice
 from infnet_runtime.version import __version__
 from infnet_train.evaluate import open_model
 from infnet_train.pictures import Turn, read_labelled

@@ -1,7 +1,7 @@
 """Labelled slices from folders, upright and at network size, ready to draw batches from.
 
 Files and their layout are the business of :mod:`~infnet_train.pictures`. Slices go through
-``infnet_runtime.preprocess``, the same code as at inference, and are kept as 8-bit arrays in memory.
+``infnet_runtime.slices.preprocess``, the same code as at inference, and are kept as 8-bit arrays in memory.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.preprocess import resize
+from infnet_runtime.slices.preprocess import resize
 from infnet_train.config import SourceConfig
 from infnet_train.edges import BoolArray, edge_of, edges
 from infnet_train.pictures import (

@@ -14,12 +14,12 @@ import torch
 
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.session import run_checked
-from infnet_runtime.calibration import without_temperature
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import SliceScores, score_slices
 from infnet_runtime.metrics.clinical import Estimate
 from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
-from infnet_runtime.preprocess import normalise, predict_slice
+from infnet_runtime.slices.preprocess import normalise, predict_slice
+from infnet_runtime.slices.temperature import without_temperature
 from infnet_runtime.version import __version__
 from infnet_train.datasets import LabelledSlices
 from infnet_train.device import choose_device

@@ -20,8 +20,8 @@ from infnet_runtime.io.labels import read_lungs
 from infnet_runtime.io.nifti import read_nifti, read_stored
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.preprocess import to_grey
 from infnet_runtime.scan.ct import refuse_non_finite
+from infnet_runtime.slices.preprocess import to_grey
 from infnet_train.pictures import ByteArray, DataError, Turn, read_grey, read_pair, slices_in, upright
 from infnet_train.reserved import is_reserved
 

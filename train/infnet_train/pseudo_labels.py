@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.preprocess import predict_grey
+from infnet_runtime.slices.preprocess import predict_grey
 from infnet_train.checkpoint import load_weights
 from infnet_train.config import ConfigError, PropagationConfig, TrainConfig
 from infnet_train.datasets import chosen_slices, regrade

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.preprocess import normalise
+from infnet_runtime.slices.preprocess import normalise
 from infnet_train.datasets import LabelledSlices, edge_of
 from infnet_train.model import InfNet
 

@@ -106,7 +106,7 @@ class InfNet(nn.Module):
         Parameters
         ----------
         x : (n, 3, h, w), h and w multiples of 32
-            Normalised slices (see ``infnet_runtime.preprocess``).
+            Normalised slices (see ``infnet_runtime.slices.preprocess``).
 
         Raises
         ------

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.preprocess import (
+from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.slices.preprocess import (
     from_network,
     infected_on_grid,
     normalise,
@@ -14,7 +15,6 @@ from infnet_runtime.preprocess import (
     to_grey,
     to_network,
 )
-from infnet_runtime.scan.ct import Intensity
 
 SPEC = PreprocessSpec()
 FLOAT32 = 2e-6  # relative to a full scale of 1; 6e-7 was seen

@@ -1,10 +1,9 @@
 """Whether a probability means what it says: reliability, and the temperature that repairs it.
 
-Of all pixels with probability 0.7, seven in ten should be infected. :func:`reliability` measures it,
-:func:`fit_temperature` finds the one number ``T`` of ``p' = sigmoid(logit(p) / T)`` that brings a network
-closest to it, and :func:`with_temperature` applies it (C. Guo et al., "On Calibration of Modern Neural
-Networks", ICML 2017, section 4.2). ``T`` above 1 makes an overconfident network more careful. The order of
-the pixels stays, and so does the side of 0.5 on which each one lies.
+Of all pixels with probability 0.7, seven in ten should be infected. :func:`reliability` measures it, and
+:func:`fit_temperature` finds the temperature that brings a network closest to it (C. Guo et al., "On
+Calibration of Modern Neural Networks", ICML 2017, section 4.2); :mod:`infnet_runtime.slices.temperature`
+applies it.
 
 Departures from the paper: one class, so the probability of infection is binned and not the confidence of
 the class that won; every pixel counts as one example, though neighbours are far from independent.
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from infnet_runtime.errors import InputError
 from infnet_runtime.metrics.inputs import check_pair, unit_map
+from infnet_runtime.slices.temperature import check_temperature, logit, sigmoid
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
@@ -30,10 +30,6 @@ BINS = 15
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
 """Where a temperature is looked for; the networks of Guo et al. needed 0.9 to 3."""
 
-# A float32 sigmoid ends at 1 - 6e-8, so logits are cut a little before that, on both sides alike: at 16.1.
-_SMALLEST = 1e-7
-_HALF = np.float32(0.5)
-_BELOW_HALF = np.nextafter(_HALF, np.float32(0))
 _NEWTON_STEPS = 100
 _NEWTON_PRECISION = 1e-10  # relative, of the temperature
 
@@ -121,61 +117,6 @@ def pooled(slices: Iterable[tuple[FloatArray, BoolArray, BoolArray | None]]) -> 
     return LabelledPixels(np.concatenate(probabilities), np.concatenate(truths))
 
 
-def with_temperature(probability: FloatArray, temperature: float) -> FloatArray:
-    """Probabilities as they are after scaling; the array itself at temperature 1.
-
-    Parameters
-    ----------
-    probability : any shape
-        The network's own, 0..1.
-    temperature
-        Finite and above 0. No pixel changes its side of 0.5, not even by rounding.
-
-    Raises
-    ------
-    InputError
-        If the temperature is not finite or not above 0.
-
-    Examples
-    --------
-    >>> with_temperature(np.array([0.1, 0.5, 0.9], np.float32), 2.0).round(3).tolist()
-    [0.25, 0.5, 0.75]
-    """
-    _check_temperature(temperature)
-    if temperature == 1:
-        return probability
-    scaled = _sigmoid(_logit(probability), temperature).astype(np.float32)
-    return np.where(probability < _HALF, np.minimum(scaled, _BELOW_HALF), scaled)
-
-
-def without_temperature(probability: FloatArray, temperature: float) -> FloatArray:
-    """The network's own probabilities, given those that :func:`with_temperature` made.
-
-    For the paper's protocol, which scores what the network gives. Near 0 and 1 it is exact to the rounding of
-    the probability.
-
-    Examples
-    --------
-    >>> own = without_temperature(np.array([0.25, 0.5, 0.75], np.float32), 2.0)
-    >>> [round(float(p), 3) for p in own]
-    [0.1, 0.5, 0.9]
-    """
-    _check_temperature(temperature)
-    return with_temperature(probability, 1 / temperature)
-
-
-def network_threshold(threshold: float, temperature: float) -> float:
-    """The threshold on the network's own probability that equals ``threshold`` on the scaled one.
-
-    Examples
-    --------
-    >>> round(network_threshold(0.25, 2.0), 3)
-    0.1
-    """
-    _check_temperature(temperature)
-    return threshold if temperature == 1 else float(_sigmoid(_logit(np.array(threshold)), 1 / temperature))
-
-
 def reliability(pixels: LabelledPixels, *, temperature: float = 1.0, bins: int = BINS) -> Reliability:
     """Compare probabilities, scaled by a temperature, with the truth.
 
@@ -189,17 +130,17 @@ def reliability(pixels: LabelledPixels, *, temperature: float = 1.0, bins: int =
     InputError
         If there is no bin, or the temperature is not finite or not above 0.
     """
-    _check_temperature(temperature)
+    check_temperature(temperature)
     if bins < 1:
         raise InputError(f"calibration: {bins} bins, expected 1 or more", code=3191)
-    logit, infected = _logit(pixels.probability), pixels.infected
-    said = pixels.probability if temperature == 1 else _sigmoid(logit, temperature)
+    logits, infected = logit(pixels.probability), pixels.infected
+    said = pixels.probability if temperature == 1 else sigmoid(logits, temperature)
     which = np.minimum((said * bins).astype(np.intp), bins - 1)
     counts = np.bincount(which, minlength=bins)
     said_sums = np.bincount(which, weights=said, minlength=bins)
     true_sums = np.bincount(which, weights=infected, minlength=bins)
     return Reliability(
-        nll=_nll(logit / temperature, infected),
+        nll=_nll(logits / temperature, infected),
         brier=float(np.square(said - infected).mean()),
         ece=float(np.abs(said_sums - true_sums).sum() / said.size),
         bins=tuple(
@@ -238,11 +179,11 @@ def fit_temperature(pixels: LabelledPixels) -> float:
             "both infected and healthy ones; give slices with infection",
             code=3192,
         )
-    logit = _logit(pixels.probability)
+    logits = logit(pixels.probability)
 
     def slope_and_curvature(inverse: float) -> tuple[float, float]:
-        p = _sigmoid(logit, 1 / inverse)
-        return float(((p - pixels.infected) * logit).mean()), float((p * (1 - p) * logit**2).mean())
+        p = sigmoid(logits, 1 / inverse)
+        return float(((p - pixels.infected) * logits).mean()), float((p * (1 - p) * logits**2).mean())
 
     low, high = 1 / HIGHEST_TEMPERATURE, 1 / LOWEST_TEMPERATURE
     if slope_and_curvature(low)[0] >= 0 or slope_and_curvature(high)[0] <= 0:
@@ -263,24 +204,5 @@ def fit_temperature(pixels: LabelledPixels) -> float:
     return 1 / inverse
 
 
-def _check_temperature(temperature: float) -> None:
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise InputError(
-            f"calibration: temperature is {temperature}, expected a finite number above 0", code=3194
-        )
-
-
-def _logit(probability: npt.NDArray[np.floating]) -> DoubleArray:
-    p = np.clip(probability.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
-    return np.asarray(np.log(p) - np.log1p(-p), np.float64)
-
-
-def _sigmoid(logit: DoubleArray, temperature: float) -> DoubleArray:
-    with np.errstate(over="ignore"):  # a tiny temperature: infinite logits give 0 and 1
-        scaled = logit / temperature
-    small = np.exp(-np.abs(scaled))
-    return np.asarray(np.where(scaled >= 0, 1.0, small) / (1 + small), np.float64)
-
-
-def _nll(logit: DoubleArray, infected: BoolArray) -> float:
-    return float((np.logaddexp(0, logit) - infected * logit).mean())
+def _nll(logits: DoubleArray, infected: BoolArray) -> float:
+    return float((np.logaddexp(0, logits) - infected * logits).mean())
