@@ -43,11 +43,11 @@ from infnet_export.triton import TritonSettings, write_triton
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.openvino import load_openvino
 from infnet_runtime.backends.tensorrt.sidecar import DEFAULT_BATCH, BatchRange
+from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.model.manifest import ModelManifest
-from infnet_runtime.processor import usable_cores
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import from_network, to_network
 from infnet_runtime.slices.temperature import network_threshold

@@ -24,9 +24,9 @@ from infnet_runtime.backends.open import (
     open_candidate,
     shipped_model,
 )
+from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import BackendError
 from infnet_runtime.io import open_scan
-from infnet_runtime.processor import usable_cores
 from infnet_runtime.segmenter import Segmenter
 from infnet_runtime.version import __version__
 

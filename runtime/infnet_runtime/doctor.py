@@ -105,7 +105,7 @@ def _installation() -> Finding:
 def _processor() -> Finding:
     import os
 
-    from infnet_runtime.processor import core_quota, cpu_flags, int8_unit, usable_cores
+    from infnet_runtime.cpu import core_quota, cpu_flags, int8_unit, usable_cores
 
     quota = core_quota()
     units = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in cpu_flags()]

@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.session import run_checked
+from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.measure.burden import Quantification, quantify
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.pipeline import one_after_another, overlapped
-from infnet_runtime.processor import usable_cores
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.slices.preprocess import from_network, infected_on_grid, to_network
 from infnet_runtime.version import __version__

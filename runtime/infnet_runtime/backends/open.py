@@ -18,8 +18,8 @@ from pathlib import Path
 
 from infnet_runtime.backends.cuda.driver import find_gpu
 from infnet_runtime.backends.session import Session
+from infnet_runtime.cpu import int8_unit, usable_cores
 from infnet_runtime.errors import BackendError, ModelError
-from infnet_runtime.processor import int8_unit, usable_cores
 
 __all__ = [
     "BACKENDS",

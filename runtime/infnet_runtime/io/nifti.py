@@ -15,12 +15,12 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.gzip_files import GZIP_ERRORS, MAGIC, packed, unpacked
 from infnet_runtime.io.nifti_fields import HEADER_BYTES
 from infnet_runtime.io.nifti_header import Geometry, validate_header
-from infnet_runtime.processor import usable_cores
 from infnet_runtime.scan.ct import AnyArray, CtVolume, Intensity, slabs
 from infnet_runtime.scan.intensity import decide_intensity
 

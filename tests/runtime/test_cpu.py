@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from infnet_runtime import processor
-from infnet_runtime.processor import core_quota, cpu_flags, int8_unit, usable_cores
+from infnet_runtime import cpu
+from infnet_runtime.cpu import core_quota, cpu_flags, int8_unit, usable_cores
 
 
 @pytest.fixture
@@ -58,14 +58,14 @@ def test_unit_for_8_bit_products(
 ) -> None:
     path = tmp_path / "cpuinfo"
     path.write_text(f"processor\t: 0\n{line}\n\nprocessor\t: 1\n")
-    flags = cpu_flags(cpuinfo=path) if processor.sys.platform == "linux" else frozenset(line.split())
-    monkeypatch.setattr(processor, "cpu_flags", lambda: flags)
+    flags = cpu_flags(cpuinfo=path) if cpu.sys.platform == "linux" else frozenset(line.split())
+    monkeypatch.setattr(cpu, "cpu_flags", lambda: flags)
     assert int8_unit() == unit
 
 
 def test_an_unknown_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor.sys, "platform", "linux")
+    monkeypatch.setattr(cpu.sys, "platform", "linux")
     assert cpu_flags(cpuinfo=tmp_path / "none") == frozenset()
-    monkeypatch.setattr(processor.sys, "platform", "darwin")
-    monkeypatch.setattr(processor.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(cpu.sys, "platform", "darwin")
+    monkeypatch.setattr(cpu.platform, "machine", lambda: "arm64")
     assert cpu_flags(cpuinfo=tmp_path / "none") == {"asimddp"}
