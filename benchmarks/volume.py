@@ -45,7 +45,7 @@ from infnet_runtime.model.manifest import ModelManifest, OutputSpec, PreprocessS
 from infnet_runtime.report import to_json
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.phantom import chest_phantom
-from infnet_runtime.segmenter import Segmenter
+from infnet_runtime.segment.segmenter import Segmenter
 from infnet_runtime.slices.preprocess import from_network, to_network
 
 FloatArray = npt.NDArray[np.float32]

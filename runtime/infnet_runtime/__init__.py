@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from infnet_runtime.measure.burden import Burden, Quantification
     from infnet_runtime.model.manifest import ModelManifest
     from infnet_runtime.scan.ct import CtVolume, Intensity
-    from infnet_runtime.segmenter import Provenance, Segmentation, Segmenter, load
+    from infnet_runtime.segment.segmenter import Provenance, Segmentation, Segmenter, load
 
 __all__ = [
     "BackendError",
@@ -60,7 +60,7 @@ _HOMES = {
     ),
     "model.manifest": ("ModelManifest",),
     "measure.burden": ("Burden", "Quantification"),
-    "segmenter": ("Provenance", "Segmentation", "Segmenter", "load"),
+    "segment.segmenter": ("Provenance", "Segmentation", "Segmenter", "load"),
     "scan.ct": ("CtVolume", "Intensity"),
 }
 

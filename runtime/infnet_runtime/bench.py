@@ -27,7 +27,7 @@ from infnet_runtime.backends.open import (
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import BackendError
 from infnet_runtime.io import open_scan
-from infnet_runtime.segmenter import Segmenter
+from infnet_runtime.segment.segmenter import Segmenter
 from infnet_runtime.version import __version__
 
 SCHEMA = "infnet.bench/1"

@@ -12,7 +12,7 @@ from infnet_runtime.errors import InfnetError
 
 if TYPE_CHECKING:
     from infnet_runtime.scan.ct import Intensity
-    from infnet_runtime.segmenter import Segmenter
+    from infnet_runtime.segment.segmenter import Segmenter
 
 
 class _Group(DefaultCommandGroup):
@@ -131,7 +131,7 @@ def infer(
         )
 
     from infnet_runtime.scan.ct import Intensity
-    from infnet_runtime.segmenter import load
+    from infnet_runtime.segment.segmenter import load
 
     meaning = None if intensity == "auto" else Intensity(intensity)
     failed = 0

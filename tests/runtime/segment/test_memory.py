@@ -30,7 +30,7 @@ import json, resource, sys
 from pathlib import Path
 from infnet_runtime.io import open_scan
 from infnet_runtime.report import to_json
-from infnet_runtime.segmenter import load
+from infnet_runtime.segment.segmenter import load
 
 def peak():
     try:  # getrusage of Linux also counts the process that started this one, before its program was loaded

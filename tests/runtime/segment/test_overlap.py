@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from infnet_runtime.pipeline import AHEAD, one_after_another, overlapped
+from infnet_runtime.segment.overlap import AHEAD, one_after_another, overlapped
 
 Stages = tuple[Callable[[int], int], Callable[[int], int], Callable[[int, int], None]]
 LONG_S = 20.0  # longer than any healthy run; a stage that waits in vain fails instead of hanging

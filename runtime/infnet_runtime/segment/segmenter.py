@@ -4,7 +4,7 @@ volume -> LPS -> lungs -> box around them -> batches of slices -> network -> pro
 -> temperature -> threshold inside the lungs -> mask in the order of the file -> millilitres.
 
 With more than one thread the slices before and after a batch are prepared and finished while the network runs
-(:mod:`~infnet_runtime.pipeline`); the result is the same to the bit.
+(:mod:`~infnet_runtime.segment.overlap`); the result is the same to the bit.
 """
 
 import time
@@ -26,8 +26,8 @@ from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.measure.burden import Quantification, quantify
 from infnet_runtime.model.manifest import ModelManifest
-from infnet_runtime.pipeline import one_after_another, overlapped
 from infnet_runtime.scan.ct import CtVolume
+from infnet_runtime.segment.overlap import one_after_another, overlapped
 from infnet_runtime.slices.preprocess import from_network, infected_on_grid, to_network
 from infnet_runtime.version import __version__
 
