@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from infnet_runtime.measure.burden import Burden, Quantification
     from infnet_runtime.model.manifest import ModelManifest
     from infnet_runtime.scan.ct import CtVolume, Intensity
-    from infnet_runtime.segment.segmenter import Provenance, Segmentation, Segmenter, load
+    from infnet_runtime.segment.result import Provenance, Segmentation
+    from infnet_runtime.segment.segmenter import Segmenter, load
 
 __all__ = [
     "BackendError",
@@ -60,7 +61,8 @@ _HOMES = {
     ),
     "model.manifest": ("ModelManifest",),
     "measure.burden": ("Burden", "Quantification"),
-    "segment.segmenter": ("Provenance", "Segmentation", "Segmenter", "load"),
+    "segment.result": ("Provenance", "Segmentation"),
+    "segment.segmenter": ("Segmenter", "load"),
     "scan.ct": ("CtVolume", "Intensity"),
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from infnet_runtime.measure.burden import Burden
 from infnet_runtime.scan.ct import orientation_code
-from infnet_runtime.segment.segmenter import Segmentation
+from infnet_runtime.segment.result import Segmentation
 
 SCHEMA = "infnet.quantification/1"
 

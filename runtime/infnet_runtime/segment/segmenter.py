@@ -10,7 +10,6 @@ With more than one thread the slices before and after a batch are prepared and f
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,10 +23,11 @@ from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
-from infnet_runtime.measure.burden import Quantification, quantify
+from infnet_runtime.measure.burden import quantify
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.segment.overlap import one_after_another, overlapped
+from infnet_runtime.segment.result import Provenance, Segmentation
 from infnet_runtime.slices.preprocess import from_network, infected_on_grid, to_network
 from infnet_runtime.version import __version__
 
@@ -35,67 +35,6 @@ ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 Slices = slice | list[int]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """How a result came about.
-
-    Parameters
-    ----------
-    threshold, temperature
-        Of the model, see :class:`~infnet_runtime.model.manifest.OutputSpec`.
-    lungs
-        ``found`` by the lung finder, ``given`` by the user, or ``none``.
-    batch_size
-        Slices for the network at a time.
-    slices_run, slices_skipped
-        Slices that went through the network, and those left out because they hold no lung.
-    seconds
-        Wall time of each stage.
-    """
-
-    infnet: str
-    model: str
-    model_version: str
-    model_sha256: str
-    backend: str
-    device: str
-    threshold: float
-    temperature: float
-    lungs: str
-    batch_size: int
-    slices_run: int
-    slices_skipped: int
-    seconds: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """Result for one scan, in the order of its voxels.
-
-    Parameters
-    ----------
-    volume
-        The scan.
-    mask : (i, j, k), 0 or 1
-        Infection inside the lungs.
-    lungs : (i, j, k)
-        1 is the patient's right lung, 2 the left.
-    probability : (i, j, k), float16
-        Probability of infection where the network ran, else 0; None unless asked for.
-    """
-
-    volume: CtVolume
-    mask: ByteArray
-    lungs: ByteArray
-    quantification: Quantification
-    provenance: Provenance
-    probability: npt.NDArray[np.float16] | None
 
 
 class Segmenter:

@@ -1,0 +1,73 @@
+"""What a segmentation gives: masks in the order of the file, numbers, and how they came about."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from infnet_runtime.measure.burden import Quantification
+from infnet_runtime.scan.ct import CtVolume
+
+ByteArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a result came about.
+
+    Parameters
+    ----------
+    threshold, temperature
+        Of the model, see :class:`~infnet_runtime.model.manifest.OutputSpec`.
+    lungs
+        ``found`` by the lung finder, ``given`` by the user, or ``none``.
+    batch_size
+        Slices for the network at a time.
+    slices_run, slices_skipped
+        Slices that went through the network, and those left out because they hold no lung.
+    seconds
+        Wall time of each stage.
+    """
+
+    infnet: str
+    model: str
+    model_version: str
+    model_sha256: str
+    backend: str
+    device: str
+    threshold: float
+    temperature: float
+    lungs: str
+    batch_size: int
+    slices_run: int
+    slices_skipped: int
+    seconds: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Result for one scan, in the order of its voxels.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    mask : (i, j, k), 0 or 1
+        Infection inside the lungs.
+    lungs : (i, j, k)
+        1 is the patient's right lung, 2 the left.
+    probability : (i, j, k), float16
+        Probability of infection where the network ran, else 0; None unless asked for.
+    """
+
+    volume: CtVolume
+    mask: ByteArray
+    lungs: ByteArray
+    quantification: Quantification
+    provenance: Provenance
+    probability: npt.NDArray[np.float16] | None
