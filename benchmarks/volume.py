@@ -42,7 +42,7 @@ from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, lung_box
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.model.manifest import ModelManifest, OutputSpec, PreprocessSpec
-from infnet_runtime.report import to_json
+from infnet_runtime.report.text_and_json import to_json
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.phantom import chest_phantom
 from infnet_runtime.segment.segmenter import Segmenter

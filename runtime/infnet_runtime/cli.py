@@ -235,7 +235,7 @@ def _run_one(
 ) -> str:
     from infnet_runtime.io import open_scan, prepare_folder, read_lungs, stem
     from infnet_runtime.io.atomic import atomic_write
-    from infnet_runtime.report import to_json, to_text
+    from infnet_runtime.report.text_and_json import to_json, to_text
 
     scan = open_scan(path, intensity=intensity, assume_orientation=assume_orientation)
     labels = read_lungs(lungs, scan.volume) if lungs else None

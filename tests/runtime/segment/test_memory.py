@@ -29,7 +29,7 @@ PROGRAM = """
 import json, resource, sys
 from pathlib import Path
 from infnet_runtime.io import open_scan
-from infnet_runtime.report import to_json
+from infnet_runtime.report.text_and_json import to_json
 from infnet_runtime.segment.segmenter import load
 
 def peak():
