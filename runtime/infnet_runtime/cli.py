@@ -179,7 +179,7 @@ def bench(
 ) -> None:
     """Time every stage on this machine, for every backend that works, in turn."""
     _log(verbose=False)
-    from infnet_runtime.bench import bench as measure
+    from infnet_runtime.machine.bench import bench as measure
 
     with _progress_bar(not quiet and sys.stderr.isatty(), "runs") as progress:
         report = measure(
@@ -207,7 +207,7 @@ def doctor(
     Leaves with 0 if a scan can be segmented here, else with 5.
     """
     _log(verbose=False)
-    from infnet_runtime.doctor import examine
+    from infnet_runtime.machine.doctor import examine
 
     diagnosis = examine(model=model)
     typer.echo(diagnosis.to_json() if as_json else diagnosis.to_text(), nl=not as_json)

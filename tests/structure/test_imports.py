@@ -26,7 +26,7 @@ def loaded_after(statement: str, *, path: Path | None = None) -> list[str]:
         "import infnet_runtime.backends.ort.cpu, infnet_runtime.backends.ort.cuda",
         "import infnet_runtime.backends.tensorrt.session, infnet_runtime.backends.openvino",
         "from infnet_runtime.backends.openvino import load_openvino; load_openvino()",
-        "import infnet_runtime.bench, infnet_runtime.doctor",
+        "import infnet_runtime.machine.bench, infnet_runtime.machine.doctor",
         "from infnet_runtime.io import open_scan, read_lungs",
     ],
 )

@@ -395,7 +395,7 @@ def told(*arguments, **named):
 
 socket.socket.connect = socket.getaddrinfo = told
 from infnet_runtime.backends import open_session
-from infnet_runtime.doctor import examine
+from infnet_runtime.machine.doctor import examine
 assert examine(model=Path(sys.argv[1])).works
 open_session(Path(sys.argv[1]), backend=sys.argv[2], device="cpu").close()
 print([m for m in sys.modules if m.startswith("openvino_telemetry")])

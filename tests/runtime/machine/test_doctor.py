@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from infnet_runtime import doctor
-from infnet_runtime.doctor import Diagnosis, State, examine
+from infnet_runtime.machine import doctor
+from infnet_runtime.machine.doctor import Diagnosis, State, examine
 from tiny_models import mid_grey_detector
 
 BASE_ONLY = """
