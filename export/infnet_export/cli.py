@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from infnet_runtime.command import DefaultCommandGroup, print_version, run_command
+from infnet_runtime.cli.process import DefaultCommandGroup, print_version, run_command
 
 
 class _Group(DefaultCommandGroup):

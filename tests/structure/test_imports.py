@@ -21,7 +21,7 @@ def loaded_after(statement: str, *, path: Path | None = None) -> list[str]:
     "statement",
     [
         "import infnet_runtime; infnet_runtime.load",
-        "import infnet_runtime.cli",
+        "import infnet_runtime.cli.main",
         "import infnet_runtime.metrics",
         "import infnet_runtime.backends.ort.cpu, infnet_runtime.backends.ort.cuda",
         "import infnet_runtime.backends.tensorrt.session, infnet_runtime.backends.openvino",
@@ -41,7 +41,7 @@ def test_the_guard_can_fail(name: str, tmp_path: Path) -> None:
 
 
 def test_help_loads_no_backend() -> None:
-    code = "from typer.testing import CliRunner; from infnet_runtime.cli import app; "
+    code = "from typer.testing import CliRunner; from infnet_runtime.cli.main import app; "
     code += "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
     code += "import sys; print([m for m in ('onnxruntime', 'cv2', 'nibabel') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from infnet_runtime.command import print_version, run_command
+from infnet_runtime.cli.process import print_version, run_command
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="Look at training data and prepare them.")

@@ -12,7 +12,7 @@ import pytest
 from builders import chest_phantom, reorient, write_nifti
 from tiny_models import mid_grey_detector
 
-COMMAND = "from infnet_runtime.cli import main; main()"
+COMMAND = "from infnet_runtime.cli.main import main; main()"
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0})); "
 
 

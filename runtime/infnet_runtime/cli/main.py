@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from infnet_runtime.command import DefaultCommandGroup, print_version, run_command
+from infnet_runtime.cli.process import DefaultCommandGroup, print_version, run_command
 from infnet_runtime.errors import InfnetError
 
 if TYPE_CHECKING:
@@ -300,7 +300,3 @@ class _progress_bar:
 def main() -> None:
     """Entry point."""
     run_command(app)
-
-
-if __name__ == "__main__":
-    main()
