@@ -29,7 +29,7 @@ from infnet_export.onnx_graph import onnx_model, plain_model
 from infnet_export.parity import phantom_input
 from infnet_export.trained import read_trained
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_train.model import InfNet
+from infnet_train.networks import InfNet
 from infnet_train.trained import TrainedNetwork
 
 

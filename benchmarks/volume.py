@@ -176,7 +176,7 @@ def torch_network(weights: Path | None, threads: int) -> tuple[Run, PreprocessSp
     import torch
 
     from infnet_export.trained import read_trained
-    from infnet_train.model import InfNet
+    from infnet_train.networks import InfNet
     from infnet_train.trained import TrainedNetwork
 
     torch.set_num_threads(threads)

@@ -18,9 +18,9 @@ from infnet_export.merged_convolutions import (
     MergedShortcut,
     shrunk_global_map,
 )
-from infnet_train.model import InfNet
-from infnet_train.model.blocks import ReceptiveFieldBlock, ReverseAttention, resize
-from infnet_train.model.res2net import Bottle2neck
+from infnet_train.networks import InfNet
+from infnet_train.networks.blocks import ReceptiveFieldBlock, ReverseAttention, resize
+from infnet_train.networks.res2net import Bottle2neck
 
 _LAST_CONV_OF_STEM = "stem.6"
 _LEVELS = ("reverse_attention5", "reverse_attention4", "reverse_attention3")
@@ -113,7 +113,7 @@ class ReducedReverseAttention(nn.Module):
         self.level.set_submodule("reduce", ChannelBias(wide.bias))
 
     def forward(self, feature: Tensor, coarser_map: Tensor, edge: Tensor) -> Tensor:
-        """Shapes as in :class:`~infnet_train.model.blocks.ReverseAttention`."""
+        """Shapes as in :class:`~infnet_train.networks.blocks.ReverseAttention`."""
         refined: Tensor = self.level(self.reduce(feature), coarser_map, edge)
         return refined
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from infnet_train.model.blocks import (
+from infnet_train.networks.blocks import (
     DECODER_CHANNELS,
     EdgeAttention,
     PartialDecoder,
     ReceptiveFieldBlock,
 )
-from infnet_train.model.res2net import Bottle2neck
+from infnet_train.networks.res2net import Bottle2neck
 
 
 def composed(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
@@ -138,7 +138,7 @@ class MergedShortcut(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shapes as in :class:`~infnet_train.model.res2net.Bottle2neck`."""
+        """Shapes as in :class:`~infnet_train.networks.res2net.Bottle2neck`."""
         groups = torch.split(torch.relu(self.conv1(x)), self.width, dim=1)
         outputs = [torch.relu(conv(group)) for group, conv in zip(groups, self.convs, strict=False)]
         outputs += [self.pool(groups[-1]), self.downsample(x)]

@@ -23,8 +23,8 @@ from onnxscript.optimizer import fold_constants_ir
 from infnet_export.inference_module import InferenceModule
 from infnet_export.onnx_file import BATCH_DIMENSION, check_model
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
-from infnet_train.model import InfNet
-from infnet_train.model.inf_net import SideOutputs
+from infnet_train.networks import InfNet
+from infnet_train.networks.inf_net import SideOutputs
 
 # The set PyTorch's exporter writes without converting; TensorRT 10, OpenVINO and ONNX Runtime all take it.
 OPSET = 18
@@ -62,7 +62,7 @@ def plain_model(network: InfNet, size: int) -> onnx.ModelProto:
     Returns
     -------
     Input ``slices`` (n, 3, size, size); the outputs are named as in
-    :class:`~infnet_train.model.inf_net.SideOutputs`, logits (n, 1, size, size). No manifest.
+    :class:`~infnet_train.networks.inf_net.SideOutputs`, logits (n, 1, size, size). No manifest.
     """
     training = network.training
     program = _trace(network.eval(), size, list(SideOutputs._fields), optimize=False)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from infnet_export.parity import FloatArray, refuse_non_finite
-from infnet_train.model import InfNet
+from infnet_train.networks import InfNet
 
 
 def network_probabilities(

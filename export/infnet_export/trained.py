@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from infnet_runtime.errors import ModelError
-from infnet_train.model import ALL_PARTS, InfNet
+from infnet_train.networks import ALL_PARTS, InfNet
 from infnet_train.trained import TrainedNetwork, read_network
 
 __all__ = ["TrainedNetwork", "read_trained"]

@@ -16,7 +16,7 @@ from infnet_export.parity import phantom_input
 from infnet_export.trained import TrainedNetwork
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.checkpoint import Checkpoint, write_checkpoint
-from infnet_train.model import InfNet
+from infnet_train.networks import InfNet
 
 SIZE = 96
 DAMPING = 0.1

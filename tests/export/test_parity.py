@@ -33,7 +33,7 @@ from infnet_runtime.model.manifest import ModelManifest, PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import to_grey, to_network
 from infnet_runtime.slices.temperature import network_threshold
-from infnet_train.model import InfNet
+from infnet_train.networks import InfNet
 
 from .conftest import CARD, SIZE
 

@@ -15,7 +15,7 @@ from infnet_train.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.config import SourceConfig, TrainConfig
 from infnet_train.datasets import LabelledSlices, load_source
 from infnet_train.distributed import Ranks
-from infnet_train.model import InfNet
+from infnet_train.networks import InfNet
 from infnet_train.sources import load_slices
 from train_slices import write_slice
 

@@ -19,7 +19,7 @@ from infnet_train.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.cli import app
 from infnet_train.config import SourceConfig, TrainConfig
 from infnet_train.evaluate import evaluate_file
-from infnet_train.model import InfNet
+from infnet_train.networks import InfNet
 from infnet_train.pictures import DataError, read_labelled
 from tiny_models import MANIFEST, SIZE, mid_grey_detector
 

@@ -12,7 +12,7 @@ from infnet_runtime.errors import BackendError
 from infnet_train.checkpoint import read_checkpoint
 from infnet_train.distributed import Ranks, join
 from infnet_train.loop import train
-from infnet_train.losses import total_loss
+from infnet_train.networks.losses import total_loss
 from rank_work import CONFIG, SPLITS, TOTALS, network_inputs, normalisation, normalisation_inputs
 from two_ranks import LIMIT_S, start_two, torchrun_two
 
@@ -94,7 +94,7 @@ def test_two_processes_give_the_curve_of_one(slices: Path, tmp_path: Path) -> No
 
 
 def network_start() -> torch.Tensor:
-    from infnet_train.model import InfNet
+    from infnet_train.networks import InfNet
 
     state = InfNet().state_dict()
     return torch.cat([v.flatten() for k, v in sorted(state.items()) if k.endswith("weight")])

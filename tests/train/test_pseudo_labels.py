@@ -11,7 +11,7 @@ import torch
 
 from infnet_train.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.config import ConfigError, PropagationConfig, SourceConfig, TrainConfig
-from infnet_train.model import InfNet
+from infnet_train.networks import InfNet
 from infnet_train.pictures import upright
 from infnet_train.pseudo_labels import as_stored, propagate
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.config import SourceConfig
 from infnet_train.datasets import LabelledSlices, edge_of, load_source
-from infnet_train.model import InfNet, SideOutputs
+from infnet_train.networks import InfNet, SideOutputs
 from infnet_train.teacher import refine_labels
 
 SIZE = 64

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from golden_fill import reference_state
 from infnet_runtime.errors import ModelError
-from infnet_train.model import InfNet
+from infnet_train.networks import InfNet
 from infnet_train.weights import load_backbone_weights, load_reference_weights, read_reference_state
 
 

@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from infnet_runtime.errors import InputError
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_train.losses import BceForm, EdgeLoss
-from infnet_train.model import ALL_PARTS, Part
+from infnet_train.networks import ALL_PARTS, Part
+from infnet_train.networks.losses import BceForm, EdgeLoss
 from infnet_train.pictures import Turn
 
 Stretch = Literal["as_run", "none"]
@@ -157,7 +157,7 @@ class TrainConfig:
     ----------
     parts
         Parts of the network on top of the backbone; fewer than all is a row of the paper's ablation
-        (Table IV), see :class:`~infnet_train.model.InfNet` for what replaces the others.
+        (Table IV), see :class:`~infnet_train.networks.InfNet` for what replaces the others.
     sizes
         Sides of the network input; each batch makes one optimiser step at every one of them (the paper's
         multi-scale strategy), or at one drawn at random if ``random_size``.

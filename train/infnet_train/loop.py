@@ -31,9 +31,9 @@ from infnet_train.config import TrainConfig
 from infnet_train.datasets import LabelledSlices
 from infnet_train.distributed import Ranks, join
 from infnet_train.evaluate import mean_dice
-from infnet_train.losses import total_loss
-from infnet_train.model import InfNet, SideOutputs
 from infnet_train.monitor import STEPS_BETWEEN_SCALARS, Monitor, loss_parts, open_monitor
+from infnet_train.networks import InfNet, SideOutputs
+from infnet_train.networks.losses import total_loss
 from infnet_train.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
 from infnet_train.sources import load_slices
 from infnet_train.weights import load_backbone_weights, read_reference_state

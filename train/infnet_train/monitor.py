@@ -18,8 +18,8 @@ from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise
 from infnet_train.datasets import ByteArray, LabelledSlices
 from infnet_train.edges import BoolArray
-from infnet_train.losses import BceForm, pixel_weights, structure_loss_terms
-from infnet_train.model import InfNet, SideOutputs
+from infnet_train.networks import InfNet, SideOutputs
+from infnet_train.networks.losses import BceForm, pixel_weights, structure_loss_terms
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

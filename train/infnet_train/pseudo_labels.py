@@ -25,7 +25,7 @@ from infnet_train.config import ConfigError, PropagationConfig, TrainConfig
 from infnet_train.datasets import chosen_slices, regrade
 from infnet_train.evaluate import network_runner
 from infnet_train.loop import Progress, train
-from infnet_train.model import InfNet
+from infnet_train.networks import InfNet
 from infnet_train.pictures import ByteArray, Turn, read_grey, upright
 
 logger = logging.getLogger(__name__)

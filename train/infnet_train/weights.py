@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from infnet_runtime.errors import ModelError
-from infnet_train.model import InfNet
-from infnet_train.model.res2net import Res2Net50
+from infnet_train.networks import InfNet
+from infnet_train.networks.res2net import Res2Net50
 
 _LAST_CONV_OF_LEVEL = {"4": "5", "3": "4", "2": "4"}
 

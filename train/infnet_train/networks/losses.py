@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from infnet_train.model import SideOutputs
+from infnet_train.networks import SideOutputs
 
 BceForm = Literal["as_run", "weighted"]
 EdgeLoss = Literal["mean", "sum"]

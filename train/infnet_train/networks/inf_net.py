@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
 
-from infnet_train.model.blocks import (
+from infnet_train.networks.blocks import (
     DECODER_CHANNELS,
     EDGE_CHANNELS,
     EdgeAttention,
@@ -17,7 +17,7 @@ from infnet_train.model.blocks import (
     ReverseAttention,
     resize,
 )
-from infnet_train.model.res2net import Res2Net50
+from infnet_train.networks.res2net import Res2Net50
 
 INPUT_MULTIPLE = 32
 Part = Literal["edge_attention", "partial_decoder", "reverse_attention"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from golden_fill import GOLDEN, reference_shapes, reference_state
-from infnet_train.losses import structure_loss_terms, total_loss
-from infnet_train.model import InfNet, SideOutputs
+from infnet_train.networks import InfNet, SideOutputs
+from infnet_train.networks.losses import structure_loss_terms, total_loss
 from infnet_train.weights import load_reference_weights, reference_name
 
 RELATIVE = 1e-9  # double precision, other summation order: 1e-12 was seen
