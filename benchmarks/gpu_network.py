@@ -22,7 +22,7 @@ import torch
 from infnet_export.parity import phantom_input
 from infnet_runtime.backends import open_session
 from infnet_train.networks import InfNet
-from infnet_train.trained import read_network
+from infnet_train.weights.trained import read_network
 
 FloatArray = npt.NDArray[np.float32]
 Run = Callable[[FloatArray], FloatArray]

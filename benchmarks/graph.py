@@ -30,7 +30,7 @@ from infnet_export.parity import phantom_input
 from infnet_export.trained import read_trained
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet
-from infnet_train.trained import TrainedNetwork
+from infnet_train.weights.trained import TrainedNetwork
 
 
 def main() -> None:

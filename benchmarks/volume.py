@@ -177,7 +177,7 @@ def torch_network(weights: Path | None, threads: int) -> tuple[Run, PreprocessSp
 
     from infnet_export.trained import read_trained
     from infnet_train.networks import InfNet
-    from infnet_train.trained import TrainedNetwork
+    from infnet_train.weights.trained import TrainedNetwork
 
     torch.set_num_threads(threads)
     trained = read_trained(weights) if weights else TrainedNetwork(InfNet().eval(), PreprocessSpec())

@@ -20,7 +20,7 @@ from infnet_export.products import EXACT, Start
 from infnet_export.torch_reference import network_probabilities
 from infnet_runtime.errors import InputError
 from infnet_runtime.model.manifest import ModelManifest, OutputSpec
-from infnet_train.trained import TrainedNetwork
+from infnet_train.weights.trained import TrainedNetwork
 
 
 class WeightStorage(StrEnum):

@@ -6,7 +6,7 @@ import torch
 
 from infnet_runtime.errors import ModelError
 from infnet_train.networks import ALL_PARTS, InfNet
-from infnet_train.trained import TrainedNetwork, read_network
+from infnet_train.weights.trained import TrainedNetwork, read_network
 
 __all__ = ["TrainedNetwork", "read_trained"]
 
@@ -17,8 +17,8 @@ def read_trained(path: Path) -> TrainedNetwork:
     Raises
     ------
     ModelError
-        As :func:`~infnet_train.trained.read_network`, or if the network lacks a part or has weights that are
-        not finite.
+        As :func:`~infnet_train.weights.trained.read_network`, or if the network lacks a part or has weights
+        that are not finite.
     """
     trained = read_network(path, purpose="export")
     _refuse_ablated(trained.network, path)

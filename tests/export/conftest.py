@@ -15,8 +15,8 @@ from infnet_export.onnx_graph import onnx_model
 from infnet_export.parity import phantom_input
 from infnet_export.trained import TrainedNetwork
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_train.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.networks import InfNet
+from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 
 SIZE = 96
 DAMPING = 0.1

@@ -24,7 +24,7 @@ from infnet_export.trained import TrainedNetwork
 from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet
-from infnet_train.weights import load_reference_weights
+from infnet_train.weights.reference import load_reference_weights
 
 from .conftest import CARD
 

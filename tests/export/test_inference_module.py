@@ -32,7 +32,7 @@ from infnet_runtime.slices.preprocess import to_network
 from infnet_train.networks import InfNet
 from infnet_train.networks.blocks import ReverseAttention, resize
 from infnet_train.pictures import read_labelled
-from infnet_train.weights import load_reference_weights
+from infnet_train.weights.reference import load_reference_weights
 
 RELATIVE = 1e-12  # of the largest value; double precision in another order of summation
 Rewrite = Callable[[InfNet], None]

@@ -9,8 +9,8 @@ from torch import Tensor
 from infnet_export.trained import TrainedNetwork, read_trained
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_train.checkpoint import Checkpoint, write_checkpoint
-from infnet_train.weights import reference_name
+from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
+from infnet_train.weights.reference import reference_name
 
 from .conftest import SIZE
 

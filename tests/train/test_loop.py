@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from infnet_runtime.errors import InfnetError, ModelError
-from infnet_train.checkpoint import read_checkpoint
 from infnet_train.config import AugmentConfig, SourceConfig, TrainConfig
 from infnet_train.loop import train
+from infnet_train.weights.checkpoint import read_checkpoint
 from train_slices import write_slice
 
 SMALL = TrainConfig(

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from infnet_train.checkpoint import flatten_optimiser
 from infnet_train.config import SourceConfig, TrainConfig
 from infnet_train.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
+from infnet_train.weights.checkpoint import flatten_optimiser
 
 CONFIG = TrainConfig(name="small", sources=(SourceConfig(name="small", folder="small"),), weight_decay=0.1)
 

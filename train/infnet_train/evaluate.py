@@ -25,7 +25,7 @@ from infnet_train.datasets import LabelledSlices
 from infnet_train.device import choose_device
 from infnet_train.networks import InfNet
 from infnet_train.pictures import Turn, read_labelled
-from infnet_train.trained import read_network
+from infnet_train.weights.trained import read_network
 
 FloatArray = npt.NDArray[np.float32]
 

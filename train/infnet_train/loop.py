@@ -20,13 +20,6 @@ from torch import nn
 
 from infnet_runtime.errors import ModelError
 from infnet_train.batches import Batch, batches, prefetched, steps_per_epoch
-from infnet_train.checkpoint import (
-    Checkpoint,
-    flatten_optimiser,
-    load_weights,
-    read_checkpoint,
-    write_checkpoint,
-)
 from infnet_train.config import TrainConfig
 from infnet_train.datasets import LabelledSlices
 from infnet_train.distributed import Ranks, join
@@ -36,7 +29,14 @@ from infnet_train.networks import InfNet, SideOutputs
 from infnet_train.networks.losses import total_loss
 from infnet_train.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
 from infnet_train.sources import load_slices
-from infnet_train.weights import load_backbone_weights, read_reference_state
+from infnet_train.weights.checkpoint import (
+    Checkpoint,
+    flatten_optimiser,
+    load_weights,
+    read_checkpoint,
+    write_checkpoint,
+)
+from infnet_train.weights.reference import load_backbone_weights, read_reference_state
 
 __all__ = ["Progress", "learning_rate", "train"]
 

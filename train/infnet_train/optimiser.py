@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from infnet_train.checkpoint import restore_optimiser
 from infnet_train.config import TrainConfig
+from infnet_train.weights.checkpoint import restore_optimiser
 
 
 def learning_rate(config: TrainConfig, epoch: int, step: int, total_steps: int) -> float:

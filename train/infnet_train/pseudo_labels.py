@@ -20,13 +20,13 @@ import numpy.typing as npt
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import predict_grey
-from infnet_train.checkpoint import load_weights
 from infnet_train.config import ConfigError, PropagationConfig, TrainConfig
 from infnet_train.datasets import chosen_slices, regrade
 from infnet_train.evaluate import network_runner
 from infnet_train.loop import Progress, train
 from infnet_train.networks import InfNet
 from infnet_train.pictures import ByteArray, Turn, read_grey, upright
+from infnet_train.weights.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
 

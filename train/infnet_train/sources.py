@@ -13,7 +13,7 @@ from infnet_train.config import SourceConfig, TrainConfig
 from infnet_train.datasets import LabelledSlices, load_source
 from infnet_train.distributed import Ranks
 from infnet_train.teacher import refine_labels
-from infnet_train.trained import TrainedNetwork, read_network
+from infnet_train.weights.trained import TrainedNetwork, read_network
 
 logger = logging.getLogger(__name__)
 

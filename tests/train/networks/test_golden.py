@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from golden_fill import GOLDEN, reference_shapes, reference_state
 from infnet_train.networks import InfNet, SideOutputs
 from infnet_train.networks.losses import structure_loss_terms, total_loss
-from infnet_train.weights import load_reference_weights, reference_name
+from infnet_train.weights.reference import load_reference_weights, reference_name
 
 RELATIVE = 1e-9  # double precision, other summation order: 1e-12 was seen
 MAPS = {"lateral_map_5": 0, "lateral_map_4": 1, "lateral_map_3": 2, "lateral_map_2": 3, "lateral_edge": 4}

@@ -2,7 +2,7 @@
 
 Gao et al., "Res2Net: A New Multi-scale Backbone Architecture", IEEE TPAMI 2021. The "v1b" variant has a
 three-convolution stem and average-pooled shortcuts. Parameter names inside a block are those of the
-published ImageNet weights, so that such a file maps by prefix alone (see ``infnet_train.weights``).
+published ImageNet weights, so that such a file maps by prefix alone (see ``infnet_train.weights.reference``).
 """
 
 from typing import NamedTuple

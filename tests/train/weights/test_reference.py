@@ -10,7 +10,7 @@ from torch import Tensor
 from golden_fill import reference_state
 from infnet_runtime.errors import ModelError
 from infnet_train.networks import InfNet
-from infnet_train.weights import load_backbone_weights, load_reference_weights, read_reference_state
+from infnet_train.weights.reference import load_backbone_weights, load_reference_weights, read_reference_state
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from typing import Any
 
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import ManifestError, PreprocessSpec
-from infnet_train.checkpoint import fill_weights, read_checkpoint
 from infnet_train.networks import ALL_PARTS, InfNet
-from infnet_train.weights import load_reference_weights, read_reference_state
+from infnet_train.weights.checkpoint import fill_weights, read_checkpoint
+from infnet_train.weights.reference import load_reference_weights, read_reference_state
 
 _PYTORCH_ENDINGS = (".pth", ".pt")
 
