@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from infnet_train.config import AugmentConfig, SourceConfig, TrainConfig
-from infnet_train.distributed import join, synchronise_normalisation
 from infnet_train.loop import train
+from infnet_train.machine.ranks import join, synchronise_normalisation
 from infnet_train.networks import InfNet
 from infnet_train.networks.losses import total_loss
 

@@ -13,7 +13,7 @@ import torch
 from infnet_train.batches import Batch, Sources, batches, prefetched, steps_per_epoch
 from infnet_train.config import AugmentConfig, SourceConfig, TrainConfig
 from infnet_train.datasets import load_source
-from infnet_train.distributed import Ranks
+from infnet_train.machine.ranks import Ranks
 
 CONFIG = TrainConfig(
     name="small",

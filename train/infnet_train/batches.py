@@ -21,7 +21,7 @@ from infnet_runtime.slices.preprocess import normalise
 from infnet_train.augment import augment
 from infnet_train.config import SourceConfig, TrainConfig
 from infnet_train.datasets import LabelledSlices
-from infnet_train.distributed import Ranks
+from infnet_train.machine.ranks import Ranks
 
 Sources = list[tuple[SourceConfig, LabelledSlices]]
 

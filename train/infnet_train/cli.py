@@ -88,7 +88,7 @@ def train(
     out = out or Path("runs") / recipe_file.stem
     import torch
 
-    from infnet_train.device import choose_device
+    from infnet_train.machine.device import choose_device
     from infnet_train.recipe import read_recipe, run_recipe
 
     _log_to_stderr()

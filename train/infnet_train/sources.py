@@ -11,7 +11,7 @@ from infnet_train.batches import Sources
 from infnet_train.cache import Facts, SliceCache, source_facts
 from infnet_train.config import SourceConfig, TrainConfig
 from infnet_train.datasets import LabelledSlices, load_source
-from infnet_train.distributed import Ranks
+from infnet_train.machine.ranks import Ranks
 from infnet_train.teacher import refine_labels
 from infnet_train.weights.trained import TrainedNetwork, read_network
 

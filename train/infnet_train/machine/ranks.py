@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from infnet_runtime.errors import BackendError, ModelError
-from infnet_train.device import choose_device
+from infnet_train.machine.device import choose_device
 
 # The others wait that long while the first rank reads data or validates.
 _PATIENCE = timedelta(hours=1)
