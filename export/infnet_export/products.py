@@ -51,7 +51,7 @@ from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import from_network, to_network
 from infnet_runtime.slices.temperature import network_threshold
-from infnet_train.pictures import Turn, read_labelled
+from infnet_train.data.pictures import Turn, read_labelled
 
 EXACT = Tolerance(largest=1e-4, mean=1e-5)
 """The same file run by two programs, or the same network in single precision: rounding alone. The shipped

@@ -29,9 +29,9 @@ from infnet_export.trained import TrainedNetwork
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import to_network
+from infnet_train.data.pictures import read_labelled
 from infnet_train.networks import InfNet
 from infnet_train.networks.blocks import ReverseAttention, resize
-from infnet_train.pictures import read_labelled
 from infnet_train.weights.reference import load_reference_weights
 
 RELATIVE = 1e-12  # of the largest value; double precision in another order of summation

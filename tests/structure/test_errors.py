@@ -8,7 +8,7 @@ import pytest
 
 import infnet_export.cli  # noqa: F401 - so that every error class exists
 import infnet_train.config
-import infnet_train.datasets  # noqa: F401
+import infnet_train.data.datasets  # noqa: F401
 from infnet_runtime.errors import InfnetError
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
 from infnet_train.calibrate import calibrate_file, labelled_pixels
 from infnet_train.cli import app
 from infnet_train.config import SourceConfig, TrainConfig
+from infnet_train.data.pictures import DataError, read_labelled
 from infnet_train.evaluate import evaluate_file
 from infnet_train.networks import InfNet
-from infnet_train.pictures import DataError, read_labelled
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 from tiny_models import MANIFEST, SIZE, mid_grey_detector
 

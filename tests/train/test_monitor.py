@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_train.datasets import LabelledSlices
+from infnet_train.data.datasets import LabelledSlices
 from infnet_train.monitor import contours, loss_parts, open_monitor
 from infnet_train.networks import SideOutputs
 from infnet_train.networks.losses import total_loss

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.config import SourceConfig
-from infnet_train.datasets import LabelledSlices, edge_of, load_source
+from infnet_train.data.datasets import LabelledSlices, edge_of, load_source
 from infnet_train.networks import InfNet, SideOutputs
 from infnet_train.teacher import refine_labels
 

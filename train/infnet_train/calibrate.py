@@ -24,8 +24,8 @@ from infnet_runtime.metrics.reliability import (
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import predict_slice
 from infnet_runtime.version import __version__
+from infnet_train.data.pictures import Turn, read_labelled
 from infnet_train.evaluate import open_model
-from infnet_train.pictures import Turn, read_labelled
 
 logger = logging.getLogger(__name__)
 

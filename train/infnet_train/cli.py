@@ -146,8 +146,8 @@ def check(
     """Read every picture of a data folder and say what is there and what is wrong."""
     import json
 
-    from infnet_train.data_check import check_data
-    from infnet_train.pictures import DataError
+    from infnet_train.data.check import check_data
+    from infnet_train.data.pictures import DataError
 
     report = check_data(folder, hard_labels=hard)
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
@@ -170,7 +170,7 @@ def edges(
     import json
 
     from infnet_runtime.version import __version__
-    from infnet_train.edges import write_edges
+    from infnet_train.data.edges import write_edges
 
     done = write_edges(folder, definition.value)
     values = {
@@ -201,7 +201,7 @@ def prepare(
     import json
 
     from infnet_runtime.version import __version__
-    from infnet_train.prepare import prepare as run
+    from infnet_train.data.prepare import prepare as run
 
     _log_to_stderr()
     slices = run(data, out)

@@ -14,9 +14,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from infnet_runtime.errors import InputError
 from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_train.data.pictures import Turn
 from infnet_train.networks import ALL_PARTS, Part
 from infnet_train.networks.losses import BceForm, EdgeLoss
-from infnet_train.pictures import Turn
 
 Stretch = Literal["as_run", "none"]
 Schedule = Literal["compounding", "step", "constant", "cosine"]

@@ -21,10 +21,10 @@ from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise, predict_slice
 from infnet_runtime.slices.temperature import without_temperature
 from infnet_runtime.version import __version__
-from infnet_train.datasets import LabelledSlices
+from infnet_train.data.datasets import LabelledSlices
+from infnet_train.data.pictures import Turn, read_labelled
 from infnet_train.machine.device import choose_device
 from infnet_train.networks import InfNet
-from infnet_train.pictures import Turn, read_labelled
 from infnet_train.weights.trained import read_network
 
 FloatArray = npt.NDArray[np.float32]

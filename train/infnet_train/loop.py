@@ -1,8 +1,8 @@
 """One training run, from top to bottom.
 
 The paper's recipe (IEEE TMI 2020, section IV-B): Adam, the total loss of section III-E, every batch at three
-sizes. Nothing random is carried from step to step (see :mod:`~infnet_train.batches`), so that a run resumed
-at any step equals the uninterrupted one. Several processes under ``torchrun`` train as one (see
+sizes. Nothing random is carried from step to step (see :mod:`~infnet_train.data.batches`), so that a run
+resumed at any step equals the uninterrupted one. Several processes under ``torchrun`` train as one (see
 :mod:`~infnet_train.machine.ranks`).
 """
 
@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from infnet_runtime.errors import ModelError
-from infnet_train.batches import Batch, batches, prefetched, steps_per_epoch
 from infnet_train.config import TrainConfig
-from infnet_train.datasets import LabelledSlices
+from infnet_train.data.batches import Batch, batches, prefetched, steps_per_epoch
+from infnet_train.data.datasets import LabelledSlices
 from infnet_train.evaluate import mean_dice
 from infnet_train.machine.ranks import Ranks, join
 from infnet_train.monitor import STEPS_BETWEEN_SCALARS, Monitor, loss_parts, open_monitor

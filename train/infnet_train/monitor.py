@@ -16,8 +16,8 @@ from torch import Tensor
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise
-from infnet_train.datasets import ByteArray, LabelledSlices
-from infnet_train.edges import BoolArray
+from infnet_train.data.datasets import ByteArray, LabelledSlices
+from infnet_train.data.edges import BoolArray
 from infnet_train.networks import InfNet, SideOutputs
 from infnet_train.networks.losses import BceForm, pixel_weights, structure_loss_terms
 

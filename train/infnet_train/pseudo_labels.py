@@ -21,11 +21,11 @@ from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import predict_grey
 from infnet_train.config import ConfigError, PropagationConfig, TrainConfig
-from infnet_train.datasets import chosen_slices, regrade
+from infnet_train.data.datasets import chosen_slices, regrade
+from infnet_train.data.pictures import ByteArray, Turn, read_grey, upright
 from infnet_train.evaluate import network_runner
 from infnet_train.loop import Progress, train
 from infnet_train.networks import InfNet
-from infnet_train.pictures import ByteArray, Turn, read_grey, upright
 from infnet_train.weights.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def _label(
 
 
 def as_stored(image: ByteArray, turn: Turn) -> ByteArray:
-    """Inverse of :func:`~infnet_train.pictures.upright`."""
+    """Inverse of :func:`~infnet_train.data.pictures.upright`."""
     if turn == "none":
         return image
     return np.ascontiguousarray(image.T if turn == "transpose" else image[::-1].T)

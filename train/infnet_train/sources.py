@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_train.batches import Sources
-from infnet_train.cache import Facts, SliceCache, source_facts
 from infnet_train.config import SourceConfig, TrainConfig
-from infnet_train.datasets import LabelledSlices, load_source
+from infnet_train.data.batches import Sources
+from infnet_train.data.cache import Facts, SliceCache, source_facts
+from infnet_train.data.datasets import LabelledSlices, load_source
 from infnet_train.machine.ranks import Ranks
 from infnet_train.teacher import refine_labels
 from infnet_train.weights.trained import TrainedNetwork, read_network

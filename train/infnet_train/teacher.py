@@ -12,7 +12,7 @@ import torch
 
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise
-from infnet_train.datasets import LabelledSlices, edge_of
+from infnet_train.data.datasets import LabelledSlices, edge_of
 from infnet_train.networks import InfNet
 
 _BATCH = 8

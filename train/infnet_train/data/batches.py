@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from infnet_runtime.slices.preprocess import normalise
-from infnet_train.augment import augment
 from infnet_train.config import SourceConfig, TrainConfig
-from infnet_train.datasets import LabelledSlices
+from infnet_train.data.augment import augment
+from infnet_train.data.datasets import LabelledSlices
 from infnet_train.machine.ranks import Ranks
 
 Sources = list[tuple[SourceConfig, LabelledSlices]]

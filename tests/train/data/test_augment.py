@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from infnet_train.augment import augment
 from infnet_train.config import AugmentConfig, SourceConfig
-from infnet_train.datasets import LabelledSlices, load_source
+from infnet_train.data.augment import augment
+from infnet_train.data.datasets import LabelledSlices, load_source
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_train.config import AugmentConfig
-from infnet_train.pictures import ByteArray
+from infnet_train.data.pictures import ByteArray
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from infnet_train.edges import EdgeDefinition, edges
-from infnet_train.pictures import (
+from infnet_train.data.edges import EdgeDefinition, edges
+from infnet_train.data.pictures import (
     INFECTED,
     ByteArray,
     DataError,
@@ -28,7 +28,7 @@ from infnet_train.pictures import (
     read_stored,
     same_names,
 )
-from infnet_train.reserved import is_reserved
+from infnet_train.data.reserved import is_reserved
 
 LabelKind = Literal["hard", "soft", "colour", "none"]
 """Only 0 and 255; values between; classes as colours, which this training does not read; no labels."""

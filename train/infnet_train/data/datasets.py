@@ -1,6 +1,6 @@
 """Labelled slices from folders, upright and at network size, ready to draw batches from.
 
-Files and their layout are the business of :mod:`~infnet_train.pictures`. Slices go through
+Files and their layout are the business of :mod:`~infnet_train.data.pictures`. Slices go through
 ``infnet_runtime.slices.preprocess``, the same code as at inference, and are kept as 8-bit arrays in memory.
 """
 
@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from infnet_runtime.slices.preprocess import resize
 from infnet_train.config import SourceConfig
-from infnet_train.edges import BoolArray, edge_of, edges
-from infnet_train.pictures import (
+from infnet_train.data.edges import BoolArray, edge_of, edges
+from infnet_train.data.pictures import (
     INFECTED,
     ByteArray,
     DataError,

@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
-from infnet_train.pictures import INFECTED, DataError, mask_of, read_edge, read_grey, read_pair, slices_in
+from infnet_train.data.pictures import (
+    INFECTED,
+    DataError,
+    mask_of,
+    read_edge,
+    read_grey,
+    read_pair,
+    slices_in,
+)
 
 BoolArray = npt.NDArray[np.bool_]
 

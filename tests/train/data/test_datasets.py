@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from infnet_train.config import SourceConfig
-from infnet_train.datasets import load_source
-from infnet_train.edges import edge_of, edges, write_edges
-from infnet_train.pictures import DataError, read_grey, read_pair, upright
+from infnet_train.data.datasets import load_source
+from infnet_train.data.edges import edge_of, edges, write_edges
+from infnet_train.data.pictures import DataError, read_grey, read_pair, upright
 from train_slices import write_picture
 
 SOURCE = SourceConfig(name="small", folder="small")

@@ -22,8 +22,8 @@ from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import refuse_non_finite
 from infnet_runtime.slices.preprocess import to_grey
-from infnet_train.pictures import ByteArray, DataError, Turn, read_grey, read_pair, slices_in, upright
-from infnet_train.reserved import is_reserved
+from infnet_train.data.pictures import ByteArray, DataError, Turn, read_grey, read_pair, slices_in, upright
+from infnet_train.data.reserved import is_reserved
 
 logger = logging.getLogger(__name__)
 

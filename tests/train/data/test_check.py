@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from infnet_train.cli import app
-from infnet_train.data_check import check_data
-from infnet_train.edges import EdgeDefinition, edges, write_edges
-from infnet_train.pictures import DataError
+from infnet_train.data.check import check_data
+from infnet_train.data.edges import EdgeDefinition, edges, write_edges
+from infnet_train.data.pictures import DataError
 from train_slices import LABELLED, PSEUDO, write_picture, write_slice
 
 

@@ -16,10 +16,10 @@ from infnet_runtime.lungs import lung_box
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.phantom import ChestPhantom
 from infnet_train.cli import app
-from infnet_train.pictures import DataError, read_grey, upright
-from infnet_train.prepare import prepare, slices_of_volume, transfer_labels
+from infnet_train.data.pictures import DataError, read_grey, upright
+from infnet_train.data.prepare import prepare, slices_of_volume, transfer_labels
+from infnet_train.data.reserved import RESERVED
 from infnet_train.pseudo_labels import as_stored
-from infnet_train.reserved import RESERVED
 from train_slices import LABELLED, PSEUDO, blobs, write_picture
 
 ByteArray = npt.NDArray[np.uint8]
