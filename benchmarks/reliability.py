@@ -23,9 +23,9 @@ import numpy.typing as npt
 
 from infnet_runtime.metrics.reliability import LabelledPixels, Reliability, reliability
 from infnet_runtime.slices.preprocess import predict_slice
-from infnet_train.calibrate import labelled_pixels
+from infnet_train.assess.calibrate import labelled_pixels
+from infnet_train.assess.evaluate import open_model
 from infnet_train.data.pictures import read_labelled
-from infnet_train.evaluate import open_model
 
 Picture = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]

@@ -127,7 +127,7 @@ def evaluate(
     """Score a model on labelled slices, by the protocol of the paper and by the clinical one."""
     import json
 
-    from infnet_train.evaluate import evaluate_file
+    from infnet_train.assess.evaluate import evaluate_file
 
     result = evaluate_file(model, data, turn=turn.value, device=device)
     typer.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False) if as_json else result.to_text())
@@ -236,7 +236,7 @@ def calibrate(
     """
     import json
 
-    from infnet_train.calibrate import calibrate_file
+    from infnet_train.assess.calibrate import calibrate_file
 
     result = calibrate_file(model, data, turn=turn.value, device=device, inside_lungs=inside_lungs)
     typer.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False) if as_json else result.to_text())

@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 from infnet_runtime.errors import ModelError
+from infnet_train.assess.evaluate import mean_dice
 from infnet_train.config import TrainConfig
 from infnet_train.data.batches import Batch, batches, prefetched, steps_per_epoch
 from infnet_train.data.datasets import LabelledSlices
-from infnet_train.evaluate import mean_dice
 from infnet_train.machine.ranks import Ranks, join
 from infnet_train.monitor import STEPS_BETWEEN_SCALARS, Monitor, loss_parts, open_monitor
 from infnet_train.networks import InfNet, SideOutputs

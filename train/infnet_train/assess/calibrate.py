@@ -24,8 +24,8 @@ from infnet_runtime.metrics.reliability import (
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import predict_slice
 from infnet_runtime.version import __version__
+from infnet_train.assess.evaluate import open_model
 from infnet_train.data.pictures import Turn, read_labelled
-from infnet_train.evaluate import open_model
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def calibrate_file(
     Parameters
     ----------
     model
-        As of :func:`~infnet_train.evaluate.evaluate_file`.
+        As of :func:`~infnet_train.assess.evaluate.evaluate_file`.
     data
         A folder with ``Imgs`` and ``GT``, not the test set.
     inside_lungs

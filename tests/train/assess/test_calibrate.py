@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from infnet_runtime.errors import InputError
 from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
-from infnet_train.calibrate import calibrate_file, labelled_pixels
+from infnet_train.assess.calibrate import calibrate_file, labelled_pixels
+from infnet_train.assess.evaluate import evaluate_file
 from infnet_train.cli import app
 from infnet_train.config import SourceConfig, TrainConfig
 from infnet_train.data.pictures import DataError, read_labelled
-from infnet_train.evaluate import evaluate_file
 from infnet_train.networks import InfNet
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 from tiny_models import MANIFEST, SIZE, mid_grey_detector
@@ -150,7 +150,7 @@ def test_weights_of_a_run(slices: Path, tmp_path: Path) -> None:
 
 def test_the_benchmark_draws_both_curves(drawn: Path, tmp_path: Path) -> None:
     model = sharp_detector(tmp_path / "model.onnx", OutputSpec(temperature=SHARPENED_BY))
-    script = Path(__file__).parents[2] / "benchmarks" / "reliability.py"
+    script = Path(__file__).parents[3] / "benchmarks" / "reliability.py"
     output = ["--png", str(tmp_path / "curve.png"), "--json", str(tmp_path / "curve.json")]
     subprocess.run([sys.executable, str(script), str(model), str(drawn), *output], check=True)
     curves = json.loads((tmp_path / "curve.json").read_text())["curves"]
