@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from infnet_train.config import AugmentConfig, SourceConfig, TrainConfig
-from infnet_train.loop import train
 from infnet_train.machine.ranks import join, synchronise_normalisation
 from infnet_train.networks import InfNet
 from infnet_train.networks.losses import total_loss
+from infnet_train.run.loop import train
 
 # Five slices in batches of three: shares of 2 and 1, then of 1 and 1. Why the rate is small: see LOSS_RTOL.
 CONFIG = TrainConfig(

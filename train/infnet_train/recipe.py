@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from infnet_train.config import ConfigError, TrainConfig, build, read_values
-from infnet_train.loop import Progress, train
-from infnet_train.pseudo_labels import propagate
+from infnet_train.run.loop import Progress, train
+from infnet_train.semi.pseudo_labels import propagate
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from infnet_train.cli import app
 from infnet_train.data.pictures import DataError, read_grey, upright
 from infnet_train.data.prepare import prepare, slices_of_volume, transfer_labels
 from infnet_train.data.reserved import RESERVED
-from infnet_train.pseudo_labels import as_stored
+from infnet_train.semi.pseudo_labels import as_stored
 from train_slices import LABELLED, PSEUDO, blobs, write_picture
 
 ByteArray = npt.NDArray[np.uint8]

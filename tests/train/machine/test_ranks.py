@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from infnet_runtime.errors import BackendError
-from infnet_train.loop import train
 from infnet_train.machine.ranks import Ranks, join
 from infnet_train.networks.losses import total_loss
+from infnet_train.run.loop import train
 from infnet_train.weights.checkpoint import read_checkpoint
 from rank_work import CONFIG, SPLITS, TOTALS, network_inputs, normalisation, normalisation_inputs
 from two_ranks import LIMIT_S, start_two, torchrun_two

@@ -9,9 +9,9 @@ import torch
 from infnet_export.trained import read_trained
 from infnet_runtime.errors import ModelError
 from infnet_train.config import ConfigError, SourceConfig, TrainConfig, read_config
-from infnet_train.loop import train
 from infnet_train.networks import ALL_PARTS, InfNet, Part
 from infnet_train.networks.losses import structure_loss_terms, total_loss
+from infnet_train.run.loop import train
 from infnet_train.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 EA: Part = "edge_attention"

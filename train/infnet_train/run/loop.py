@@ -24,11 +24,11 @@ from infnet_train.config import TrainConfig
 from infnet_train.data.batches import Batch, batches, prefetched, steps_per_epoch
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.machine.ranks import Ranks, join
-from infnet_train.monitor import STEPS_BETWEEN_SCALARS, Monitor, loss_parts, open_monitor
 from infnet_train.networks import InfNet, SideOutputs
 from infnet_train.networks.losses import total_loss
-from infnet_train.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
-from infnet_train.sources import load_slices
+from infnet_train.run.monitor import STEPS_BETWEEN_SCALARS, Monitor, loss_parts, open_monitor
+from infnet_train.run.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
+from infnet_train.run.sources import load_slices
 from infnet_train.weights.checkpoint import (
     Checkpoint,
     flatten_optimiser,

@@ -14,7 +14,7 @@ import torch
 
 from infnet_runtime.errors import InfnetError, ModelError
 from infnet_train.config import AugmentConfig, SourceConfig, TrainConfig
-from infnet_train.loop import train
+from infnet_train.run.loop import train
 from infnet_train.weights.checkpoint import read_checkpoint
 from train_slices import write_slice
 
@@ -35,7 +35,7 @@ import sys
 from pathlib import Path
 import torch
 from test_loop import SMALL
-from infnet_train.loop import train
+from infnet_train.run.loop import train
 torch.set_num_threads(1)
 data, out = map(Path, sys.argv[1:])
 train(SMALL, data, out, checkpoint_seconds=0, progress=lambda *step: print(step[0], flush=True))
@@ -106,7 +106,7 @@ def test_a_run_killed_at_a_random_moment_resumes_to_the_same_weights(
     steps = moment.randrange(2, STEPS - 1)
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(data), str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2]))},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:3]))},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -24,8 +24,8 @@ from infnet_train.assess.evaluate import network_runner
 from infnet_train.config import ConfigError, PropagationConfig, TrainConfig
 from infnet_train.data.datasets import chosen_slices, regrade
 from infnet_train.data.pictures import ByteArray, Turn, read_grey, upright
-from infnet_train.loop import Progress, train
 from infnet_train.networks import InfNet
+from infnet_train.run.loop import Progress, train
 from infnet_train.weights.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)

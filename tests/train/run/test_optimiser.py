@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from infnet_train.config import SourceConfig, TrainConfig
-from infnet_train.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
+from infnet_train.run.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
 from infnet_train.weights.checkpoint import flatten_optimiser
 
 CONFIG = TrainConfig(name="small", sources=(SourceConfig(name="small", folder="small"),), weight_decay=0.1)

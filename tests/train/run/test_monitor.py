@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.data.datasets import LabelledSlices
-from infnet_train.monitor import contours, loss_parts, open_monitor
 from infnet_train.networks import SideOutputs
 from infnet_train.networks.losses import total_loss
+from infnet_train.run.monitor import contours, loss_parts, open_monitor
 
 HISTORY: list[dict[str, float]] = [
     {"epoch": 1, "step": 4, "loss": 2.5, "validation_dice": 0.25},

@@ -12,7 +12,7 @@ import torch
 from infnet_train.config import ConfigError, PropagationConfig, SourceConfig, TrainConfig
 from infnet_train.data.pictures import upright
 from infnet_train.networks import InfNet
-from infnet_train.pseudo_labels import as_stored, propagate
+from infnet_train.semi.pseudo_labels import as_stored, propagate
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 
 PROPAGATION = PropagationConfig(

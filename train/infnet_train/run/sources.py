@@ -12,7 +12,7 @@ from infnet_train.data.batches import Sources
 from infnet_train.data.cache import Facts, SliceCache, source_facts
 from infnet_train.data.datasets import LabelledSlices, load_source
 from infnet_train.machine.ranks import Ranks
-from infnet_train.teacher import refine_labels
+from infnet_train.run.teacher import refine_labels
 from infnet_train.weights.trained import TrainedNetwork, read_network
 
 logger = logging.getLogger(__name__)

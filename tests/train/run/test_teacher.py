@@ -12,7 +12,7 @@ from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.config import SourceConfig
 from infnet_train.data.datasets import LabelledSlices, edge_of, load_source
 from infnet_train.networks import InfNet, SideOutputs
-from infnet_train.teacher import refine_labels
+from infnet_train.run.teacher import refine_labels
 
 SIZE = 64
 SPEC = dataclasses.replace(PreprocessSpec(), size=SIZE)
