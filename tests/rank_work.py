@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from infnet_train.config import AugmentConfig, SourceConfig, TrainConfig
+from infnet_train.config.schema import AugmentConfig, SourceConfig, TrainConfig
 from infnet_train.machine.ranks import join, synchronise_normalisation
 from infnet_train.networks import InfNet
 from infnet_train.networks.losses import total_loss

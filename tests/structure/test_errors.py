@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import infnet_export.cli  # noqa: F401 - so that every error class exists
-import infnet_train.config
+import infnet_train.config.schema
 import infnet_train.data.datasets  # noqa: F401
 from infnet_runtime.errors import InfnetError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from infnet_train import recipe as recipes
-from infnet_train.config import ConfigError, SourceConfig
+from infnet_train.config.schema import ConfigError, SourceConfig
 from infnet_train.data.reserved import RESERVED, is_reserved
 from infnet_train.recipe import CONFIGS, find_recipe, read_recipe, run_recipe
 from infnet_train.weights.checkpoint import read_checkpoint

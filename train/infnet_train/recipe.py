@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from infnet_train.config import ConfigError, TrainConfig, build, read_values
+from infnet_train.config.schema import ConfigError, TrainConfig, build, read_values
 from infnet_train.run.loop import Progress, train
 from infnet_train.semi.pseudo_labels import propagate
 

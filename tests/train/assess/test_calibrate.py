@@ -17,7 +17,7 @@ from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
 from infnet_train.assess.calibrate import calibrate_file, labelled_pixels
 from infnet_train.assess.evaluate import evaluate_file
 from infnet_train.cli import app
-from infnet_train.config import SourceConfig, TrainConfig
+from infnet_train.config.schema import SourceConfig, TrainConfig
 from infnet_train.data.pictures import DataError, read_labelled
 from infnet_train.networks import InfNet
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint

@@ -14,7 +14,7 @@ from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
 from infnet_train.assess.evaluate import evaluate_file
 from infnet_train.cli import app
-from infnet_train.config import SourceConfig, TrainConfig
+from infnet_train.config.schema import SourceConfig, TrainConfig
 from infnet_train.data.pictures import DataError
 from infnet_train.networks import InfNet
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint

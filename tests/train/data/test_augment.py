@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from infnet_train.config import AugmentConfig, SourceConfig
+from infnet_train.config.schema import AugmentConfig, SourceConfig
 from infnet_train.data.augment import augment
 from infnet_train.data.datasets import LabelledSlices, load_source
 

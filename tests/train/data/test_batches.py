@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from infnet_train.config import AugmentConfig, SourceConfig, TrainConfig
+from infnet_train.config.schema import AugmentConfig, SourceConfig, TrainConfig
 from infnet_train.data.batches import Batch, Sources, batches, prefetched, steps_per_epoch
 from infnet_train.data.datasets import load_source
 from infnet_train.machine.ranks import Ranks

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from infnet_train import datasets, sources
-from infnet_train.config import SourceConfig, TrainConfig
+from infnet_train.config.schema import SourceConfig, TrainConfig
 from infnet_train.data.cache import SliceCache, source_facts
 from infnet_train.data.datasets import LabelledSlices, load_source
 from infnet_train.machine.ranks import Ranks

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from infnet_train.config import SourceConfig
+from infnet_train.config.schema import SourceConfig
 from infnet_train.data.datasets import load_source
 from infnet_train.data.edges import edge_of, edges, write_edges
 from infnet_train.data.pictures import DataError, read_grey, read_pair, upright

@@ -8,7 +8,7 @@ import torch
 
 from infnet_export.trained import read_trained
 from infnet_runtime.errors import ModelError
-from infnet_train.config import ConfigError, SourceConfig, TrainConfig, read_config
+from infnet_train.config.schema import ConfigError, SourceConfig, TrainConfig, read_config
 from infnet_train.networks import ALL_PARTS, InfNet, Part
 from infnet_train.networks.losses import structure_loss_terms, total_loss
 from infnet_train.run.loop import train

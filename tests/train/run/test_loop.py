@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from infnet_runtime.errors import InfnetError, ModelError
-from infnet_train.config import AugmentConfig, SourceConfig, TrainConfig
+from infnet_train.config.schema import AugmentConfig, SourceConfig, TrainConfig
 from infnet_train.run.loop import train
 from infnet_train.weights.checkpoint import read_checkpoint
 from train_slices import write_slice

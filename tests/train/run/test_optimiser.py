@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from infnet_train.config import SourceConfig, TrainConfig
+from infnet_train.config.schema import SourceConfig, TrainConfig
 from infnet_train.run.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
 from infnet_train.weights.checkpoint import flatten_optimiser
 

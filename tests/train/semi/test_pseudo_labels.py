@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from infnet_train.config import ConfigError, PropagationConfig, SourceConfig, TrainConfig
+from infnet_train.config.schema import ConfigError, PropagationConfig, SourceConfig, TrainConfig
 from infnet_train.data.pictures import upright
 from infnet_train.networks import InfNet
 from infnet_train.semi.pseudo_labels import as_stored, propagate

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from infnet_train.config import AugmentConfig
+from infnet_train.config.schema import AugmentConfig
 from infnet_train.data.pictures import ByteArray
 
 FloatArray = npt.NDArray[np.float32]

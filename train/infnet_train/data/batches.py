@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from infnet_runtime.slices.preprocess import normalise
-from infnet_train.config import SourceConfig, TrainConfig
+from infnet_train.config.schema import SourceConfig, TrainConfig
 from infnet_train.data.augment import augment
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.machine.ranks import Ranks

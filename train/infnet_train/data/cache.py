@@ -19,7 +19,7 @@ import numpy as np
 
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.version import __version__
-from infnet_train.config import SourceConfig
+from infnet_train.config.schema import SourceConfig
 from infnet_train.data.datasets import LabelledSlices, chosen_slices
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.slices.preprocess import resize
-from infnet_train.config import SourceConfig
+from infnet_train.config.schema import SourceConfig
 from infnet_train.data.edges import BoolArray, edge_of, edges
 from infnet_train.data.pictures import (
     INFECTED,

@@ -20,7 +20,7 @@ from torch import nn
 
 from infnet_runtime.errors import ModelError
 from infnet_train.assess.evaluate import mean_dice
-from infnet_train.config import TrainConfig
+from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Batch, batches, prefetched, steps_per_epoch
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.machine.ranks import Ranks, join

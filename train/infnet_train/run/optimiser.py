@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from infnet_train.config import TrainConfig
+from infnet_train.config.schema import TrainConfig
 from infnet_train.weights.checkpoint import restore_optimiser
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_train.config import SourceConfig, TrainConfig
+from infnet_train.config.schema import SourceConfig, TrainConfig
 from infnet_train.data.batches import Sources
 from infnet_train.data.cache import Facts, SliceCache, source_facts
 from infnet_train.data.datasets import LabelledSlices, load_source

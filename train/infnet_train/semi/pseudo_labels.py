@@ -21,7 +21,7 @@ from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import predict_grey
 from infnet_train.assess.evaluate import network_runner
-from infnet_train.config import ConfigError, PropagationConfig, TrainConfig
+from infnet_train.config.schema import ConfigError, PropagationConfig, TrainConfig
 from infnet_train.data.datasets import chosen_slices, regrade
 from infnet_train.data.pictures import ByteArray, Turn, read_grey, upright
 from infnet_train.networks import InfNet

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infnet_train.config import ConfigError, read_config
+from infnet_train.config.schema import ConfigError, read_config
 
 MINIMAL = 'name = "x"\n[[sources]]\nname = "a"\nfolder = "f"\n'
 
