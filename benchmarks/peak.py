@@ -18,7 +18,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from infnet_export.graph_cost import graph_cost
+from infnet_export.graph.cost import graph_cost
 
 SIDE = 1024
 

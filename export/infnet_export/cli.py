@@ -190,7 +190,7 @@ def inspect(
     """Say what a model file is: preprocessing, output, origin, hashes. Needs neither PyTorch nor a GPU."""
     import json
 
-    from infnet_export.inspection import inspect_engine, inspect_model
+    from infnet_export.graph.inspection import inspect_engine, inspect_model
 
     found = inspect_model(file) if file.suffix.lower() == ".onnx" else inspect_engine(file)
     typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.to_text())

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from infnet_export.onnx_file import check_model
-from infnet_export.tensor_types import TensorTypes, attribute_of, in_module, plain_weights
+from infnet_export.graph.onnx_file import check_model
+from infnet_export.graph.tensor_types import TensorTypes, attribute_of, in_module, plain_weights
 from infnet_runtime.errors import GateError, ModelError
 
 LARGEST_HALF = float(np.finfo(np.float16).max)

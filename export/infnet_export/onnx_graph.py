@@ -20,8 +20,8 @@ from onnx import helper, numpy_helper
 from onnx_ir.passes import Sequential, common
 from onnxscript.optimizer import fold_constants_ir
 
+from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model
 from infnet_export.inference_module import InferenceModule
-from infnet_export.onnx_file import BATCH_DIMENSION, check_model
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 from infnet_train.networks import InfNet
 from infnet_train.networks.inf_net import SideOutputs

@@ -19,9 +19,9 @@ import onnx
 
 from infnet_export.float16 import DEFAULT_KEEP, Float16Report, to_float16
 from infnet_export.gate import GateReport, check_gate, compare_models
-from infnet_export.hu_entry import HU_INPUT, with_hu_entry
+from infnet_export.graph.hu_entry import HU_INPUT, with_hu_entry
+from infnet_export.graph.onnx_file import manifest_in, model_bytes, read_onnx, with_manifest
 from infnet_export.int8 import FEWEST_SLICES, Int8Report, cpu_session, to_int8
-from infnet_export.onnx_file import manifest_in, model_bytes, read_onnx, with_manifest
 from infnet_export.parity import (
     FP16_TOLERANCE,
     FP32_TOLERANCE,

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from infnet_export.onnx_file import check_model
-from infnet_export.tensor_types import TensorTypes, is_one_channel, plain_weights
+from infnet_export.graph.onnx_file import check_model
+from infnet_export.graph.tensor_types import TensorTypes, is_one_channel, plain_weights
 from infnet_runtime.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import onnx
 
-from infnet_export.onnx_file import manifest_in, read_onnx
+from infnet_export.graph.onnx_file import manifest_in, read_onnx
 from infnet_runtime.backends.tensorrt.sidecar import EngineTensor, read_engine, sidecar_path
 from infnet_runtime.errors import InputError, ModelError, OutputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder

@@ -11,9 +11,9 @@ import onnx
 import pytest
 import torch
 
+from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.half_weights import with_half_weights
 from infnet_export.model_file import ModelCard, WeightStorage, manifest_of, start_from_network
-from infnet_export.onnx_file import model_bytes
 from infnet_export.parity import (
     FP16_TOLERANCE,
     FP32_TOLERANCE,

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from infnet_export.onnx_file import manifest_in, read_onnx
+from infnet_export.graph.onnx_file import manifest_in, read_onnx
 from infnet_runtime.model.manifest import ModelManifest
 
 MODELS = Path(__file__).parents[2] / "models"

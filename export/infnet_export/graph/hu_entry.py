@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from infnet_export.onnx_file import BATCH_DIMENSION, check_model
+from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 from infnet_runtime.slices.preprocess import resize_matrix
 

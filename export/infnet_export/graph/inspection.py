@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from infnet_export.onnx_file import manifest_in, operators, read_onnx
+from infnet_export.graph.onnx_file import manifest_in, operators, read_onnx
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor, read_engine
 from infnet_runtime.model.manifest import ModelManifest
 
