@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.half_weights import with_half_weights
 from infnet_export.model_file import ModelCard, WeightStorage, manifest_of, start_from_network
 from infnet_export.parity import (
     FP16_TOLERANCE,
@@ -26,6 +25,7 @@ from infnet_export.parity import (
     probabilities_of,
     scan_input,
 )
+from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.torch_reference import network_probabilities
 from infnet_export.trained import TrainedNetwork, read_trained
 from infnet_runtime.errors import GateError, InputError

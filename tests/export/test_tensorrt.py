@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from infnet_export.float16 import KeepFp32, to_float16
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.graph.tensor_types import plain_weights
+from infnet_export.precision.float16 import KeepFp32, to_float16
 from infnet_export.tensorrt import api, builder, engine_file
 from infnet_export.tensorrt.api import Package, check_version, load_tensorrt, message_log
 from infnet_export.tensorrt.builder import BuiltEngine, EngineSettings, build_plan

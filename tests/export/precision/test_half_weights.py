@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from infnet_export.graph.onnx_file import check_model, model_bytes
-from infnet_export.half_weights import SMALL_KERNEL, with_half_weights
+from infnet_export.precision.half_weights import SMALL_KERNEL, with_half_weights
 from infnet_runtime.errors import GateError
 
 CHANNELS = 256

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from infnet_export.quantised import (
+from infnet_export.precision.quantised import (
     DEFAULT_OPTIONS,
     FEWEST_SLICES,
     Calibrated,

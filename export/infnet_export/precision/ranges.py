@@ -15,8 +15,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from infnet_export.float16 import LARGEST_HALF
 from infnet_export.graph.tensor_types import TensorTypes, plain_weights
+from infnet_export.precision.float16 import LARGEST_HALF
 from infnet_runtime.errors import GateError
 
 FloatArray = npt.NDArray[np.float32]

@@ -6,8 +6,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from infnet_export.int8 import Int8Report, PartCost, to_int8
-from infnet_export.quantised import (
+from infnet_export.precision.int8 import Int8Report, PartCost, to_int8
+from infnet_export.precision.quantised import (
     FEWEST_SLICES,
     ActivationType,
     Calibrated,

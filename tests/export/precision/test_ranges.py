@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from infnet_export.float16 import LARGEST_HALF, KeepFp32, to_float16
-from infnet_export.ranges import MARGIN, check_ranges, measure_magnitudes, range_report
+from infnet_export.precision.float16 import LARGEST_HALF, KeepFp32, to_float16
+from infnet_export.precision.ranges import MARGIN, check_ranges, measure_magnitudes, range_report
 from infnet_runtime.errors import GateError
 
 ALL_HALF = KeepFp32(modules=(), one_channel=False)
