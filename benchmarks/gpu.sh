@@ -56,7 +56,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infnet_export.parity import scan_input
+from infnet_export.proof.parity import scan_input
 from infnet_runtime.backends import open_session
 
 single, half, slices = map(Path, sys.argv[1:])

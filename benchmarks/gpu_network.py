@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from infnet_export.parity import phantom_input
+from infnet_export.proof.parity import phantom_input
 from infnet_runtime.backends import open_session
 from infnet_train.networks import InfNet
 from infnet_train.weights.trained import read_network

@@ -13,10 +13,10 @@ import torch
 from infnet_export.graph.onnx_file import check_model, model_bytes
 from infnet_export.inference_module import inference_module
 from infnet_export.onnx_graph import onnx_model
-from infnet_export.parity import FP16_TOLERANCE, FP32_TOLERANCE
-from infnet_export.parity_report import Form
 from infnet_export.precision.half_weights import HalfReport, with_half_weights
 from infnet_export.products import EXACT, Start
+from infnet_export.proof.parity import FP16_TOLERANCE, FP32_TOLERANCE
+from infnet_export.proof.parity_report import Form
 from infnet_export.torch_reference import network_probabilities
 from infnet_runtime.errors import InputError
 from infnet_runtime.model.manifest import ModelManifest, OutputSpec

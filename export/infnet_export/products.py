@@ -17,10 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from infnet_export.gate import GateReport, check_gate, compare_models
 from infnet_export.graph.hu_entry import HU_INPUT, with_hu_entry
 from infnet_export.graph.onnx_file import manifest_in, model_bytes, read_onnx, with_manifest
-from infnet_export.parity import (
+from infnet_export.precision.float16 import DEFAULT_KEEP, Float16Report, to_float16
+from infnet_export.precision.int8 import FEWEST_SLICES, Int8Report, cpu_session, to_int8
+from infnet_export.precision.ranges import RangeReport, check_ranges, measure_magnitudes
+from infnet_export.proof.gate import GateReport, check_gate, compare_models
+from infnet_export.proof.parity import (
     FP16_TOLERANCE,
     FP32_TOLERANCE,
     HALF_TOLERANCE,
@@ -33,10 +36,7 @@ from infnet_export.parity import (
     phantom_slices,
     scan_input,
 )
-from infnet_export.parity_report import Form, ParityReport, Run, measure_forms
-from infnet_export.precision.float16 import DEFAULT_KEEP, Float16Report, to_float16
-from infnet_export.precision.int8 import FEWEST_SLICES, Int8Report, cpu_session, to_int8
-from infnet_export.precision.ranges import RangeReport, check_ranges, measure_magnitudes
+from infnet_export.proof.parity_report import Form, ParityReport, Run, measure_forms
 from infnet_export.tensorrt.builder import EngineSettings
 from infnet_export.tensorrt.engine_file import EngineReport, build_engine
 from infnet_export.triton import TritonSettings, write_triton

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from infnet_export.parity import FloatArray, refuse_non_finite
+from infnet_export.proof.parity import FloatArray, refuse_non_finite
 from infnet_train.networks import InfNet
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from infnet_export.inference_module import inference_module
 from infnet_export.model_file import ModelCard, manifest_of
 from infnet_export.onnx_graph import onnx_model
-from infnet_export.parity import phantom_input
+from infnet_export.proof.parity import phantom_input
 from infnet_export.trained import TrainedNetwork
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from infnet_export.graph.cost import graph_cost
 from infnet_export.graph.hu_entry import ENTRY_KEY, HU_INPUT, with_hu_entry
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.parity import phantom_slices
+from infnet_export.proof.parity import phantom_slices
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import ModelError
 from infnet_runtime.io import open_scan

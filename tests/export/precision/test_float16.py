@@ -17,9 +17,9 @@ from infnet_export.graph.tensor_types import plain_weights
 from infnet_export.inference_module import inference_module
 from infnet_export.model_file import manifest_of
 from infnet_export.onnx_graph import onnx_model
-from infnet_export.parity import phantom_input
 from infnet_export.precision.float16 import KeepFp32, to_float16
 from infnet_export.precision.half_weights import with_half_weights
+from infnet_export.proof.parity import phantom_input
 from infnet_export.trained import TrainedNetwork
 from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import PreprocessSpec

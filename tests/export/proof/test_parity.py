@@ -13,7 +13,8 @@ import torch
 
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.model_file import ModelCard, WeightStorage, manifest_of, start_from_network
-from infnet_export.parity import (
+from infnet_export.precision.half_weights import with_half_weights
+from infnet_export.proof.parity import (
     FP16_TOLERANCE,
     FP32_TOLERANCE,
     FloatArray,
@@ -25,7 +26,6 @@ from infnet_export.parity import (
     probabilities_of,
     scan_input,
 )
-from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.torch_reference import network_probabilities
 from infnet_export.trained import TrainedNetwork, read_trained
 from infnet_runtime.errors import GateError, InputError
@@ -180,7 +180,7 @@ def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:
 def shipped() -> TrainedNetwork:
     """The checkpoint behind the shipped model, or the one named by ``INFNET_CHECKPOINT``."""
     named = os.environ.get("INFNET_CHECKPOINT")
-    found = [Path(named)] if named else sorted((Path(__file__).parents[2] / "models").glob("*.safetensors"))
+    found = [Path(named)] if named else sorted((Path(__file__).parents[3] / "models").glob("*.safetensors"))
     if not found:
         pytest.skip("no trained checkpoint in models/; name one with INFNET_CHECKPOINT")
     return read_trained(found[0])

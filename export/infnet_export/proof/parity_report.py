@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from infnet_export.parity import FloatArray, Parity, Tolerance, compare, refuse_non_finite
+from infnet_export.proof.parity import FloatArray, Parity, Tolerance, compare, refuse_non_finite
 from infnet_runtime.errors import GateError
 
 ByteArray = npt.NDArray[np.uint8]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infnet_export.gate import GateReport, Limits, SetShift, check_gate, compare_models
+from infnet_export.proof.gate import GateReport, Limits, SetShift, check_gate, compare_models
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import LabelledSlice
