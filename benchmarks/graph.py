@@ -23,11 +23,11 @@ import torch
 
 from infnet_export.graph.cost import Comparison, graph_cost
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.inference_module import inference_module
 from infnet_export.model_file import ModelCard, manifest_of
-from infnet_export.onnx_graph import onnx_model, plain_model
+from infnet_export.network.inference_module import inference_module
+from infnet_export.network.onnx_graph import onnx_model, plain_model
+from infnet_export.network.trained import read_trained
 from infnet_export.proof.parity import phantom_input
-from infnet_export.trained import read_trained
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet
 from infnet_train.weights.trained import TrainedNetwork

@@ -151,7 +151,7 @@ def make(
         start = start_from_onnx(source, file_name if named else source.stem)
     else:
         from infnet_export.model_file import ModelCard, WeightStorage, read_metrics, start_from_network
-        from infnet_export.trained import read_trained
+        from infnet_export.network.trained import read_trained
 
         # PyTorch's exporter tells everyone without torchvision, which is not used here, that it is not there.
         logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)

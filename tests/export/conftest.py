@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from infnet_export.inference_module import inference_module
 from infnet_export.model_file import ModelCard, manifest_of
-from infnet_export.onnx_graph import onnx_model
+from infnet_export.network.inference_module import inference_module
+from infnet_export.network.onnx_graph import onnx_model
+from infnet_export.network.trained import TrainedNetwork
 from infnet_export.proof.parity import phantom_input
-from infnet_export.trained import TrainedNetwork
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint

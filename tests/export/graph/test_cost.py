@@ -9,12 +9,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from infnet_export.graph.cost import Comparison, GraphCost, NodeCost, graph_cost
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.inference_module import inference_module
 from infnet_export.model_file import manifest_of
-from infnet_export.onnx_graph import onnx_model, plain_model
+from infnet_export.network.inference_module import inference_module
+from infnet_export.network.onnx_graph import onnx_model, plain_model
+from infnet_export.network.trained import TrainedNetwork
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import phantom_input
-from infnet_export.trained import TrainedNetwork
 from infnet_runtime.model.manifest import PreprocessSpec
 
 from .conftest import CARD

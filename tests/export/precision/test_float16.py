@@ -14,13 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 from golden_fill import reference_state
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.graph.tensor_types import plain_weights
-from infnet_export.inference_module import inference_module
 from infnet_export.model_file import manifest_of
-from infnet_export.onnx_graph import onnx_model
+from infnet_export.network.inference_module import inference_module
+from infnet_export.network.onnx_graph import onnx_model
+from infnet_export.network.trained import TrainedNetwork
 from infnet_export.precision.float16 import KeepFp32, to_float16
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import phantom_input
-from infnet_export.trained import TrainedNetwork
 from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet

@@ -13,6 +13,8 @@ import torch
 
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.model_file import ModelCard, WeightStorage, manifest_of, start_from_network
+from infnet_export.network.torch_reference import network_probabilities
+from infnet_export.network.trained import TrainedNetwork, read_trained
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import (
     FP16_TOLERANCE,
@@ -26,8 +28,6 @@ from infnet_export.proof.parity import (
     probabilities_of,
     scan_input,
 )
-from infnet_export.torch_reference import network_probabilities
-from infnet_export.trained import TrainedNetwork, read_trained
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.model.manifest import ModelManifest, PreprocessSpec
 from infnet_runtime.scan.ct import Intensity

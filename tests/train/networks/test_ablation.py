@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from infnet_export.trained import read_trained
+from infnet_export.network.trained import read_trained
 from infnet_runtime.errors import ModelError
 from infnet_train.config.schema import ConfigError, SourceConfig, TrainConfig, read_config
 from infnet_train.networks import ALL_PARTS, InfNet, Part

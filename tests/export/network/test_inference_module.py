@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from golden_fill import reference_state
-from infnet_export.inference_module import (
+from infnet_export.network.inference_module import (
     REWRITES,
     PredictionPath,
     ReducedReverseAttention,
@@ -24,8 +24,8 @@ from infnet_export.inference_module import (
     reduce_before_attention,
     simplify_pools,
 )
-from infnet_export.merged_convolutions import EdgePyramid, composed, shrunk_global_map, then_shrunk
-from infnet_export.trained import TrainedNetwork
+from infnet_export.network.merged_convolutions import EdgePyramid, composed, shrunk_global_map, then_shrunk
+from infnet_export.network.trained import TrainedNetwork
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import to_network

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from infnet_export.trained import TrainedNetwork, read_trained
+from infnet_export.network.trained import TrainedNetwork, read_trained
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
