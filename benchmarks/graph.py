@@ -23,7 +23,7 @@ import torch
 
 from infnet_export.graph.cost import Comparison, graph_cost
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.model_file import ModelCard, manifest_of
+from infnet_export.make.model_file import ModelCard, manifest_of
 from infnet_export.network.inference_module import inference_module
 from infnet_export.network.onnx_graph import onnx_model, plain_model
 from infnet_export.network.trained import read_trained

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from infnet_export.model_file import ModelCard, manifest_of
+from infnet_export.make.model_file import ModelCard, manifest_of
 from infnet_export.network.inference_module import inference_module
 from infnet_export.network.onnx_graph import onnx_model
 from infnet_export.network.trained import TrainedNetwork

@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 from infnet_export import model_file, products
 from infnet_export.cli import app
 from infnet_export.graph.onnx_file import manifest_in, model_bytes
-from infnet_export.model_file import ModelCard, manifest_of, start_from_network
+from infnet_export.make.model_file import ModelCard, manifest_of, start_from_network
+from infnet_export.make.products import Wanted, make
 from infnet_export.network.inference_module import inference_module
 from infnet_export.network.onnx_graph import onnx_model
 from infnet_export.network.trained import TrainedNetwork, read_trained
 from infnet_export.precision.half_weights import with_half_weights
-from infnet_export.products import Wanted, make
 from infnet_export.proof.parity import FP16_TOLERANCE, phantom_input
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError, InfnetError

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 import infnet_train
 from infnet_export.graph.onnx_file import model_bytes, operators
-from infnet_export.model_file import manifest_of
+from infnet_export.make.model_file import manifest_of
 from infnet_export.network.trained import TrainedNetwork
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 

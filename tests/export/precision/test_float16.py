@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from golden_fill import reference_state
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.graph.tensor_types import plain_weights
-from infnet_export.model_file import manifest_of
+from infnet_export.make.model_file import manifest_of
 from infnet_export.network.inference_module import inference_module
 from infnet_export.network.onnx_graph import onnx_model
 from infnet_export.network.trained import TrainedNetwork

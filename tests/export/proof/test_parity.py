@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.model_file import ModelCard, WeightStorage, manifest_of, start_from_network
+from infnet_export.make.model_file import ModelCard, WeightStorage, manifest_of, start_from_network
 from infnet_export.network.torch_reference import network_probabilities
 from infnet_export.network.trained import TrainedNetwork, read_trained
 from infnet_export.precision.half_weights import with_half_weights

@@ -11,11 +11,11 @@ import onnx
 import torch
 
 from infnet_export.graph.onnx_file import check_model, model_bytes
+from infnet_export.make.products import EXACT, Start
 from infnet_export.network.inference_module import inference_module
 from infnet_export.network.onnx_graph import onnx_model
 from infnet_export.network.torch_reference import network_probabilities
 from infnet_export.precision.half_weights import HalfReport, with_half_weights
-from infnet_export.products import EXACT, Start
 from infnet_export.proof.parity import FP16_TOLERANCE, FP32_TOLERANCE
 from infnet_export.proof.parity_report import Form
 from infnet_runtime.errors import InputError

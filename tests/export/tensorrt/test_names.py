@@ -13,7 +13,7 @@ import pytest
 from infnet_export.tensorrt import api, builder
 from infnet_export.tensorrt.api import TENSORRT_NAMES
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "tensorrt_names.json").read_text("utf-8"))
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "tensorrt_names.json").read_text("utf-8"))
 ALL_VERSIONS = "".join(GOLDEN["versions"])
 MODULE_NAME = "trt"  # what the sources call the module
 

@@ -22,7 +22,7 @@ from infnet_runtime.errors import BackendError, InfnetError, InputError, ModelEr
 from infnet_runtime.model.manifest import METADATA_KEY
 from tiny_models import MANIFEST, SIZE, mid_grey_detector
 
-INFNET = Path(__file__).parents[2] / "models" / "infnet.onnx"
+INFNET = Path(__file__).parents[3] / "models" / "infnet.onnx"
 RTX = EngineSettings(package=Package.RTX)
 GPU = Gpu(name="NVIDIA H100 80GB HBM3", capability="9.0", driver_cuda="13.0")
 
