@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from infnet_export.make.model_file import ModelCard, manifest_of
+from infnet_export.make.model_file import manifest_of
 from infnet_export.network.inference_module import inference_module
 from infnet_export.network.onnx_graph import onnx_model
 from infnet_export.network.trained import TrainedNetwork
@@ -17,10 +17,9 @@ from infnet_export.proof.parity import phantom_input
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
+from twin import CARD, SIZE
 
-SIZE = 96
 DAMPING = 0.1
-CARD = ModelCard(name="twin", version="1.2.3", licence="CC0", training_data="none, random", threshold=0.4)
 
 
 @pytest.fixture(scope="session", autouse=True)

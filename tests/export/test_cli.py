@@ -15,9 +15,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from infnet_export import model_file, products
 from infnet_export.cli import app
 from infnet_export.graph.onnx_file import manifest_in, model_bytes
+from infnet_export.make import model_file, products
 from infnet_export.make.model_file import ModelCard, manifest_of, start_from_network
 from infnet_export.make.products import Wanted, make
 from infnet_export.network.inference_module import inference_module

@@ -16,8 +16,7 @@ from infnet_export.network.trained import TrainedNetwork
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import phantom_input
 from infnet_runtime.model.manifest import PreprocessSpec
-
-from .conftest import CARD
+from twin import CARD
 
 MULTIPLY_ADDS = 13_843_298_304
 """Of all convolutions at 352 x 352, all five outputs; also what FlopCounterMode of PyTorch gives, halved."""

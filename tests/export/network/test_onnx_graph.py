@@ -17,8 +17,7 @@ from infnet_export.graph.onnx_file import model_bytes, operators
 from infnet_export.make.model_file import manifest_of
 from infnet_export.network.trained import TrainedNetwork
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
-
-from .conftest import CARD, SIZE
+from twin import CARD, SIZE
 
 PROVIDERS = ["CPUExecutionProvider"]
 # The network as trained has 530 nodes, 157 of them normalisations; test_graph_cost counts them.

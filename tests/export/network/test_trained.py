@@ -11,8 +11,7 @@ from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.weights.reference import reference_name
-
-from .conftest import SIZE
+from twin import SIZE
 
 
 def refused(path: Path) -> ModelError:

@@ -25,8 +25,7 @@ from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet
 from infnet_train.weights.reference import load_reference_weights
-
-from .conftest import CARD
+from twin import CARD
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 ALL_HALF = KeepFp32(modules=(), one_channel=False)

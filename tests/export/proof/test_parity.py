@@ -34,8 +34,7 @@ from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import to_grey, to_network
 from infnet_runtime.slices.temperature import network_threshold
 from infnet_train.networks import InfNet
-
-from .conftest import CARD, SIZE
+from twin import CARD, SIZE
 
 PUBLISHED = 1e-3
 """What is asked of weights stored as FP16 on real slices, for the largest distance in probability; 2e-4 was

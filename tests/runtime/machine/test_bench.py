@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from builders import chest_phantom, write_nifti
-from infnet_runtime import bench as bench_module
 from infnet_runtime.cli.main import app
 from infnet_runtime.errors import BackendError
+from infnet_runtime.machine import bench as bench_module
 from infnet_runtime.machine.bench import BenchReport, Contender, bench
 from tiny_models import mid_grey_detector
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from infnet_train import datasets, sources
 from infnet_train.config.schema import SourceConfig, TrainConfig
+from infnet_train.data import datasets
 from infnet_train.data.cache import SliceCache, source_facts
 from infnet_train.data.datasets import LabelledSlices, load_source
 from infnet_train.machine.ranks import Ranks
 from infnet_train.networks import InfNet
+from infnet_train.run import sources
 from infnet_train.run.sources import load_slices
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 from train_slices import write_slice

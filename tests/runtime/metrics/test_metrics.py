@@ -32,7 +32,7 @@ from infnet_runtime.metrics import (
     s_measure,
 )
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 PUBLISHED = json.loads((GOLDEN / "published_metrics.json").read_text())
 PUBLISHED_SETS = [(s, m) for s, entry in PUBLISHED["sets"].items() for m in entry["models"]]
 
