@@ -9,9 +9,10 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import Self
 
 from infnet_runtime.errors import ModelError
+from infnet_runtime.plain import NoTable, WrongKeys, WrongValue, from_plain
 
 CONTRACT_VERSION = 1
 METADATA_KEY = "infnet.manifest"
@@ -180,42 +181,20 @@ class ModelManifest:
                 code=4022,
             )
         values = {"labels": INFECTION_LABELS, **values}  # absent in the first model
-        values["preprocess"] = _build(PreprocessSpec, values.get("preprocess"), f"{source}: preprocess")
-        output = values.get("output")
-        if isinstance(output, dict):
-            output = {"temperature": 1.0, **output}  # absent: not calibrated
-        values["output"] = _build(OutputSpec, output, f"{source}: output")
-        return _build(cls, values, source)
-
-
-_T = TypeVar("_T")
-
-
-def _build(kind: type[_T], values: object, source: str) -> _T:
-    if not isinstance(values, dict):
-        raise ManifestError(f"{source}: found {type(values).__name__}, expected an object", code=4021)
-    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown, missing = sorted(set(values) - set(known)), sorted(set(known) - set(values))
-    if unknown or missing:
-        raise ManifestError(
-            f"{source}: the manifest has unknown keys {unknown} and lacks {missing}; it was written by "
-            "another version of infnet, export the model again",
-            code=4021,
-        )
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    for name, hint in get_type_hints(kind).items():
-        if not _fits(plain[name], hint):
-            expected = getattr(hint, "__name__", str(hint))
-            raise ManifestError(f"{source}: {name} is {plain[name]!r}, expected {expected}", code=4021)
-    return kind(**plain)
-
-
-def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type or a generic alias
-    kind, parts = get_origin(hint) or hint, get_args(hint)
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        return False
-    if isinstance(value, tuple):
-        return len(value) == len(parts) and all(map(_fits, value, parts))
-    return not isinstance(value, dict) or all(_fits(v, parts[1]) for v in value.values())
+        if isinstance(values.get("output"), dict):
+            values["output"] = {"temperature": 1.0, **values["output"]}  # absent: not calibrated
+        try:
+            return from_plain(cls, values, source, keys="every")
+        except NoTable as error:
+            raise ManifestError(
+                f"{error.place}: found {type(error.found).__name__}, expected an object", code=4021
+            ) from error
+        except WrongKeys as error:
+            raise ManifestError(
+                f"{error.place}: the manifest has unknown keys {sorted(error.unknown)} and lacks "
+                f"{sorted(error.missing)}; it was written by another version of infnet, export the model "
+                "again",
+                code=4021,
+            ) from error
+        except WrongValue as error:
+            raise ManifestError(str(error), code=4021) from error

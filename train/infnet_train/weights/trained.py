@@ -7,6 +7,7 @@ from typing import Any
 
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import ManifestError, PreprocessSpec
+from infnet_runtime.plain import PlainError, from_plain
 from infnet_train.networks import ALL_PARTS, InfNet
 from infnet_train.weights.checkpoint import fill_weights, read_checkpoint
 from infnet_train.weights.reference import load_reference_weights, read_reference_state
@@ -76,10 +77,8 @@ def read_network(path: Path, *, purpose: str) -> TrainedNetwork:
 
 def _preprocess(state: dict[str, Any], path: Path, purpose: str) -> PreprocessSpec:
     try:
-        saved = state["config"]["preprocess"]
-        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-        return PreprocessSpec(**plain)
-    except (KeyError, TypeError, AttributeError, ManifestError) as error:
+        return from_plain(PreprocessSpec, state["config"]["preprocess"], "preprocess", keys="unchecked")
+    except (KeyError, TypeError, PlainError, ManifestError) as error:
         raise ModelError(
             f"{path} does not say how its training slices were prepared ({type(error).__name__}: {error}); "
             f"{purpose} it with the version of infnet that trained it",

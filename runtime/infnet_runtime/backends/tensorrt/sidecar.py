@@ -5,16 +5,16 @@ An engine carries no text of its own, so its manifest, its origin and what it ru
 GPU: TensorRT's own answer to a foreign plan is an error number at best.
 """
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from infnet_runtime.backends.cuda.driver import Gpu
 from infnet_runtime.errors import InputError, ModelError
 from infnet_runtime.model.manifest import ModelManifest
+from infnet_runtime.plain import from_plain, to_plain
 
 SIDECAR_VERSION = 1
 _END = 2**31  # TensorRT counts in 32 bits
@@ -116,7 +116,7 @@ class EngineSidecar:
 
     def to_json(self) -> str:
         """Indented JSON, keys sorted."""
-        values = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        values = to_plain(self)
         values["manifest"] = json.loads(self.manifest.to_json())
         return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
@@ -140,19 +140,13 @@ class EngineSidecar:
                 "build the engine again",
                 code=4041,
             )
+
+        def manifest(plain: object) -> ModelManifest:
+            return ModelManifest.from_json(json.dumps(plain), source=source)
+
         try:
-            gpu = values["gpu"]
-            values |= {
-                "gpu": None if gpu is None else Gpu(**gpu),
-                "batch": BatchRange(**values["batch"]),
-                "inputs": tuple(_tensor(v) for v in values["inputs"]),
-                "outputs": tuple(_tensor(v) for v in values["outputs"]),
-                "layers": dict(values["layers"]),
-                "kept_in_fp32": tuple(values["kept_in_fp32"]),
-                "manifest": ModelManifest.from_json(json.dumps(values["manifest"]), source=source),
-            }
-            return cls(**values)
-        except (KeyError, TypeError, ValueError, InputError) as error:
+            return from_plain(cls, values, source, keys="unchecked", readers={ModelManifest: manifest})
+        except (TypeError, ValueError, InputError) as error:
             raise ModelError(
                 f"{source} is damaged or of another version of infnet ({error!r}); build the engine again",
                 code=4041,
@@ -223,15 +217,3 @@ def read_engine(path: Path) -> tuple[bytes, EngineSidecar]:
             code=4042,
         )
     return plan, sidecar
-
-
-def _tensor(values: dict[str, Any]) -> EngineTensor:
-    return EngineTensor(**{**values, "shape": tuple(values["shape"])})
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return value

@@ -80,7 +80,7 @@ def test_another_or_truncated_engine(engine: Path, content: bytes) -> None:
         ({"extra": 1}, "unexpected keyword argument 'extra'"),
         ({"batch": {"smallest": 4, "usual": 1, "largest": 8}}, "batch 4:1:8 does not rise"),
         ({"gpu": {"name": "x"}}, "missing 2 required keyword-only arguments"),
-        ({"inputs": [{"name": "x"}]}, "KeyError('shape')"),
+        ({"inputs": [{"name": "x"}]}, "missing 2 required keyword-only arguments: 'dtype' and 'shape'"),
         ({"sidecar_version": 2}, "has format 2, this version of infnet reads 1"),
     ],
 )

@@ -1,0 +1,189 @@
+"""Frozen dataclasses from the plain values of JSON and TOML, and back.
+
+The one reader behind manifest, sidecar, checkpoint and configuration. It raises its own errors, which know
+the place and what was found; each caller says in its own words, and with its own number, what to do.
+"""
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+
+_T = TypeVar("_T")
+
+Readers: TypeAlias = Mapping[type, Callable[[object], object]]
+"""Types that have a reader of their own; it is given the plain value."""
+
+Keys: TypeAlias = Literal["every", "required", "unchecked"]
+
+
+class PlainError(ValueError):
+    """Plain values that do not fill a dataclass.
+
+    Parameters
+    ----------
+    place
+        Where they stand: the source, and the keys down to them.
+    text
+        What is wrong there, for callers without words of their own.
+    """
+
+    def __init__(self, place: str, text: str) -> None:
+        super().__init__(text)
+        self.place = place
+
+
+class NoTable(PlainError):
+    """Something else than keys with values."""
+
+    def __init__(self, place: str, found: object) -> None:
+        super().__init__(place, f"{place}: found {found!r}, expected a table")
+        self.found = found
+
+
+class WrongKeys(PlainError):
+    """Keys that the dataclass does not have, or keys it needs; the text names the nearest known one."""
+
+    def __init__(self, place: str, *, unknown: list[str], missing: list[str], known: list[str]) -> None:
+        text = f"lacks {', '.join(missing)}"
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}"
+            text = f"unknown key '{unknown[0]}'; {hint}"
+        super().__init__(place, f"{place}: {text}")
+        self.unknown, self.missing = unknown, missing
+
+
+class WrongValue(PlainError):
+    """A value of another type, or none of those that are allowed."""
+
+    def __init__(self, place: str, found: object, expected: str) -> None:
+        super().__init__(place, f"{place} is {found!r}, expected {expected}")
+        self.found = found
+
+
+def from_plain(
+    kind: type[_T],
+    values: object,
+    place: str,
+    *,
+    keys: Keys = "required",
+    to_float: bool = False,
+    readers: Readers | None = None,
+) -> _T:
+    """Fill a dataclass, and those in it.
+
+    Parameters
+    ----------
+    values
+        As ``json`` or ``tomllib`` give them. Lists become tuples.
+    place
+        Where they stand, for messages.
+    keys
+        Which keys there must be: ``every`` field, or those that have no default. ``unchecked`` leaves unknown
+        and missing ones to the constructor and its ``TypeError``.
+    to_float
+        Whether a whole number becomes a float where one is expected; else it stays as it was written.
+    readers
+        For types that read themselves.
+
+    Raises
+    ------
+    PlainError
+        If keys or types do not fit. What the dataclass itself refuses passes through.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass
+    ... class Box:
+    ...     size: tuple[int, int]
+    ...     name: str = "box"
+    >>> from_plain(Box, {"size": [2, 3]}, "box.json")
+    Box(size=(2, 3), name='box')
+    >>> from_plain(Box, {"size": [2, 3], "nane": "b"}, "box.json")
+    Traceback (most recent call last):
+        ...
+    infnet_runtime.plain.WrongKeys: box.json: unknown key 'nane'; did you mean 'name'?
+    """
+    return _Filler(keys, to_float, readers or {}).fill(kind, values, place)
+
+
+def to_plain(value: object) -> Any:  # noqa: ANN401 - plain values are of any type
+    """Plain values of a dataclass, down to the last: dicts, lists, numbers and strings.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass
+    ... class Box:
+    ...     size: tuple[int, int]
+    >>> to_plain(Box((2, 3)))
+    {'size': [2, 3]}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class _Filler:
+    keys: Keys
+    to_float: bool
+    readers: Readers
+
+    def fill(self, kind: type[_T], values: object, place: str) -> _T:
+        if not isinstance(values, dict):
+            raise NoTable(place, values)
+        hints = get_type_hints(kind)
+        fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
+        if self.keys != "unchecked":
+            unknown = [key for key in values if key not in fields]
+            missing = [
+                name
+                for name, field in fields.items()
+                if name not in values and (self.keys == "every" or _has_no_default(field))
+            ]
+            if unknown or missing:
+                raise WrongKeys(place, unknown=unknown, missing=missing, known=list(fields))
+        return kind(
+            **{
+                key: self._converted(hints[key], value, f"{place}: {key}") if key in fields else value
+                for key, value in values.items()
+            }
+        )
+
+    def _converted(self, hint: Any, value: Any, place: str) -> Any:  # noqa: ANN401 - any type and value
+        origin, parts = get_origin(hint), get_args(hint)
+        if origin in (Union, types.UnionType):  # of something and None
+            if value is None and types.NoneType in parts:
+                return None
+            return self._converted(next(p for p in parts if p is not types.NoneType), value, place)
+        if hint in self.readers:
+            return self.readers[hint](value)
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            return self.fill(hint, value, place)
+        if origin is tuple and isinstance(value, list):
+            if parts[-1] is Ellipsis:
+                parts = (parts[0],) * len(value)
+            if len(parts) == len(value):
+                return tuple(self._converted(p, v, place) for p, v in zip(parts, value, strict=True))
+        elif origin is dict and isinstance(value, dict):
+            return {key: self._converted(parts[1], item, place) for key, item in value.items()}
+        elif origin is Literal:
+            if value in parts:
+                return value
+            raise WrongValue(place, value, f"one of {', '.join(parts)}")
+        elif hint is float and type(value) in (int, float):
+            return float(value) if self.to_float else value
+        elif type(value) is hint:
+            return value
+        raise WrongValue(place, value, getattr(hint, "__name__", str(hint)))
+
+
+def _has_no_default(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
