@@ -30,8 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
-import numpy.typing as npt
 from measures import (
     RULES,
     Mean,
@@ -48,6 +46,7 @@ from overlays import write_overlay
 from tables import to_markdown
 
 from infnet_runtime import Segmenter
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.open import default_model
 from infnet_runtime.backends.session import run_checked
@@ -226,7 +225,7 @@ def measure_healthy(session: Session, data: Path, overlays: Path | None) -> dict
 def _predict(session: Session) -> Predict:
     spec, temperature = session.manifest.preprocess, session.manifest.output.temperature
 
-    def run(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def run(batch: FloatArray) -> FloatArray:
         return run_checked(session, batch)
 
     return lambda _, grey: predict_slice(grey, spec, run, temperature=temperature)

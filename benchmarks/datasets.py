@@ -5,15 +5,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from infnet_runtime import CtVolume, Intensity
+from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.io import open_scan
 from infnet_runtime.io.nifti import read_stored
 from infnet_runtime.metrics import LabelledSlice
-
-BoolArray = npt.NDArray[np.bool_]
-ByteArray = npt.NDArray[np.uint8]
 
 TEST_SLICES = Path("covid-semiseg/TestingSet/LungInfection-Test")
 PUBLISHED = Path("covid-semiseg-results/Results/Lung infection segmentation")

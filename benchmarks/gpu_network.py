@@ -16,15 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from infnet_export.proof.parity import phantom_input
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import open_session
 from infnet_train.networks import InfNet
 from infnet_train.weights.trained import read_network
 
-FloatArray = npt.NDArray[np.float32]
 Run = Callable[[FloatArray], FloatArray]
 EAGER, COMPILED, FILE = "PyTorch eager", "PyTorch compiled", "this file"
 GOALS = {EAGER: 2.0, COMPILED: 1.2}  # times the time of the file, at least

@@ -15,16 +15,14 @@ from typing import Any
 import cv2
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs
 from infnet_runtime.scan.ct import Intensity
 
 VOLUMES = ("29_86491_1", "4_85506_1", "7_85703_0")
 REPEATS = 3
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 def dice(a: BoolArray, b: BoolArray) -> float:
@@ -35,12 +33,12 @@ def share_inside(mask: BoolArray, lungs: BoolArray) -> float:
     return int(np.count_nonzero(mask & lungs)) / max(1, int(mask.sum()))
 
 
-def read_mask(path: Path) -> npt.NDArray[np.uint8]:
+def read_mask(path: Path) -> ByteArray:
     image: Any = nib.load(path)  # typed without its voxels
     return np.asarray(image.dataobj, np.uint8)
 
 
-def grey(path: Path) -> npt.NDArray[np.uint8]:
+def grey(path: Path) -> ByteArray:
     picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if picture is None:
         raise SystemExit(f"cannot read {path}")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from infnet_runtime import Segmentation
+from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.metrics import Confusion, EmptyRule, LabelledSlice, confusion, paper_scores
 from infnet_runtime.metrics.clinical import OVERLAPS, RATIOS
 from infnet_runtime.metrics.confusion import Ratio
@@ -18,8 +18,6 @@ from infnet_runtime.metrics.inputs import Map, unit_map
 from infnet_runtime.model.manifest import OutputSpec
 from infnet_runtime.slices.temperature import without_temperature
 
-BoolArray = npt.NDArray[np.bool_]
-ByteArray = npt.NDArray[np.uint8]
 Predict = Callable[[str, ByteArray], Map]
 
 RULES: tuple[EmptyRule, ...] = ("one", "skip", "zero")

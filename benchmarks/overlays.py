@@ -4,9 +4,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from infnet_runtime import Segmentation
+from infnet_runtime.arrays import BoolArray
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import to_grey
 
@@ -18,7 +18,7 @@ _TILE = 256
 def write_overlay(
     path: Path,
     result: Segmentation,
-    truth: npt.NDArray[np.bool_] | None,
+    truth: BoolArray | None,
     spec: PreprocessSpec,
     *,
     most: int = 30,

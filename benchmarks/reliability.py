@@ -19,15 +19,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import ByteArray
 from infnet_runtime.metrics.reliability import LabelledPixels, Reliability, reliability
 from infnet_runtime.slices.preprocess import predict_slice
 from infnet_train.assess.calibrate import labelled_pixels
 from infnet_train.assess.evaluate import open_model
 from infnet_train.data.pictures import read_labelled
 
-Picture = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 _SIDE, _BARS, _EDGE = 520, 120, 60  # pixels: curve, bars below it, margin
@@ -81,7 +80,7 @@ def measured(pixels: LabelledPixels, temperature: float) -> dict[str, Reliabilit
     return curves
 
 
-def drawing(curves: dict[str, Reliability]) -> Picture:
+def drawing(curves: dict[str, Reliability]) -> ByteArray:
     """Fraction infected over probability said, and the pixels of each bin."""
     picture = np.full((_SIDE + _BARS + 3 * _EDGE, _SIDE + 2 * _EDGE, 3), 255, np.uint8)
     for tick in np.linspace(0, 1, 6):
@@ -108,7 +107,9 @@ def drawing(curves: dict[str, Reliability]) -> Picture:
     return picture
 
 
-def draw_bars(picture: Picture, curve: Reliability, most: int, colour: Colour, number: int, of: int) -> None:
+def draw_bars(
+    picture: ByteArray, curve: Reliability, most: int, colour: Colour, number: int, of: int
+) -> None:
     """Bars of one curve beside those of the others."""
     floor = _SIDE + _BARS + 2 * _EDGE
     for b in curve.bins:
@@ -125,7 +126,7 @@ def at(x: float, y: float) -> tuple[int, int]:
     return round(_EDGE + _SIDE * float(x)), round(_EDGE + _SIDE * (1 - float(y)))
 
 
-def write(picture: Picture, text: str, place: tuple[int, int], colour: Colour = _BLACK) -> None:
+def write(picture: ByteArray, text: str, place: tuple[int, int], colour: Colour = _BLACK) -> None:
     cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
 
 

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import ByteArray, FloatArray
 from infnet_runtime.io import open_scan
 from infnet_runtime.io.gzip_files import packed, unpacked
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
@@ -29,7 +30,6 @@ from infnet_runtime.scan.intensity import decide_intensity
 from infnet_runtime.slices.preprocess import infected_on_grid, resize, resize_matrix, to_grey, to_network
 
 Job = Callable[[], object]
-FloatArray = npt.NDArray[np.float32]
 _CHUNK_BYTES = 1 << 20
 _MOST_SLICES = 4  # of the stages that take a batch
 
@@ -86,9 +86,7 @@ def resize_whole(images: FloatArray, rows: int, columns: int) -> FloatArray:
     return np.asarray(vertical @ images @ horizontal.T, np.float32)
 
 
-def count_whole(
-    infection: npt.NDArray[np.uint8], lungs: npt.NDArray[np.uint8]
-) -> list[npt.NDArray[np.int64]]:
+def count_whole(infection: ByteArray, lungs: ByteArray) -> list[npt.NDArray[np.int64]]:
     """Histograms of the labels."""
     return [
         sum((np.bincount(plane.ravel(), minlength=256) for plane in labels), np.zeros(256, np.int64))

@@ -32,8 +32,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.open import default_model
 from infnet_runtime.backends.session import run_checked
@@ -48,7 +48,6 @@ from infnet_runtime.scan.phantom import chest_phantom
 from infnet_runtime.segment.segmenter import Segmenter
 from infnet_runtime.slices.preprocess import from_network, to_network
 
-FloatArray = npt.NDArray[np.float32]
 Run = Callable[[FloatArray], FloatArray]
 
 TORCH, ALONE, INFNET = "torch", "network alone", "infnet"

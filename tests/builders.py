@@ -4,15 +4,13 @@ import gzip
 import struct
 from itertools import permutations, product
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.scan.phantom import chest_phantom
 from infnet_runtime.scan.sides import LEFT, RIGHT
-
-Mask: TypeAlias = npt.NDArray[np.bool_]
 
 __all__ = [
     "LEFT",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.backends.cuda.device import HostArray
+from infnet_runtime.arrays import AnyArray
 
 Work = Callable[[], None]
 
@@ -46,12 +46,12 @@ class PlainDevice:
         self._memory[address] = block
         return int(address)
 
-    def at(self, address: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> HostArray:
+    def at(self, address: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> AnyArray:
         """The array at an address of the device; a view."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return self._memory[address][:size].view(dtype).reshape(shape)
 
-    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> HostArray:
+    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> AnyArray:
         """Allocate on the host."""
         self._check_current()
         return np.full(shape, np.nan).astype(dtype)
@@ -63,11 +63,11 @@ class PlainDevice:
         self._queues[handle] = deque()
         return handle
 
-    def copy_in(self, address: int, host: HostArray, stream: int) -> None:
+    def copy_in(self, address: int, host: AnyArray, stream: int) -> None:
         """Queue a copy to the device."""
         self.queue(stream, lambda: np.copyto(self.at(address, host.shape, host.dtype), host))
 
-    def copy_out(self, host: HostArray, address: int, stream: int) -> None:
+    def copy_out(self, host: AnyArray, address: int, stream: int) -> None:
         """Queue a copy from the device."""
         self.queue(stream, lambda: np.copyto(host, self.at(address, host.shape, host.dtype)))
 

@@ -18,6 +18,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 from infnet_runtime.slices.preprocess import resize_matrix
 
@@ -27,7 +28,7 @@ ENTRY_KEY = "infnet.entry"
 
 _NETWORK_OUTPUT = "network_probability"
 _SMALLEST = 1e-7  # where infnet_runtime.slices.temperature cuts off probabilities before their logit
-_Weight = npt.NDArray[np.float32] | npt.NDArray[np.int64] | np.float32
+_Weight = FloatArray | npt.NDArray[np.int64] | np.float32
 
 
 def with_hu_entry(model: onnx.ModelProto, rows: int, columns: int) -> onnx.ModelProto:

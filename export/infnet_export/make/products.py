@@ -28,7 +28,6 @@ from infnet_export.proof.parity import (
     FP32_TOLERANCE,
     HALF_TOLERANCE,
     PHANTOMS,
-    FloatArray,
     Tolerance,
     check_parity,
     compare,
@@ -40,6 +39,7 @@ from infnet_export.proof.parity_report import Form, ParityReport, Run, measure_f
 from infnet_export.tensorrt.builder import EngineSettings
 from infnet_export.tensorrt.engine_file import EngineReport, build_engine
 from infnet_export.triton import TritonSettings, write_triton
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.openvino import load_openvino
 from infnet_runtime.backends.tensorrt.sidecar import DEFAULT_BATCH, BatchRange

@@ -11,9 +11,7 @@ import ast
 import warnings
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
-import numpy.typing as npt
 import onnx
 import torch
 from onnx import helper, numpy_helper
@@ -22,6 +20,7 @@ from onnxscript.optimizer import fold_constants_ir
 
 from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model
 from infnet_export.network.inference_module import InferenceModule
+from infnet_runtime.arrays import AnyArray
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 from infnet_train.networks import InfNet
 from infnet_train.networks.inf_net import SideOutputs
@@ -164,7 +163,7 @@ def _value_names(graph: onnx.GraphProto) -> dict[str, str]:
     return names | {value.name: value.name for value in (*graph.input, *graph.output)}
 
 
-def _weight_names(nodes: Iterable[onnx.NodeProto], arrays: dict[str, npt.NDArray[Any]]) -> dict[str, str]:
+def _weight_names(nodes: Iterable[onnx.NodeProto], arrays: dict[str, AnyArray]) -> dict[str, str]:
     """Names of the weights in use; equal ones share the name of the first, so that they are stored once."""
     first: dict[tuple[str, tuple[int, ...], bytes], str] = {}
     names: dict[str, str] = {}

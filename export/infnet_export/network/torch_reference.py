@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from infnet_export.proof.parity import FloatArray, refuse_non_finite
+from infnet_export.proof.parity import refuse_non_finite
+from infnet_runtime.arrays import FloatArray
 from infnet_train.networks import InfNet
 
 

@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from infnet_export.graph.onnx_file import check_model
 from infnet_export.graph.tensor_types import TensorTypes, attribute_of, in_module, plain_weights
+from infnet_runtime.arrays import AnyArray, HalfArray
 from infnet_runtime.errors import GateError, ModelError
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -297,7 +297,7 @@ def _split_weights(model: onnx.ModelProto, half_weights: set[str]) -> None:
     model.graph.initializer.extend(stored)
 
 
-def _half(single: npt.NDArray[Any], name: str) -> npt.NDArray[np.float16]:
+def _half(single: AnyArray, name: str) -> HalfArray:
     with np.errstate(over="ignore"):  # that is what is looked for
         half = single.astype(np.float16)
     overflown = int(np.isinf(half).sum() - np.isinf(single).sum())
@@ -323,7 +323,7 @@ def _rounded_weights(
     return tuple(loss for loss in losses if loss.vanished or loss.subnormal), sum(h.size for _, h in halves)
 
 
-def _loss(name: str, single: npt.NDArray[Any], half: npt.NDArray[Any]) -> WeightLoss:
+def _loss(name: str, single: AnyArray, half: AnyArray) -> WeightLoss:
     zero = half == 0
     return WeightLoss(
         name=name,

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from infnet_runtime.arrays import FloatArray, HalfArray
 from infnet_runtime.errors import GateError
 
 _LARGEST = float(np.finfo(np.float16).max)
@@ -95,7 +95,7 @@ def _single(name: str) -> str:
     return f"{name}:fp32"
 
 
-def _refuse_overflow(arrays: dict[str, npt.NDArray[np.float32]]) -> None:
+def _refuse_overflow(arrays: dict[str, FloatArray]) -> None:
     with np.errstate(over="ignore"):  # that is what is looked for
         counts = {name: int(np.isinf(a.astype(np.float16)).sum()) for name, a in arrays.items()}
     total = sum(counts.values())
@@ -108,7 +108,7 @@ def _refuse_overflow(arrays: dict[str, npt.NDArray[np.float32]]) -> None:
         )
 
 
-def _report(single: npt.NDArray[np.float32], half: npt.NDArray[np.float16]) -> HalfReport:
+def _report(single: FloatArray, half: HalfArray) -> HalfReport:
     zero = half == 0
     return HalfReport(
         weights=single.size,

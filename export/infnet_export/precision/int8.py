@@ -11,19 +11,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from infnet_export.precision.quantised import (
     DEFAULT_OPTIONS,
     FEWEST_SLICES,
     Calibrated,
-    FloatArray,
     Int8Options,
     calibrate,
     quantise,
     quantised_unchecked,
 )
+from infnet_runtime.arrays import DoubleArray, FloatArray
 from infnet_runtime.errors import GateError, InputError
 
 __all__ = ["FEWEST_SLICES", "Int8Options", "Int8Report", "PartCost", "cpu_session", "to_int8"]
@@ -178,7 +177,7 @@ class _LossMeter:
             )
         return distance
 
-    def _run(self, model: onnx.ModelProto) -> npt.NDArray[np.float64]:
+    def _run(self, model: onnx.ModelProto) -> DoubleArray:
         session = cpu_session(model, threads=self._threads)
         (source,) = (i.name for i in session.get_inputs())
         return np.concatenate(

@@ -21,15 +21,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 
 from infnet_export.graph.onnx_file import check_model
 from infnet_export.graph.tensor_types import TensorTypes, is_one_channel, plain_weights
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import InputError
 
-FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
 FEWEST_SLICES = 8

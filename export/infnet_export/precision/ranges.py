@@ -11,15 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
 from infnet_export.graph.tensor_types import TensorTypes, plain_weights
 from infnet_export.precision.float16 import LARGEST_HALF
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError
-
-FloatArray = npt.NDArray[np.float32]
 
 MARGIN = 4.0
 """How many times larger a tensor may be on a slice that was not looked at."""

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from infnet_runtime import Segmenter
+from infnet_runtime.arrays import BoolArray
 from infnet_runtime.backends import Session
 from infnet_runtime.backends.session import run_checked
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import Confusion, LabelledSlice, confusion
-from infnet_runtime.metrics.inputs import BoolArray
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.slices.preprocess import predict_slice
 

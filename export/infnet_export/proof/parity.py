@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.phantom import chest_phantom, textured
 from infnet_runtime.slices.preprocess import to_network
-
-FloatArray = npt.NDArray[np.float32]
 
 PHANTOMS = 4
 LARGEST_BATCH = 3

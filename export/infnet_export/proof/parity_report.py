@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from infnet_export.proof.parity import FloatArray, Parity, Tolerance, compare, refuse_non_finite
+from infnet_export.proof.parity import Parity, Tolerance, compare, refuse_non_finite
+from infnet_runtime.arrays import ByteArray, FloatArray
 from infnet_runtime.errors import GateError
 
-ByteArray = npt.NDArray[np.uint8]
 Run = Callable[[FloatArray], npt.NDArray[np.floating]]
 
 _PANEL = 352  # pixels, side of a panel of the picture

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock
 from infnet_runtime.errors import BackendError, GateError
 from infnet_runtime.model.external_weights import keeps_weights_elsewhere
 from infnet_runtime.model.manifest import METADATA_KEY
 from infnet_runtime.model.signature import GraphInput, check_signature, damaged, read_manifest
-
-FloatArray = npt.NDArray[np.float32]
 
 # Where the processor has bfloat16 units the library computes in bfloat16 unless told otherwise, which moved
 # probabilities of the shipped model by 0.03. Layers that a model quantises still run in 8 bit.

@@ -5,12 +5,10 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import ModelManifest
-
-FloatArray = npt.NDArray[np.float32]
 
 DEFAULT_BATCH_SIZE = 4
 

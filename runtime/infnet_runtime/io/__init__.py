@@ -7,12 +7,13 @@ another format is one module with a class that satisfies ``Scan``, and one line 
 from pathlib import Path
 from typing import Protocol
 
+from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.atomic import prepare_folder
 from infnet_runtime.io.images import read_image
 from infnet_runtime.io.labels import read_lungs
 from infnet_runtime.io.nifti import read_nifti
-from infnet_runtime.scan.ct import AnyArray, CtVolume, Intensity
+from infnet_runtime.scan.ct import CtVolume, Intensity
 
 __all__ = ["DEFAULT_MAX_BYTES", "Scan", "open_scan", "prepare_folder", "read_lungs", "stem"]
 

@@ -8,15 +8,15 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.nifti import mask_bytes
-from infnet_runtime.scan.ct import AnyArray, CtVolume, Intensity
+from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.intensity import decide_intensity
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -88,7 +88,7 @@ def read_image(path: Path, *, intensity: Intensity | None = None) -> ImageScan:
     return ImageScan(CtVolume(voxels, _UPRIGHT_AXIAL.copy(), meaning, source))
 
 
-def decode_picture(content: bytes, source: str) -> npt.NDArray[Any]:
+def decode_picture(content: bytes, source: str) -> AnyArray:
     """Pixels of a PNG or JPEG that is whole.
 
     A decoder fills what is missing with grey, so the end of the file and the checksums are looked at first.
@@ -130,7 +130,7 @@ def decode_picture(content: bytes, source: str) -> npt.NDArray[Any]:
     return np.asarray(stored)
 
 
-def _grey(stored: npt.NDArray[Any], source: str) -> npt.NDArray[np.uint8]:
+def _grey(stored: AnyArray, source: str) -> ByteArray:
     if stored.dtype != np.uint8:
         raise InputError(
             f"{source} has 16 bits per pixel, whose window is not known; export an 8-bit picture in the lung "

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import GeometryError, InputError
 from infnet_runtime.io.nifti import read_stored
-from infnet_runtime.scan.ct import AnyArray, CtVolume, Intensity
+from infnet_runtime.scan.ct import CtVolume, Intensity
 
 # Programs that write the same grid differ by float32 rounding of the affine; a voxel apart is another grid.
 _SAME_PLACE_MM = 0.1

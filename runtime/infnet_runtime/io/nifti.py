@@ -10,18 +10,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import Affine, AnyArray, ByteArray
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.gzip_files import GZIP_ERRORS, MAGIC, packed, unpacked
 from infnet_runtime.io.nifti_fields import HEADER_BYTES
 from infnet_runtime.io.nifti_header import Geometry, validate_header
-from infnet_runtime.scan.ct import AnyArray, CtVolume, Intensity, slabs
+from infnet_runtime.scan.ct import CtVolume, Intensity, slabs
 from infnet_runtime.scan.intensity import decide_intensity
 
 _CHUNK_BYTES = 1 << 20
@@ -155,7 +156,7 @@ def read_stored(
     return header, geometry, stored
 
 
-def write_nifti(path: Path, voxels: npt.NDArray[np.int16], affine: npt.NDArray[np.float64]) -> None:
+def write_nifti(path: Path, voxels: npt.NDArray[np.int16], affine: Affine) -> None:
     """Write a CT volume, such as a phantom, with sform and qform.
 
     Parameters
@@ -183,7 +184,7 @@ def _packing(path: Path, file: BinaryIO) -> AbstractContextManager[BinaryIO | io
     return packed(file) if path.name.endswith(".gz") else nullcontext(file)
 
 
-def mask_bytes(mask: AnyArray, volume: CtVolume) -> npt.NDArray[np.uint8]:
+def mask_bytes(mask: AnyArray, volume: CtVolume) -> ByteArray:
     """Mask as bytes, refused when it does not belong to the volume.
 
     Parameters
@@ -237,7 +238,7 @@ def _read_up_to(stream: io.BufferedIOBase, count: int) -> bytes:
 def _read_voxels(stream: io.BufferedIOBase, geometry: Geometry, source: str) -> AnyArray:
     """Fill an array of the announced size; memory that is never filled is never taken from the system."""
     try:
-        stored: npt.NDArray[Any] = np.empty(geometry.shape, geometry.dtype, order="F")
+        stored: AnyArray = np.empty(geometry.shape, geometry.dtype, order="F")
     except MemoryError as error:
         raise InputError(
             f"{source} needs {geometry.data_bytes} bytes of memory, which are not there; crop the scan",

@@ -6,15 +6,12 @@ because it alone gives both the millilitres and the sides.
 
 import math
 from itertools import permutations, product
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import Affine
 from infnet_runtime.io.nifti_fields import HeaderFields
 from infnet_runtime.scan.ct import check_affine, orientation_code
-
-Affine: TypeAlias = npt.NDArray[np.float64]
 
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown is read as mm, as every tool does
 # Voxel sizes of CT, micro-CT aside, lie between 0.1 and 20 mm; a wrong unit is off by 1000.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import Affine
 from infnet_runtime.io.nifti_affine import affine_from_header
 from infnet_runtime.io.nifti_fields import HEADER_BYTES, HeaderFields
 
@@ -63,7 +63,7 @@ class Geometry:
 
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
-    affine: npt.NDArray[np.float64]
+    affine: Affine
     slope: float
     inter: float
     vox_offset: int

@@ -1,19 +1,16 @@
 """Which air in a scan is lung: not the air around the body, not the windpipe, not gas in the bowel."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import cc3d
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import AnyArray, BoolArray, DoubleArray
 from infnet_runtime.lungs.closing import hull
 from infnet_runtime.lungs.grid import ReducedScan
 from infnet_runtime.scan.ct import Intensity
-
-ByteArray = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
 
 # Open air is -1000 HU, the median of a lung stays above this.
 _OPEN_AIR_HU = -930.0
@@ -81,7 +78,7 @@ def _air_inside(scan: ReducedScan) -> Iterator[BoolArray]:
         yield (values < scan.air) & ~padding & ~open_air
 
 
-def _body(tissue: BoolArray, kernel: npt.NDArray[Any]) -> BoolArray:
+def _body(tissue: BoolArray, kernel: AnyArray) -> BoolArray:
     """Convex hull of the body in one slice, without the table under it."""
     opened = cv2.morphologyEx(tissue.astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0
     labels, boxes, _ = _components(opened)
@@ -197,7 +194,7 @@ def _gas_level(scan: ReducedScan, inside: BoolArray) -> float:
 
 def _components(
     mask: BoolArray,
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], DoubleArray]:
     """Components of one slice: labels, boxes with area (left, top, width, height, area), centres (x, y)."""
     _, labels, boxes, centres = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     return (

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-ByteArray = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
+from infnet_runtime.arrays import BoolArray, ByteArray
 
 # A hole up to this area is a vessel or a lesion whatever lies below it.
 _HOLE_CM2 = 4.0

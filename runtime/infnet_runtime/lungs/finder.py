@@ -3,14 +3,13 @@
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.lungs.air import lung_air
 from infnet_runtime.lungs.closing import close_lungs
 from infnet_runtime.lungs.grid import enlarge, reduce_scan
 from infnet_runtime.lungs.sides import split_sides
 from infnet_runtime.scan.ct import Intensity
-
-ByteArray = npt.NDArray[np.uint8]
 
 # Spongy bone begins here, contrast-filled vessels too: those inside a lung are filled all the same.
 _BONE_HU = 250.0

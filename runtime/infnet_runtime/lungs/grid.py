@@ -6,13 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.lungs.closing import bounding_box
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.sides import LEFT, RIGHT
-
-ByteArray = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float32]
 
 # Vessels of 2 mm vanish at this size, the chest wall does not.
 _PIXEL_MM = 2.0

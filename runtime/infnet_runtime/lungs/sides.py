@@ -9,11 +9,9 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import BoolArray, ByteArray, DoubleArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.scan.sides import LEFT, RIGHT
-
-ByteArray = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
 
 # lungmask's LTRCLobes: 1 left upper, 2 left lower, 3 right upper, 4 right middle, 5 right lower.
 _SIDE_OF_LOBE = np.array([0, LEFT, LEFT, RIGHT, RIGHT, RIGHT], np.uint8)
@@ -132,7 +130,7 @@ def _any_along(mask: BoolArray) -> BoolArray:
     return np.asarray(mask.any(axis=0))
 
 
-def _midline(volume: npt.NDArray[np.int64], centre: npt.NDArray[np.float64], columns: int) -> float | None:
+def _midline(volume: npt.NDArray[np.int64], centre: DoubleArray, columns: int) -> float | None:
     """Column between two separate lungs; nothing if there are not two."""
     order = np.argsort(volume[1:])[::-1] + 1
     if len(order) < 2:

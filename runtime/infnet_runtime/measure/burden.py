@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.scan.sides import LEFT, RIGHT
 
@@ -66,8 +66,8 @@ class Quantification:
 
 
 def quantify(
-    infection: npt.NDArray[np.uint8],
-    lungs: npt.NDArray[np.uint8],
+    infection: ByteArray,
+    lungs: ByteArray,
     voxel_volume_ml: float | None,
     *,
     outside_voxels: int = 0,
@@ -144,7 +144,7 @@ class _VoxelCounts:
     slices_with_infection: int = 0
 
 
-def _voxel_counts(infection: npt.NDArray[np.uint8], lungs: npt.NDArray[np.uint8]) -> _VoxelCounts:
+def _voxel_counts(infection: ByteArray, lungs: ByteArray) -> _VoxelCounts:
     """Go through a mask once, slice by slice: no array as large as the scan, and empty slices cost little."""
     counts = _VoxelCounts(lung={RIGHT: 0, LEFT: 0}, infected={RIGHT: 0, LEFT: 0})
     for marked, lung in zip(infection, lungs, strict=True):

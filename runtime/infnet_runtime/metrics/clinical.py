@@ -23,9 +23,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import BoolArray, DoubleArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.metrics.confusion import Confusion, Ratio, count_pixels
-from infnet_runtime.metrics.inputs import BoolArray, FloatArray, Map, check_pair, unit_map
+from infnet_runtime.metrics.inputs import Map, check_pair, unit_map
 
 EmptyRule = Literal["one", "zero", "skip"]
 """Score of a slice or volume in which neither prediction nor truth has a pixel: 1, 0, or left out."""
@@ -222,8 +223,8 @@ class _Scored:
 
     result: VolumeResult
     ratios: dict[Ratio, float | None]
-    slice_ratios: dict[Ratio, FloatArray]
-    slice_errors: FloatArray
+    slice_ratios: dict[Ratio, DoubleArray]
+    slice_errors: DoubleArray
     error_sum: float
 
 
@@ -264,7 +265,7 @@ def _empty_score(empty: EmptyRule) -> float | None:
     return {"one": 1.0, "zero": 0.0, "skip": None}[empty]
 
 
-def _present(*values: float | None) -> FloatArray:
+def _present(*values: float | None) -> DoubleArray:
     return np.array([value for value in values if value is not None], dtype=np.float64)
 
 
@@ -284,7 +285,7 @@ class _Draws:
         even = np.full(volumes, 1 / volumes)
         return cls(rng.multinomial(volumes, even, size=protocol.resamples), protocol)
 
-    def mean(self, values: tuple[FloatArray, ...]) -> Estimate:
+    def mean(self, values: tuple[DoubleArray, ...]) -> Estimate:
         """Mean of the values of all volumes; each volume brings none, one or many."""
         terms = [(float(one.sum()), one.size) for one in values]
         return self.ratio(terms, count=sum(one.size for one in values))

@@ -5,8 +5,9 @@ from typing import Literal
 
 import numpy as np
 
+from infnet_runtime.arrays import BoolArray
 from infnet_runtime.errors import InputError
-from infnet_runtime.metrics.inputs import BoolArray, Map, check_pair
+from infnet_runtime.metrics.inputs import Map, check_pair
 
 Ratio = Literal["dice", "iou", "sensitivity", "precision", "specificity"]
 

@@ -3,11 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import BoolArray, ByteArray, DoubleArray
 from infnet_runtime.errors import InputError
 
-Map = npt.NDArray[np.floating] | npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
+Map = npt.NDArray[np.floating] | ByteArray | BoolArray
 
 
 def check_pair(prediction: Map, truth: BoolArray, *, name: str) -> None:
@@ -69,7 +68,7 @@ def check_image(truth: BoolArray, *, name: str) -> None:
         raise InputError(f"{name} scores one image at a time, found shape {truth.shape}", code=3087)
 
 
-def unit_map(prediction: Map) -> FloatArray:
+def unit_map(prediction: Map) -> DoubleArray:
     """Prediction as double precision in [0, 1]; 8 bits are divided by 255."""
     values = prediction.astype(np.float64)
     return values / 255 if prediction.dtype == np.uint8 else values

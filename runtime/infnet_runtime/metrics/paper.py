@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import BoolArray, DoubleArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.metrics.confusion import Confusion, count_pixels
-from infnet_runtime.metrics.inputs import BoolArray, FloatArray, Map, check_image, check_pair, unit_map
+from infnet_runtime.metrics.inputs import Map, check_image, check_pair, unit_map
 from infnet_runtime.metrics.structure import EPS, structure_score
 
 EMeasureRule = Literal["above", "at_or_above"]
@@ -32,10 +32,8 @@ tool does since November 2020."""
 
 TINY = float(np.finfo(np.float64).tiny)  # below it the reciprocal is infinite
 
-Counts = npt.NDArray[np.float64]
 
-
-def paper_thresholds() -> FloatArray:
+def paper_thresholds() -> DoubleArray:
     """MATLAB's ``1:-1/255:0``, descending.
 
     Returns
@@ -85,11 +83,11 @@ class PaperScores:
         Of the stretched map.
     """
 
-    dice: FloatArray
-    sensitivity: FloatArray
-    specificity: FloatArray
-    precision: FloatArray
-    e_measure: FloatArray
+    dice: DoubleArray
+    sensitivity: DoubleArray
+    specificity: DoubleArray
+    precision: DoubleArray
+    e_measure: DoubleArray
     s_measure: float
     mae: float
     adaptive: AdaptiveScores
@@ -136,7 +134,7 @@ class PaperReport:
     max_dice: float
     max_e_measure: float
     adaptive: AdaptiveScores
-    curves: dict[str, FloatArray]
+    curves: dict[str, DoubleArray]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with the name of the protocol and without the curves."""
@@ -208,7 +206,7 @@ def paper_report(scores: Iterable[PaperScores]) -> PaperReport:
     images = tuple(scores)
     if not images:
         raise InputError("no image to evaluate; a mean over nothing is not a number", code=3089)
-    curves: dict[str, FloatArray] = {
+    curves: dict[str, DoubleArray] = {
         name: np.stack([getattr(image, name) for image in images]).mean(axis=0)
         for name in ("dice", "sensitivity", "specificity", "precision", "e_measure")
     }
@@ -237,7 +235,7 @@ def evaluate_paper(
     )
 
 
-def _stretch(values: FloatArray) -> FloatArray:
+def _stretch(values: DoubleArray) -> DoubleArray:
     """MATLAB's ``mapminmax`` to [0, 1], which multiplies by the reciprocal of the range."""
     low, high = float(values.min()), float(values.max())
     if low == high:
@@ -248,8 +246,8 @@ def _stretch(values: FloatArray) -> FloatArray:
 
 
 def _histograms(
-    prediction: Map, stretched: FloatArray, truth: BoolArray
-) -> tuple[Counts, Counts, FloatArray]:
+    prediction: Map, stretched: DoubleArray, truth: BoolArray
+) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
     """Pixels inside and outside the truth at each level of the map; 8 bits have 256 levels."""
     if prediction.dtype == np.uint8:
         codes = prediction.ravel()
@@ -261,7 +259,9 @@ def _histograms(
     return inside, 1 - inside, stretched.ravel()
 
 
-def _count_from(levels: FloatArray, counts: Counts, thresholds: FloatArray, rule: EMeasureRule) -> Counts:
+def _count_from(
+    levels: DoubleArray, counts: DoubleArray, thresholds: DoubleArray, rule: EMeasureRule
+) -> DoubleArray:
     """Pixels above each of the descending thresholds."""
     ascending = thresholds[::-1]
     passed = np.searchsorted(ascending, levels, side="right" if rule == "at_or_above" else "left")
@@ -271,8 +271,8 @@ def _count_from(levels: FloatArray, counts: Counts, thresholds: FloatArray, rule
 
 
 def _overlap_curves(
-    true_positive: Counts, false_positive: Counts, truth: BoolArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    true_positive: DoubleArray, false_positive: DoubleArray, truth: BoolArray
+) -> tuple[DoubleArray, DoubleArray, DoubleArray, DoubleArray]:
     """Dice, sensitivity, specificity and precision, all 0 where nothing is in common."""
     positive = float(np.count_nonzero(truth))
     negative = truth.size - positive
@@ -286,7 +286,7 @@ def _overlap_curves(
     )
 
 
-def _e_measure(true_positive: Counts, false_positive: Counts, truth: BoolArray) -> FloatArray:
+def _e_measure(true_positive: DoubleArray, false_positive: DoubleArray, truth: BoolArray) -> DoubleArray:
     """Enhanced-alignment measure, Fan et al., IJCAI 2018, from the counts of the four kinds of pixel."""
     pixels = truth.size
     positive = float(np.count_nonzero(truth))
@@ -307,7 +307,7 @@ def _e_measure(true_positive: Counts, false_positive: Counts, truth: BoolArray) 
     return total / (pixels - 1 + EPS)
 
 
-def _adaptive_scores(stretched: FloatArray, truth: BoolArray, rule: EMeasureRule) -> AdaptiveScores:
+def _adaptive_scores(stretched: DoubleArray, truth: BoolArray, rule: EMeasureRule) -> AdaptiveScores:
     threshold = min(1.0, 2 * float(stretched.mean()))
     counts = count_pixels(stretched, truth, threshold)
     positive = stretched > threshold if rule == "above" else stretched >= threshold

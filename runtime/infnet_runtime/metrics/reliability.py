@@ -14,15 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import BoolArray, DoubleArray, FloatArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.metrics.inputs import check_pair, unit_map
 from infnet_runtime.slices.temperature import check_temperature, logit, sigmoid
-
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float32]
-DoubleArray = npt.NDArray[np.float64]
 
 BINS = 15
 """As in the tables of Guo et al."""

@@ -3,19 +3,15 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.metrics.clinical import (
     ClinicalProtocol,
     ClinicalReport,
     EvaluatedVolume,
     evaluate_clinical,
 )
-from infnet_runtime.metrics.inputs import BoolArray
 from infnet_runtime.metrics.paper import PaperReport, evaluate_paper
 
-ByteArray = npt.NDArray[np.uint8]
 LabelledSlice = tuple[str, ByteArray, BoolArray]
 """Name, grey (rows, columns) and truth (rows, columns)."""
 
@@ -30,11 +26,11 @@ class SliceScores:
 
 def score_slices(
     slices: Iterable[LabelledSlice],
-    predict: Callable[[ByteArray], npt.NDArray[np.float32]],
+    predict: Callable[[ByteArray], FloatArray],
     *,
     threshold: float,
     paper: bool = True,
-    paper_map: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = lambda probability: probability,
+    paper_map: Callable[[FloatArray], FloatArray] = lambda probability: probability,
 ) -> SliceScores:
     """Score a model on slices that stand for themselves; where both are empty the clinical score is 1.
 

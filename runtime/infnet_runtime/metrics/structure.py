@@ -7,7 +7,8 @@ zero by zero: a block without pixels (the centroid lies on the border) adds noth
 
 import numpy as np
 
-from infnet_runtime.metrics.inputs import BoolArray, FloatArray, Map, check_image, check_pair, unit_map
+from infnet_runtime.arrays import BoolArray, DoubleArray
+from infnet_runtime.metrics.inputs import Map, check_image, check_pair, unit_map
 
 EPS = float(np.finfo(np.float64).eps)  # MATLAB's eps
 ALPHA = 0.5  # eq. 1; the tool gives it to the object term, the paper to the region term: the same at 0.5
@@ -39,7 +40,7 @@ def s_measure(prediction: Map, truth: BoolArray) -> float:
     return structure_score(unit_map(prediction), truth)
 
 
-def structure_score(values: FloatArray, truth: BoolArray) -> float:
+def structure_score(values: DoubleArray, truth: BoolArray) -> float:
     """S-measure of a pair that has been checked."""
     share = float(truth.mean())
     if share == 0:
@@ -50,18 +51,18 @@ def structure_score(values: FloatArray, truth: BoolArray) -> float:
     return max(score, 0.0)
 
 
-def _object_score(values: FloatArray, truth: BoolArray, share: float) -> float:
+def _object_score(values: DoubleArray, truth: BoolArray, share: float) -> float:
     """Eq. 5-7: the foreground and the background each even, and apart."""
     return share * _evenness(values[truth]) + (1 - share) * _evenness(1 - values[~truth])
 
 
-def _evenness(values: FloatArray) -> float:
+def _evenness(values: DoubleArray) -> float:
     mean = float(values.mean())
     spread = float(values.std(ddof=1)) if values.size > 1 else 0.0  # MATLAB: std of one value is 0
     return 2 * mean / (mean**2 + 1 + spread + EPS)
 
 
-def _region_score(values: FloatArray, truth: BoolArray) -> float:
+def _region_score(values: DoubleArray, truth: BoolArray) -> float:
     """Eq. 3: similarity in the four blocks around the centroid of the truth, weighted by area."""
     row, column = _centroid(truth)
     score = 0.0
@@ -81,7 +82,7 @@ def _centroid(truth: BoolArray) -> tuple[int, int]:
     return int(np.floor(row + 0.5)), int(np.floor(column + 0.5))
 
 
-def _similarity(values: FloatArray, truth: BoolArray) -> float:
+def _similarity(values: DoubleArray, truth: BoolArray) -> float:
     """Eq. 2, the structural similarity of one block."""
     x, y = float(values.mean()), float(truth.mean())
     dx, dy = values - x, truth - y

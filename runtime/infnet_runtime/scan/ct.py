@@ -9,14 +9,11 @@ voxels lie.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import Affine, AnyArray
 from infnet_runtime.errors import GeometryError, InputError
-
-AnyArray: TypeAlias = npt.NDArray[Any]
 
 # Axes closer than this to one plane are damage: |det| over the product of the column lengths is 1 for right
 # angles and 0.87 for a gantry tilted by 30 degrees, the most a CT does.
@@ -54,7 +51,7 @@ class CtVolume:
     """
 
     voxels: AnyArray
-    affine: npt.NDArray[np.float64]
+    affine: Affine
     intensity: Intensity
     source: str
 
@@ -150,7 +147,7 @@ class CtVolume:
         return array[flips].transpose(np.argsort(axes))  # (slice, row, column) -> (i, j, k)
 
 
-def check_affine(affine: npt.NDArray[np.float64], what: str) -> None:
+def check_affine(affine: Affine, what: str) -> None:
     """Refuse an affine that gives no volume.
 
     Raises
@@ -178,7 +175,7 @@ def check_affine(affine: npt.NDArray[np.float64], what: str) -> None:
         )
 
 
-def lps_axes(affine: npt.NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[slice, slice, slice]]:
+def lps_axes(affine: Affine) -> tuple[tuple[int, int, int], tuple[slice, slice, slice]]:
     """Stored axes nearest to slice, row and column, and the slices that turn them to LPS.
 
     Each stored axis goes to the world axis it is nearest to, the most certain one first. This is the
@@ -214,7 +211,7 @@ def lps_axes(affine: npt.NDArray[np.float64]) -> tuple[tuple[int, int, int], tup
     return (stored_axis[2], stored_axis[1], stored_axis[0]), (first, second, third)
 
 
-def orientation_code(affine: npt.NDArray[np.float64]) -> str:
+def orientation_code(affine: Affine) -> str:
     """Where each stored axis points to, as in nibabel: ``LPS`` runs to the left, to the back and to the head.
 
     Examples

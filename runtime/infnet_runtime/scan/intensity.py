@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import InputError
-from infnet_runtime.scan.ct import AnyArray, Intensity, refuse_non_finite, slabs
+from infnet_runtime.scan.ct import Intensity, refuse_non_finite, slabs
 
 # Air is -1000 HU and lung -700 to -950; scanners pad with -1024, -2000, -2048 or -3024, which is no air.
 AIR_HU = (-1200.0, -500.0)

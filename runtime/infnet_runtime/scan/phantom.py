@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import Affine, BoolArray, ByteArray, FloatArray
 from infnet_runtime.scan.sides import LEFT, RIGHT
-
-BoolArray = npt.NDArray[np.bool_]
 
 AIR_HU, BODY_HU, LUNG_HU, GROUND_GLASS_HU, BONE_HU, TABLE_HU = -1000.0, 40.0, -850.0, -450.0, 500.0, 150.0
 _FINE_TEXTURE_HU, _COARSE_TEXTURE_HU, _NOISE_HU = 22.0, 28.0, 18.0
@@ -36,7 +35,7 @@ class ChestPhantom:
     """
 
     hu: npt.NDArray[np.int16]
-    lungs: npt.NDArray[np.uint8]
+    lungs: ByteArray
     infection: BoolArray
     spacing_mm: tuple[float, float, float]
 
@@ -46,7 +45,7 @@ class ChestPhantom:
         return self.volume_ml(self.infection)
 
     @property
-    def affine(self) -> npt.NDArray[np.float64]:
+    def affine(self) -> Affine:
         """Affine (4, 4) of ``hu`` stored as it is: axes to the head, to the back, to the left."""
         affine = np.zeros((4, 4))
         affine[2, 0], affine[1, 1], affine[0, 2] = np.multiply(self.spacing_mm, (1, -1, -1))
@@ -112,7 +111,7 @@ def textured(phantom: ChestPhantom, *, seed: int = 0) -> ChestPhantom:
     """
     import cv2
 
-    def noise(sigma: float) -> npt.NDArray[np.float32]:
+    def noise(sigma: float) -> FloatArray:
         white = rng.standard_normal(phantom.hu.shape, dtype=np.float32)
         smooth = np.stack([cv2.GaussianBlur(plane, (0, 0), sigma) for plane in white])
         return np.asarray(smooth / smooth.std(), np.float32)
@@ -130,7 +129,7 @@ def textured(phantom: ChestPhantom, *, seed: int = 0) -> ChestPhantom:
     return replace(phantom, hu=np.rint(hu).astype(np.int16))
 
 
-def _vessels(phantom: ChestPhantom, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def _vessels(phantom: ChestPhantom, rng: np.random.Generator) -> FloatArray:
     """Bent branches from the middle of the chest to points of the lungs, thinner outwards; 0..1."""
     import cv2
 

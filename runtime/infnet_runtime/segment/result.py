@@ -3,13 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from infnet_runtime.arrays import ByteArray, HalfArray
 from infnet_runtime.measure.burden import Quantification
 from infnet_runtime.scan.ct import CtVolume
-
-ByteArray = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -70,4 +66,4 @@ class Segmentation:
     lungs: ByteArray
     quantification: Quantification
     provenance: Provenance
-    probability: npt.NDArray[np.float16] | None
+    probability: HalfArray | None

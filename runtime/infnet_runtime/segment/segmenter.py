@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import AnyArray, ByteArray, FloatArray
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.session import run_checked
 from infnet_runtime.cpu import usable_cores
@@ -31,8 +31,6 @@ from infnet_runtime.segment.result import Provenance, Segmentation
 from infnet_runtime.slices.preprocess import from_network, infected_on_grid, to_network
 from infnet_runtime.version import __version__
 
-ByteArray = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 Slices = slice | list[int]
 
@@ -168,7 +166,7 @@ class Segmenter:
         )
 
     def _lungs(
-        self, scan: CtVolume, voxels: npt.NDArray[Any], given: ByteArray | None, flags: list[str]
+        self, scan: CtVolume, voxels: AnyArray, given: ByteArray | None, flags: list[str]
     ) -> tuple[ByteArray, str]:
         if given is not None:
             labels = scan.to_lps(given)

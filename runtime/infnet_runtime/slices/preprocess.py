@@ -11,12 +11,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.temperature import network_threshold, with_temperature
-
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float32]
 
 # The probability whose sides with_temperature keeps, bit for bit.
 _SIDE_KEPT = 0.5
@@ -123,7 +121,7 @@ def infected_on_grid(
 
 
 def predict_slice(
-    grey: npt.NDArray[np.uint8],
+    grey: ByteArray,
     spec: PreprocessSpec,
     run: Callable[[FloatArray], FloatArray],
     *,

@@ -10,10 +10,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import DoubleArray, FloatArray
 from infnet_runtime.errors import InputError
-
-FloatArray = npt.NDArray[np.float32]
-DoubleArray = npt.NDArray[np.float64]
 
 # A float32 sigmoid ends at 1 - 6e-8, so logits are cut a little before that, on both sides alike: at 16.1.
 _SMALLEST = 1e-7

@@ -15,6 +15,7 @@ from infnet_export.graph.cost import graph_cost
 from infnet_export.graph.hu_entry import ENTRY_KEY, HU_INPUT, with_hu_entry
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.proof.parity import phantom_slices
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import ModelError
 from infnet_runtime.io import open_scan
@@ -27,8 +28,6 @@ ROUNDING = 2e-6
 """Largest distance in network input and probability; 5e-7 was seen. Both sides multiply by the same FP32
 matrices, and sum in another order."""
 STEEP = 50  # what the logits of the detector multiply a rounding of its input with
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")

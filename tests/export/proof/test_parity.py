@@ -19,7 +19,6 @@ from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import (
     FP16_TOLERANCE,
     FP32_TOLERANCE,
-    FloatArray,
     Parity,
     check_parity,
     compare,
@@ -28,6 +27,7 @@ from infnet_export.proof.parity import (
     probabilities_of,
     scan_input,
 )
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.model.manifest import ModelManifest, PreprocessSpec
 from infnet_runtime.scan.ct import Intensity

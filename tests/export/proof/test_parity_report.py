@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from infnet_export.proof.parity import FloatArray, Tolerance
+from infnet_export.proof.parity import Tolerance
 from infnet_export.proof.parity_report import Form, ParityReport, measure_forms
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError
 
 RNG = np.random.default_rng(0)

@@ -5,10 +5,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from infnet_runtime.arrays import ByteArray
 from infnet_runtime.lungs.closing import close_lungs, hull
 from infnet_runtime.lungs.grid import enlarge
-
-ByteArray = npt.NDArray[np.uint8]
 
 
 def blobs(seed: int, shape: tuple[int, int] = (60, 80)) -> ByteArray:

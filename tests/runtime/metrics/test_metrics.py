@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.metrics import (
     ClinicalProtocol,
@@ -41,8 +42,6 @@ ALIGNMENT = 1e-11  # E-measure of one image, where the authors sum pixels and we
 PRINTED = 5.1e-7  # half of the last of six decimals
 TABLE = 5.1e-4  # half of the last of three decimals
 
-Bytes = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 
 TRUTH = np.array([[True, True], [False, False]])
 SOFT = np.array([[1.0, 0.5], [0.5, 0.0]])
@@ -123,7 +122,7 @@ def test_adaptive_threshold_is_twice_the_mean() -> None:
     )
 
 
-def naive_scores(stretched: npt.NDArray[np.float64], truth: Mask) -> dict[str, list[float]]:
+def naive_scores(stretched: npt.NDArray[np.float64], truth: BoolArray) -> dict[str, list[float]]:
     """The definitions of the tool, one threshold and one image at a time."""
     eps = np.finfo(np.float64).eps
     curves: dict[str, list[float]] = {"dice": [], "specificity": [], "e_measure": []}
@@ -221,7 +220,7 @@ NAN_MAP = np.array([[np.nan, 0.5], [0.5, 0.0]])
     ],
 )
 def test_bad_pairs_are_refused_everywhere(
-    prediction: npt.NDArray[np.float64], truth: Mask, code: int, message: str
+    prediction: npt.NDArray[np.float64], truth: BoolArray, code: int, message: str
 ) -> None:
     protocol = ClinicalProtocol(empty="skip")
     for score in (
@@ -431,13 +430,13 @@ def test_reports_are_plain_values_and_name_their_protocol() -> None:
 # --- published numbers ------------------------------------------------------------------------------------
 
 
-def read_grey(path: Path) -> Bytes:
+def read_grey(path: Path) -> ByteArray:
     image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     assert image is not None, f"{path} is missing or not an image"
     return image.astype(np.uint8, copy=False)
 
 
-def published_pairs(data_root: Path, task: str, model: str) -> list[tuple[str, Bytes, Mask]]:
+def published_pairs(data_root: Path, task: str, model: str) -> list[tuple[str, ByteArray, BoolArray]]:
     entry = PUBLISHED["sets"][task]
     maps = data_root / "covid-semiseg-results" / "Results" / entry["maps"] / model
     truths = data_root / "covid-semiseg" / "TestingSet" / entry["truth"]

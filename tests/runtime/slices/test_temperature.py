@@ -10,6 +10,7 @@ import pytest
 import infnet_runtime
 from builders import chest_phantom
 from infnet_runtime import CtVolume, Intensity, Segmentation
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.metrics.reliability import LabelledPixels, fit_temperature, pooled, reliability
 from infnet_runtime.model.manifest import OutputSpec
@@ -24,8 +25,6 @@ DRAWN = 0.013
 SAMPLED_ECE = 0.004
 # Two steps of float32 below 1, and the cut of logits at 1e-7.
 FLOAT32_STEP = 2e-7
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def sigmoid(logit: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

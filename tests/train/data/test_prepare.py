@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from builders import chest_phantom, reorient, write_nifti
+from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.lungs import lung_box
 from infnet_runtime.model.manifest import PreprocessSpec
@@ -21,8 +22,6 @@ from infnet_train.data.prepare import prepare, slices_of_volume, transfer_labels
 from infnet_train.data.reserved import RESERVED
 from infnet_train.semi.pseudo_labels import as_stored
 from train_slices import LABELLED, PSEUDO, blobs, write_picture
-
-ByteArray = npt.NDArray[np.uint8]
 
 CORONA = "Data-1_coronacases_org_002_17"
 RADIO = "Data-1_radiopaedia_org_covid-19-pneumonia-7_85703_0-dcm_3"

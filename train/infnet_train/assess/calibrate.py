@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.lungs import find_lungs
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.metrics.reliability import (
@@ -29,9 +29,6 @@ from infnet_train.data.pictures import Turn, read_labelled
 
 logger = logging.getLogger(__name__)
 
-BoolArray = npt.NDArray[np.bool_]
-ByteArray = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
 
 _NOMINAL_MM = (1.0, 1.0, 1.0)  # as the runtime takes for pictures
 _SCORES = {"nll": "neg. log-likelihood", "ece": "expected calibration error", "brier": "Brier score"}

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from infnet_runtime.arrays import ByteArray, FloatArray
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.session import run_checked
 from infnet_runtime.errors import GateError
@@ -26,8 +26,6 @@ from infnet_train.data.pictures import Turn, read_labelled
 from infnet_train.machine.device import choose_device
 from infnet_train.networks import InfNet
 from infnet_train.weights.trained import read_network
-
-FloatArray = npt.NDArray[np.float32]
 
 _BATCH = 8
 # The columns of the paper's Tables II and III, and what a reader of masks asks for.
@@ -178,7 +176,7 @@ class OpenModel:
     output: OutputSpec
     run: Callable[[FloatArray], FloatArray]
 
-    def predict(self, grey: npt.NDArray[np.uint8]) -> FloatArray:
+    def predict(self, grey: ByteArray) -> FloatArray:
         """Calibrated probability of one slice, (rows, columns)."""
         return predict_slice(grey, self.preprocess, self.run, temperature=self.output.temperature)
 

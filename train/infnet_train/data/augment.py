@@ -6,12 +6,9 @@ does.
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import ByteArray, DoubleArray, FloatArray
 from infnet_train.config.schema import AugmentConfig
-from infnet_train.data.pictures import ByteArray
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def augment(
@@ -46,9 +43,7 @@ def _spread(rng: np.random.Generator, relative: float) -> float:
     return float((1 + relative) ** rng.uniform(-1, 1))
 
 
-def _random_transform(
-    side: int, config: AugmentConfig, rng: np.random.Generator
-) -> npt.NDArray[np.float64] | None:
+def _random_transform(side: int, config: AugmentConfig, rng: np.random.Generator) -> DoubleArray | None:
     angle = np.deg2rad(rng.uniform(-1, 1) * config.rotation_deg)
     scale, aspect = _spread(rng, config.scale), _spread(rng, config.aspect)
     shift = rng.uniform(-1, 1, 2) * config.shift * side

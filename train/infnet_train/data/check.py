@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from infnet_runtime.arrays import ByteArray
 from infnet_train.data.edges import EdgeDefinition, edges
 from infnet_train.data.pictures import (
     INFECTED,
-    ByteArray,
     DataError,
     check_size,
     grey_of,

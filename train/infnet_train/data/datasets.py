@@ -9,14 +9,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.slices.preprocess import resize
 from infnet_train.config.schema import SourceConfig
-from infnet_train.data.edges import BoolArray, edge_of, edges
+from infnet_train.data.edges import edge_of, edges
 from infnet_train.data.pictures import (
     INFECTED,
-    ByteArray,
     DataError,
     read_edge,
     read_grey,
@@ -107,7 +106,7 @@ def chosen_slices(root: Path, source: SourceConfig) -> list[Path]:
     return chosen
 
 
-def regrade(image: ByteArray, source: SourceConfig) -> npt.NDArray[np.float32]:
+def regrade(image: ByteArray, source: SourceConfig) -> FloatArray:
     """Grey 0..1 from the grey scale of a source, see ``SourceConfig.grey_range``."""
     low, high = source.grey_range
     return np.asarray(np.clip((image.astype(np.float32) - low) / (high - low), 0, 1), np.float32)
@@ -142,7 +141,7 @@ def _load_slice(path: Path, source: SourceConfig, size: int) -> tuple[ByteArray,
     return small[0], small[1], small[2]
 
 
-def _lung_hulls(grey: npt.NDArray[np.float32]) -> BoolArray:
+def _lung_hulls(grey: FloatArray) -> BoolArray:
     """Convex hull of each large dark region of a lung crop, grown a little.
 
     Enough to drop false labels on ribs, spine and image borders; the lung finder of the runtime works on

@@ -7,8 +7,8 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import BoolArray
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_train.data.pictures import (
     INFECTED,
@@ -19,8 +19,6 @@ from infnet_train.data.pictures import (
     read_pair,
     slices_in,
 )
-
-BoolArray = npt.NDArray[np.bool_]
 
 EdgeDefinition = Literal["gradient", "canny"]
 

@@ -7,16 +7,15 @@ so that a file is refused by all of them or by none.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.images import decode_picture
 from infnet_runtime.metrics import LabelledSlice
 
-ByteArray = npt.NDArray[np.uint8]
 Turn = Literal["none", "transpose", "transpose_flip"]
 
 INFECTED = 128
@@ -148,7 +147,7 @@ def read_edge(image: Path, mask: ByteArray) -> ByteArray:
     return edge
 
 
-def check_size(path: Path, pixels: npt.NDArray[Any], mask: npt.NDArray[Any]) -> None:
+def check_size(path: Path, pixels: AnyArray, mask: AnyArray) -> None:
     """Refuse a picture that has not the size of its mask, or less than two pixels on a side.
 
     Raises
@@ -182,7 +181,7 @@ def read_grey(path: Path) -> ByteArray:
     return grey_of(read_stored(path), path)
 
 
-def read_stored(path: Path) -> npt.NDArray[Any]:
+def read_stored(path: Path) -> AnyArray:
     """Read a picture of any depth, grey (rows, columns) or with channels, if its file is whole.
 
     Raises
@@ -200,7 +199,7 @@ def read_stored(path: Path) -> npt.NDArray[Any]:
         raise DataError(str(error.args[0]), code=3114) from error
 
 
-def grey_of(stored: npt.NDArray[Any], path: Path) -> ByteArray:
+def grey_of(stored: AnyArray, path: Path) -> ByteArray:
     """The grey (rows, columns) of a picture as :func:`read_stored` gives it.
 
     Raises
@@ -218,6 +217,6 @@ def grey_of(stored: npt.NDArray[Any], path: Path) -> ByteArray:
     return np.ascontiguousarray(stored if stored.ndim == 2 else stored[..., 0], np.uint8)
 
 
-def is_coloured(stored: npt.NDArray[Any]) -> bool:
+def is_coloured(stored: AnyArray) -> bool:
     """Whether a picture has channels that differ."""
     return stored.ndim == 3 and bool((stored[..., :3] != stored[..., :1]).any())

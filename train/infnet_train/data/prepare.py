@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import OutputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.io.labels import read_lungs
@@ -22,7 +23,7 @@ from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import refuse_non_finite
 from infnet_runtime.slices.preprocess import to_grey
-from infnet_train.data.pictures import ByteArray, DataError, Turn, read_grey, read_pair, slices_in, upright
+from infnet_train.data.pictures import DataError, Turn, read_grey, read_pair, slices_in, upright
 from infnet_train.data.reserved import is_reserved
 
 logger = logging.getLogger(__name__)

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise
-from infnet_train.data.datasets import ByteArray, LabelledSlices
-from infnet_train.data.edges import BoolArray
+from infnet_train.data.datasets import LabelledSlices
 from infnet_train.networks import InfNet, SideOutputs
 from infnet_train.networks.losses import BceForm, pixel_weights, structure_loss_terms
 

@@ -15,22 +15,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import ByteArray, FloatArray
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import predict_grey
 from infnet_train.assess.evaluate import network_runner
 from infnet_train.config.schema import ConfigError, PropagationConfig, TrainConfig
 from infnet_train.data.datasets import chosen_slices, regrade
-from infnet_train.data.pictures import ByteArray, Turn, read_grey, upright
+from infnet_train.data.pictures import Turn, read_grey, upright
 from infnet_train.networks import InfNet
 from infnet_train.run.loop import Progress, train
 from infnet_train.weights.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
-
-FloatArray = npt.NDArray[np.float32]
 
 
 def propagate(

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.backends.cuda.device import HostArray, byte_count, set_up_failed
+from infnet_runtime.arrays import AnyArray
+from infnet_runtime.backends.cuda.device import byte_count, set_up_failed
 from infnet_runtime.errors import BackendError
 
 logger = logging.getLogger(__name__)
@@ -68,13 +69,13 @@ class BindingsDevice:
         self._memory.append(pointer)
         return int(pointer)
 
-    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> HostArray:
+    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> AnyArray:
         """Allocate on the host."""
         size = byte_count(shape, dtype)
         address = int(self._call("cuMemHostAlloc", size, 0))
         self._pinned.append(address)
         block = (ctypes.c_ubyte * size).from_address(address)
-        array: HostArray = np.frombuffer(memoryview(block), np.uint8).view(dtype).reshape(shape)
+        array: AnyArray = np.frombuffer(memoryview(block), np.uint8).view(dtype).reshape(shape)
         return array
 
     def stream(self) -> int:
@@ -83,11 +84,11 @@ class BindingsDevice:
         self._streams[int(stream)] = stream
         return int(stream)
 
-    def copy_in(self, address: int, host: HostArray, stream: int) -> None:
+    def copy_in(self, address: int, host: AnyArray, stream: int) -> None:
         """Queue a copy to the device."""
         self._call("cuMemcpyHtoDAsync", address, host.ctypes.data, host.nbytes, self._streams[stream])
 
-    def copy_out(self, host: HostArray, address: int, stream: int) -> None:
+    def copy_out(self, host: AnyArray, address: int, stream: int) -> None:
         """Queue a copy from the device."""
         self._call("cuMemcpyDtoHAsync", host.ctypes.data, address, host.nbytes, self._streams[stream])
 

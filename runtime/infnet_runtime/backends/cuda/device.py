@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import BackendError
-
-HostArray = npt.NDArray[Any]
 
 
 class Device(Protocol):
@@ -30,16 +29,16 @@ class Device(Protocol):
     def memory(self, size: int) -> int:
         """Memory of the device in bytes -> its address."""
 
-    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> HostArray:
+    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> AnyArray:
         """Array in page-locked memory of the host, which is copied while others compute."""
 
     def stream(self) -> int:
         """A new queue of work."""
 
-    def copy_in(self, address: int, host: HostArray, stream: int) -> None:
+    def copy_in(self, address: int, host: AnyArray, stream: int) -> None:
         """Queue a copy from a contiguous host array to the device."""
 
-    def copy_out(self, host: HostArray, address: int, stream: int) -> None:
+    def copy_out(self, host: AnyArray, address: int, stream: int) -> None:
         """Queue a copy from the device to a contiguous host array."""
 
     def synchronize(self, stream: int) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from infnet_runtime.backends.cuda.device import HostArray, byte_count, set_up_failed
+from infnet_runtime.arrays import AnyArray
+from infnet_runtime.backends.cuda.device import byte_count, set_up_failed
 from infnet_runtime.backends.cuda.driver import DriverGraphs
 from infnet_runtime.errors import BackendError
 
@@ -65,9 +66,9 @@ class PyCudaDevice:
         self._memory[address] = allocation  # freed with its last reference
         return address
 
-    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> HostArray:
+    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> AnyArray:
         """Allocate on the host."""
-        array: HostArray = self._cuda.pagelocked_empty(shape, dtype)
+        array: AnyArray = self._cuda.pagelocked_empty(shape, dtype)
         assert array.nbytes == byte_count(shape, dtype)
         return array
 
@@ -78,11 +79,11 @@ class PyCudaDevice:
         self._streams[handle] = stream
         return handle
 
-    def copy_in(self, address: int, host: HostArray, stream: int) -> None:
+    def copy_in(self, address: int, host: AnyArray, stream: int) -> None:
         """Queue a copy to the device."""
         self._cuda.memcpy_htod_async(address, host, self._streams[stream])
 
-    def copy_out(self, host: HostArray, address: int, stream: int) -> None:
+    def copy_out(self, host: AnyArray, address: int, stream: int) -> None:
         """Queue a copy from the device."""
         self._cuda.memcpy_dtoh_async(host, address, self._streams[stream])
 

@@ -4,16 +4,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.session import ClosedByBlock
 from infnet_runtime.errors import GateError
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 from infnet_runtime.model.signature import GraphInput, check_signature, damaged, read_manifest
-
-FloatArray = npt.NDArray[np.float32]
 
 CPU_PROVIDER = "CPUExecutionProvider"
 ort.disable_telemetry_events()  # of its builds for Windows; nothing elsewhere

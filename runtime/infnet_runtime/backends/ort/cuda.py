@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
+from infnet_runtime.arrays import AnyArray, FloatArray
 from infnet_runtime.backends.batching import blocks
-from infnet_runtime.backends.cuda.device import Device, HostArray, byte_count
+from infnet_runtime.backends.cuda.device import Device, byte_count
 from infnet_runtime.backends.cuda.driver import find_gpu
 from infnet_runtime.backends.cuda.open import open_device
 from infnet_runtime.backends.ort.cpu import CPU_PROVIDER, create, read_contract, session_options
@@ -20,7 +20,6 @@ from infnet_runtime.errors import BackendError, GateError, InfnetError, ModelErr
 
 logger = logging.getLogger(__name__)
 
-FloatArray = npt.NDArray[np.float32]
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
@@ -197,7 +196,7 @@ class BoundSession:
         self._binding = None
         del self._host_in, self._host_out
 
-    def _buffers(self, shape: tuple[int, ...]) -> tuple[HostArray, int]:
+    def _buffers(self, shape: tuple[int, ...]) -> tuple[AnyArray, int]:
         return (
             self._device.pinned(shape, np.float32),
             self._device.memory(byte_count(shape, np.float32)),

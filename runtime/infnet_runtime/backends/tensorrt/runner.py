@@ -17,15 +17,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from infnet_runtime.arrays import AnyArray, FloatArray
 from infnet_runtime.backends.batching import Block, blocks
-from infnet_runtime.backends.cuda.device import Device, HostArray, byte_count
+from infnet_runtime.backends.cuda.device import Device, byte_count
 from infnet_runtime.backends.tensorrt.sidecar import EngineTensor
 
 logger = logging.getLogger(__name__)
 
-FloatArray = npt.NDArray[np.float32]
 
 NUMPY_TYPES: dict[str, type[np.floating[Any]]] = {"FLOAT": np.float32, "HALF": np.float16}
 """Types of inputs and outputs that are run, by TensorRT's names."""
@@ -123,7 +122,7 @@ class _Lane:
         self._host_out, self._address_out = self._buffers(result, lengths[-1])
         self._programs: dict[int, _Program] = {}
 
-    def _buffers(self, tensor: EngineTensor, length: int) -> tuple[HostArray, int]:
+    def _buffers(self, tensor: EngineTensor, length: int) -> tuple[AnyArray, int]:
         shape, dtype = (length, *tensor.shape[1:]), NUMPY_TYPES[tensor.dtype]
         return self._device.pinned(shape, dtype), self._device.memory(byte_count(shape, dtype))
 
@@ -140,7 +139,7 @@ class _Lane:
         else:
             self._device.launch(program.graph, self._stream)
 
-    def finish(self, n: int) -> HostArray:
+    def finish(self, n: int) -> AnyArray:
         """Wait -> (n, ...), a view that the next block overwrites."""
         self._device.synchronize(self._stream)
         return self._host_out[:n]

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.batching import prepared_lengths
 from infnet_runtime.backends.cuda.device import Device
 from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
@@ -27,7 +25,6 @@ from infnet_runtime.errors import BackendError, GateError, ModelError
 
 logger = logging.getLogger(__name__)
 
-FloatArray = npt.NDArray[np.float32]
 Untyped: TypeAlias = Any
 """An object of TensorRT, which comes without types."""
 
