@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from infnet_train.config.schema import AugmentConfig, SourceConfig, TrainConfig
-from infnet_train.machine.ranks import join, synchronise_normalisation
+from infnet_train.machine.normalisation import synchronise_normalisation
+from infnet_train.machine.ranks import join
 from infnet_train.networks import InfNet
 from infnet_train.networks.losses import total_loss
 from infnet_train.run.loop import train
