@@ -102,7 +102,7 @@ def every_slice(path: Path, out: Path, spec: PreprocessSpec, run: Run) -> int:
         mask[k : k + 1, rows, columns] = (probability >= output.threshold) & (
             lungs[k : k + 1, rows, columns] > 0
         )
-    found = quantify(mask, lungs, volume.voxel_volume_ml if scan.quantitative else None)
+    found = quantify(mask, lungs, volume.grid.voxel_ml)
     scan.write_mask(out / f"mask{scan.mask_suffix}", volume.from_lps(mask))
     (out / "report.json").write_text(json.dumps(found.to_dict()), "utf-8")
     return len(voxels)
@@ -146,7 +146,7 @@ def work(options: argparse.Namespace, out: Path) -> dict[str, Any]:
 
         def whole() -> dict[str, Any]:
             scan = open_scan(path)
-            result = segmenter.predict(scan.volume, quantitative=scan.quantitative)
+            result = segmenter.predict(scan.volume)
             scan.write_mask(out / f"mask{scan.mask_suffix}", result.mask)
             (out / "report.json").write_text(to_json(result, outputs={}), "utf-8")
             return {

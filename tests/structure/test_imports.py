@@ -48,6 +48,13 @@ def test_help_loads_no_backend() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_segmenting_loads_no_evaluation() -> None:
+    code = "import sys, infnet_runtime.segment.segmenter, infnet_runtime.report.text_and_json; "
+    code += "print([m for m in sys.modules if m.startswith('infnet_runtime.metrics')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_importtime_of_the_runtime_names_neither_torch_nor_onnx() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "import infnet_runtime; infnet_runtime.load"],

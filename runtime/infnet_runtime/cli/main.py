@@ -244,7 +244,6 @@ def _run_one(
         result = segmenter.predict(
             scan.volume,
             lungs=labels,
-            quantitative=scan.quantitative,
             batch_size=batch_size,
             progress=progress,
         )

@@ -11,7 +11,7 @@ from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.atomic import prepare_folder
 from infnet_runtime.io.images import read_image
-from infnet_runtime.io.labels import read_lungs
+from infnet_runtime.io.lung_masks import read_lungs
 from infnet_runtime.io.nifti import read_nifti
 from infnet_runtime.scan.ct import CtVolume, Intensity
 
@@ -32,10 +32,6 @@ class Scan(Protocol):
     @property
     def volume(self) -> CtVolume:
         """The voxels."""
-
-    @property
-    def quantitative(self) -> bool:
-        """Whether millilitres can be derived; a picture has no voxel size."""
 
     @property
     def mask_suffix(self) -> str:

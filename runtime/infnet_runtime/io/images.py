@@ -34,7 +34,6 @@ class ImageScan:
     """One slice from a picture; millilitres cannot be derived from it."""
 
     volume: CtVolume
-    quantitative: ClassVar[bool] = False
     mask_suffix: ClassVar[str] = ".png"
 
     def write_mask(self, path: Path, mask: AnyArray) -> None:
@@ -85,7 +84,7 @@ def read_image(path: Path, *, intensity: Intensity | None = None) -> ImageScan:
     grey = _grey(decode_picture(content, source), source)
     voxels = grey[..., np.newaxis]
     meaning = decide_intensity(voxels, source=source, forced=intensity)
-    return ImageScan(CtVolume(voxels, _UPRIGHT_AXIAL.copy(), meaning, source))
+    return ImageScan(CtVolume(voxels, _UPRIGHT_AXIAL.copy(), meaning, source, has_size=False))
 
 
 def decode_picture(content: bytes, source: str) -> AnyArray:

@@ -49,7 +49,6 @@ class NiftiScan:
     volume: CtVolume
     header: bytes
     geometry: Geometry
-    quantitative: ClassVar[bool] = True
     mask_suffix: ClassVar[str] = ".nii.gz"
 
     def write_mask(self, path: Path, mask: AnyArray) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from infnet_runtime.arrays import Affine
 from infnet_runtime.io.nifti_fields import HeaderFields
-from infnet_runtime.scan.ct import check_affine, orientation_code
+from infnet_runtime.scan.grid import check_affine, orientation_code
 
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown is read as mm, as every tool does
 # Voxel sizes of CT, micro-CT aside, lie between 0.1 and 20 mm; a wrong unit is off by 1000.

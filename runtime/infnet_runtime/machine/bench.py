@@ -222,9 +222,7 @@ def _run(
     started = time.perf_counter()
     scan = open_scan(path)
     read = time.perf_counter() - started
-    result = Segmenter(session, threads=threads).predict(
-        scan.volume, quantitative=scan.quantitative, batch_size=batch_size
-    )
+    result = Segmenter(session, threads=threads).predict(scan.volume, batch_size=batch_size)
     contender.slices = result.provenance.slices_run
     started = time.perf_counter()
     scan.write_mask(folder / f"mask{scan.mask_suffix}", result.mask)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from infnet_runtime.measure.burden import Burden
-from infnet_runtime.scan.ct import orientation_code
 from infnet_runtime.segment.result import Segmentation
 
 SCHEMA = "infnet.quantification/1"
@@ -41,7 +40,7 @@ def to_json(result: Segmentation, *, outputs: dict[str, str]) -> str:
             "file": volume.source,
             "shape": list(volume.voxels.shape),
             "spacing_mm": list(volume.spacing_mm) if q.both else None,
-            "orientation": orientation_code(volume.affine),
+            "orientation": volume.grid.orientation,
             "intensity": str(volume.intensity),
         },
         "quantification": q.to_dict(),

@@ -1,4 +1,4 @@
-"""A CT scan: its voxels, their place in the patient and what their values mean.
+"""A CT scan: its voxels and their grid, what the values mean, its lungs, and which scan it is.
 
 Nothing here knows files, networks or results; whatever holds for every scan belongs here.
 """

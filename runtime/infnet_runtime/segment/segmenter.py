@@ -7,32 +7,52 @@ With more than one thread the slices before and after a batch are prepared and f
 (:mod:`~infnet_runtime.segment.overlap`); the result is the same to the bit.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from infnet_runtime.arrays import AnyArray, ByteArray, FloatArray
+from infnet_runtime.arrays import ByteArray, FloatArray, HalfArray
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.session import run_checked
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
-from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.scan.ct import CtVolume
+from infnet_runtime.scan.lung_mask import LungMask
 from infnet_runtime.segment.overlap import one_after_another, overlapped
+from infnet_runtime.segment.region import Region, Slices, count, lungs_of, region
 from infnet_runtime.segment.result import Provenance, Segmentation
+from infnet_runtime.segment.stopwatch import Stopwatch
 from infnet_runtime.slices.preprocess import from_network, infected_on_grid, to_network
 from infnet_runtime.version import __version__
 
 Progress = Callable[[int, int], None]
-Slices = slice | list[int]
+
+
+@dataclass(eq=False)
+class _Marked:
+    """What is filled in batch by batch, in LPS.
+
+    Parameters
+    ----------
+    mask : (slice, row, column)
+        Infection that counts.
+    probability : (slice, row, column)
+        None unless asked for.
+    outside_voxels
+        Infection where none counts.
+    """
+
+    mask: ByteArray
+    probability: HalfArray | None
+    outside_voxels: int = 0
 
 
 class Segmenter:
@@ -60,7 +80,7 @@ class Segmenter:
         self,
         scan: CtVolume | Path | str,
         *,
-        lungs: ByteArray | None = None,
+        lungs: ByteArray | LungMask | None = None,
         quantitative: bool = True,
         batch_size: int | None = None,
         keep_probability: bool = False,
@@ -75,7 +95,8 @@ class Segmenter:
         lungs : (i, j, k)
             Lung mask on the scan's grid, 1 the patient's right lung and 2 the left; found where absent.
         quantitative
-            Whether the voxel size means anything; a picture read from a path says so itself.
+            False where the voxel size of the scan means nothing although its grid has one; a picture says so
+            itself.
         batch_size
             Slices for the network at a time; what suits the backend where absent.
         keep_probability
@@ -90,31 +111,53 @@ class Segmenter:
         GateError
             If the network returns anything but probabilities.
         """
-        watch = _Stopwatch()
+        watch = Stopwatch()
         if not isinstance(scan, CtVolume):
-            opened = open_scan(Path(scan))
-            scan, quantitative = opened.volume, quantitative and opened.quantitative
+            scan = open_scan(Path(scan)).volume
+        grid = scan.grid if quantitative else scan.grid.without_size()
         if batch_size is None:
             batch_size = self._session.batch_size
         if batch_size < 1:
             raise InputError(f"batch size is {batch_size}, expected 1 or more", code=3072)
         watch.lap("read")
-        voxels = scan.to_lps()  # (slice, row, column)
-        flags: list[str] = []
-        lung_labels, source = self._lungs(scan, voxels, lungs, flags)
-        whole_picture = not quantitative and not lung_labels.any()
-        if whole_picture:
-            # A picture cut so tightly that no lung is recognised: look at all of it, and say so.
-            lung_labels, source = np.ones(voxels.shape, np.uint8), "none"
+
+        lung_labels, flags = lungs_of(scan, lungs)
+        looked_at = region(lung_labels, grid, self.manifest.preprocess.crop_margin_mm)
         watch.lap("lungs")
 
+        marked = self._mark(scan, looked_at, batch_size, keep_probability, progress)
+        watch.lap("network")
+
+        quantification = quantify(
+            marked.mask, looked_at.inside, grid.voxel_ml, outside_voxels=marked.outside_voxels, flags=flags
+        )
+        watch.lap("quantification")
+        return Segmentation(
+            volume=scan,
+            mask=scan.from_lps(marked.mask),
+            lungs=looked_at.lungs.labels,
+            quantification=quantification,
+            provenance=self._provenance(looked_at, batch_size, watch.seconds),
+            probability=None if marked.probability is None else scan.from_lps(marked.probability),
+        )
+
+    def _mark(
+        self,
+        scan: CtVolume,
+        looked_at: Region,
+        batch_size: int,
+        keep_probability: bool,
+        progress: Progress | None,
+    ) -> _Marked:
+        """Send the slices through the network, and mark infection where it counts."""
+        voxels = scan.to_lps()  # (slice, row, column)
         spec, output = self.manifest.preprocess, self.manifest.output
-        rows, columns = lung_box(lung_labels, scan.lps_spacing_mm, spec.crop_margin_mm)
-        box = rows.stop - rows.start, columns.stop - columns.start
-        todo = [int(i) for i in slices_with_lung(lung_labels)]
-        mask = np.zeros(voxels.shape, np.uint8)
-        kept = np.zeros(voxels.shape, np.float16) if keep_probability else None
-        outside = 0
+        rows, columns, inside = looked_at.rows, looked_at.columns, looked_at.inside
+        box = looked_at.box_shape
+        marked = _Marked(
+            np.zeros(voxels.shape, np.uint8),
+            np.zeros(voxels.shape, np.float16) if keep_probability else None,
+        )
 
         def prepare(picked: Slices) -> FloatArray:
             return to_network(voxels[picked, rows, columns], scan.intensity, spec)
@@ -123,71 +166,30 @@ class Segmenter:
             return run_checked(self._session, batch)
 
         def finish(picked: Slices, own: FloatArray) -> None:
-            nonlocal outside
-            if kept is None:
+            if marked.probability is None:
                 infected = infected_on_grid(
                     own, *box, threshold=output.threshold, temperature=output.temperature
                 )  # (n, rows, columns)
             else:
                 probability = from_network(own, *box, temperature=output.temperature)
-                kept[picked, rows, columns] = probability
+                marked.probability[picked, rows, columns] = probability
                 infected = probability >= output.threshold
             if not infected.any():
                 return
-            marked = infected & (lung_labels[picked, rows, columns] > 0)
-            mask[picked, rows, columns] = marked
-            outside += int(np.count_nonzero(infected)) - int(np.count_nonzero(marked))
+            counted = infected & (inside[picked, rows, columns] > 0)
+            marked.mask[picked, rows, columns] = counted
+            marked.outside_voxels += int(np.count_nonzero(infected)) - int(np.count_nonzero(counted))
 
         done = 0
-        with closing(self._in_order(_batches(todo, batch_size), prepare, compute, finish)) as finished:
+        batches = looked_at.batches(batch_size)
+        with closing(self._in_order(batches, prepare, compute, finish)) as finished:
             for picked in finished:
-                done += len(range(*picked.indices(len(voxels)))) if isinstance(picked, slice) else len(picked)
+                done += count(picked)
                 if progress:
-                    progress(done, len(todo))
-        watch.lap("network")
+                    progress(done, len(looked_at.slices))
+        return marked
 
-        quantification = quantify(
-            mask,
-            lung_labels,
-            scan.voxel_volume_ml if quantitative else None,
-            outside_voxels=outside,
-            flags=tuple(flags),
-        )
-        watch.lap("quantification")
-        return Segmentation(
-            volume=scan,
-            mask=scan.from_lps(mask),
-            lungs=scan.from_lps(np.zeros_like(lung_labels) if whole_picture else lung_labels),
-            quantification=quantification,
-            provenance=self._provenance(
-                source, batch_size, len(todo), len(voxels) - len(todo), watch.seconds
-            ),
-            probability=None if kept is None else scan.from_lps(kept),
-        )
-
-    def _lungs(
-        self, scan: CtVolume, voxels: AnyArray, given: ByteArray | None, flags: list[str]
-    ) -> tuple[ByteArray, str]:
-        if given is not None:
-            labels = scan.to_lps(given)
-            if labels.size and labels.max() > 2:
-                raise InputError(
-                    f"the lung mask has labels up to {labels.max()}, expected 1 (right) and 2 (left); "
-                    "bring it there with infnet_runtime.lungs.side_labels",
-                    code=3071,
-                )
-            source = "given"
-        else:
-            labels = find_lungs(voxels, scan.lps_spacing_mm, scan.intensity)
-            source = "found"
-            flags.append("lung_mask_heuristic")
-        if not labels.any():
-            flags.append("no_lung_found")
-        return labels, source
-
-    def _provenance(
-        self, lungs: str, batch_size: int, run: int, skipped: int, seconds: dict[str, float]
-    ) -> Provenance:
+    def _provenance(self, looked_at: Region, batch_size: int, seconds: dict[str, float]) -> Provenance:
         session, manifest = self._session, self.manifest
         return Provenance(
             infnet=__version__,
@@ -198,10 +200,10 @@ class Segmenter:
             device=session.device,
             threshold=manifest.output.threshold,
             temperature=manifest.output.temperature,
-            lungs=lungs,
+            lungs=looked_at.lungs.origin,
             batch_size=batch_size,
-            slices_run=run,
-            slices_skipped=skipped,
+            slices_run=len(looked_at.slices),
+            slices_skipped=len(looked_at.inside) - len(looked_at.slices),
             seconds=seconds,
         )
 
@@ -255,24 +257,3 @@ def load(
     path = None if model is None else Path(model)
     session = open_session(path, device=device, threads=threads, backend=backend, batch_size=batch_size)
     return Segmenter(session, threads=threads)
-
-
-def _batches(slices: list[int], size: int) -> Iterator[Slices]:
-    """Slices of each batch, as a plain slice where they are neighbours."""
-    for start in range(0, len(slices), size):
-        part = slices[start : start + size]
-        neighbours = part[-1] - part[0] == len(part) - 1
-        yield slice(part[0], part[-1] + 1) if neighbours else part
-
-
-class _Stopwatch:
-    """Wall time between laps."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = round(now - self._last, 3)
-        self._last = now

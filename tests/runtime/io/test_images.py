@@ -27,7 +27,7 @@ def test_a_grey_picture_is_one_upright_slice(tmp_path: Path, name: str, channels
     picture = GREY if channels == 1 else np.repeat(GREY[..., None], 3, axis=2)
     path = write(tmp_path / name, picture)
     scan = open_scan(path)
-    assert not scan.quantitative
+    assert not scan.volume.grid.has_size
     assert scan.mask_suffix == ".png"
     assert scan.volume.intensity is Intensity.WINDOWED
     assert scan.volume.spacing_mm == (1, 1, 1)

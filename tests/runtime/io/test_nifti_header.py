@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from builders import forge_header
 from infnet_runtime.errors import GeometryError, InputError
 from infnet_runtime.io.nifti_header import Geometry, validate_header
-from infnet_runtime.scan.ct import orientation_code
+from infnet_runtime.scan.grid import orientation_code
 
 SOUND_FILE_BYTES = 352 + 4 * 3 * 2 * 2
 AFFINE_TOLERANCE = 1e-6  # nibabel computes the quaternion in float32 precision

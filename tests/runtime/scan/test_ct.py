@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError
 
 import nibabel as nib
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 
 from builders import LEFT, ORIENTATIONS, RIGHT, chest_phantom, reorient
 from infnet_runtime.errors import GeometryError, InputError
-from infnet_runtime.scan.ct import CtVolume, Intensity, check_affine, lps_axes, orientation_code
+from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.scan.grid import orientation_code
+from infnet_runtime.scan.ids import ScanId
 
 ML_TOLERANCE = 1e-12  # relative; two orders of float64 multiplication
 
@@ -59,19 +62,6 @@ def test_phantom_tells_left_from_right() -> None:
     assert not np.array_equal(mirrored, phantom.hu)
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_oblique_axes_are_assigned_as_nibabel_does(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    affine = np.eye(4)
-    affine[:3, :3] = rotation(tuple(generator.uniform(-180, 180, 3))) * generator.uniform(0.5, 6, 3)
-    axes, flips = lps_axes(affine)
-    expected = nib.orientations.io_orientation(affine)
-    for world, (axis, flip) in enumerate(zip(reversed(axes), reversed(flips), strict=True)):
-        assert expected[axis, 0] == world
-        towards_lps = expected[axis, 1] * (1 if world == 2 else -1)
-        assert (flip.step is None) == (towards_lps > 0)
-
-
 def test_oblique_volume_keeps_millilitres_and_voxels() -> None:
     phantom = chest_phantom()
     stored, affine = reorient(phantom.hu, phantom.spacing_mm, "LAS")
@@ -103,19 +93,23 @@ def test_arrays_on_another_grid_are_refused() -> None:
         volume.from_lps(np.zeros((4, 3, 2)))
 
 
-@pytest.mark.parametrize(
-    ("affine", "text"),
-    [
-        (np.diag([1.0, 1.0, 0.0, 1.0]), "is singular"),
-        (np.diag([1.0, 1.0, np.nan, 1.0]), "finite numbers"),
-        (np.eye(3), r"expected a \(4, 4\) matrix"),
-        (np.diag([1.0, 1.0, 1.0, 2.0]), "is singular"),
-        (np.array([[1.0, 1, 0, 0], [0, 0.1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "do not span a volume"),
-    ],
-)
-def test_affines_without_volume_are_refused(affine: np.ndarray, text: str) -> None:
-    with pytest.raises(GeometryError, match=text):
-        check_affine(affine, "the affine of scan.nii")
+def test_a_volume_names_itself_and_its_grid() -> None:
+    volume = volume_of(np.zeros((4, 3, 2), np.int16), np.eye(4))
+    assert (volume.source, volume.id) == ("scan.nii", ScanId("scan.nii"))
+    assert volume.grid.shape == (4, 3, 2)
+    assert volume.grid.has_size
+    known = ScanId("series", series_uid="1.2.3", instance_uids=("1.2.3.1",))
+    picture = CtVolume(volume.voxels, np.eye(4), Intensity.HU, known, has_size=False)
+    assert picture.id is known
+    assert (picture.source, picture.grid.voxel_ml) == ("series", None)
+    with pytest.raises(FrozenInstanceError):
+        volume.voxels = volume.voxels  # type: ignore[misc]
+
+
+def test_an_affine_without_volume_is_refused_by_name() -> None:
+    with pytest.raises(GeometryError, match=r"the affine of scan.nii is singular") as caught:
+        volume_of(np.zeros((2, 2, 2), np.int16), np.diag([1.0, 1.0, 0.0, 1.0]))
+    assert caught.value.code == 3031
 
 
 @pytest.mark.parametrize(

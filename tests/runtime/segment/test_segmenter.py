@@ -10,6 +10,7 @@ import pytest
 import infnet_runtime
 from builders import LEFT, ORIENTATIONS, RIGHT, chest_phantom, reorient, write_nifti
 from infnet_runtime import CtVolume, InputError, Intensity, Segmenter
+from infnet_runtime.scan.lung_mask import lung_mask
 from infnet_runtime.scan.phantom import ChestPhantom
 from tiny_models import mid_grey_detector
 
@@ -129,6 +130,40 @@ def test_a_scan_without_lung_is_reported_as_such(segmenter: Segmenter, phantom: 
     assert q.both
     assert q.both.infection_percent is None
     assert q.reasons["both.infection_percent"] == "no_lung"
+
+
+def test_a_picture_without_lung_is_looked_at_as_a_whole(segmenter: Segmenter) -> None:
+    # A cut-out of one lung: no body around it, so that no lung is recognised; grey 70 is ground glass.
+    grey = np.tile(np.arange(20, 40, dtype=np.uint8), (40, 2))
+    grey[10:20, 5:15] = 128
+    picture = CtVolume(
+        grey[..., None], np.diag([-1.0, -1.0, 1.0, 1.0]), Intensity.WINDOWED, "cut", has_size=False
+    )
+    result = segmenter.predict(picture)
+    q = result.quantification
+    assert result.provenance.lungs == "none"
+    assert not result.lungs.any()
+    assert (q.slices, q.slices_with_lung, q.slices_with_infection) == (1, 1, 1)
+    assert result.mask[12:18, 7:13].all()
+    assert "no_lung_found" in q.flags
+    assert q.both is q.infection_outside_lungs_ml is None
+    # The word of a host that the voxel size means nothing does the same.
+    sized = CtVolume(picture.voxels, picture.affine, Intensity.WINDOWED, "cut")
+    assert np.array_equal(segmenter.predict(sized, quantitative=False).mask, result.mask)
+    # The twin: with a size nothing is looked at where there is no lung.
+    assert segmenter.predict(sized).provenance.slices_run == 0
+    # Lungs that are given and empty are none either.
+    given = segmenter.predict(picture, lungs=np.zeros(grey[..., None].shape, np.uint8))
+    assert given.provenance.lungs == "none"
+    assert np.array_equal(given.mask, result.mask)
+
+
+def test_a_lung_mask_and_its_labels_are_the_same(segmenter: Segmenter, phantom: ChestPhantom) -> None:
+    volume = lps_volume(phantom)
+    mask = lung_mask(phantom.lungs, volume.grid)
+    results = [segmenter.predict(volume, lungs=lungs) for lungs in (phantom.lungs, mask)]
+    assert np.array_equal(results[0].mask, results[1].mask)
+    assert results[0].quantification == results[1].quantification
 
 
 def test_slices_without_lung_are_left_out(segmenter: Segmenter, phantom: ChestPhantom) -> None:

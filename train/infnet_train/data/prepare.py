@@ -17,7 +17,7 @@ import numpy as np
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import OutputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
-from infnet_runtime.io.labels import read_lungs
+from infnet_runtime.io.lung_masks import read_lungs
 from infnet_runtime.io.nifti import read_nifti, read_stored
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.model.manifest import PreprocessSpec
@@ -155,7 +155,7 @@ def slices_of_volume(
     if lungs is None:
         lung_labels = find_lungs(voxels, spacing_mm, scan.intensity)
     else:
-        lung_labels = np.asarray(scan.to_lps(read_lungs(lungs, scan)), np.uint8)
+        lung_labels = read_lungs(lungs, scan).to_lps()
     rows, columns = lung_box(lung_labels, spacing_mm, spec.crop_margin_mm)
     name = ct.name.split(".")[0].removesuffix("_ct")
     for k in slices_with_lung(lung_labels):

@@ -1,19 +1,20 @@
-"""Lung masks that the user supplies."""
+"""Lung masks that the user supplies as files."""
 
 from pathlib import Path
 
 import numpy as np
 
-from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import GeometryError, InputError
 from infnet_runtime.io.nifti import read_stored
-from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.scan.ct import CtVolume
+from infnet_runtime.scan.grid import Grid
+from infnet_runtime.scan.lung_mask import LungMask, lung_mask
 
 # Programs that write the same grid differ by float32 rounding of the affine; a voxel apart is another grid.
 _SAME_PLACE_MM = 0.1
 
 
-def read_lungs(path: Path, scan: CtVolume) -> AnyArray:
+def read_lungs(path: Path, scan: CtVolume) -> LungMask:
     """Read a lung mask that lies on the grid of a scan, stored in any orientation.
 
     Parameters
@@ -25,7 +26,7 @@ def read_lungs(path: Path, scan: CtVolume) -> AnyArray:
 
     Returns
     -------
-    (i, j, k) on the scan's grid, 1 the patient's right lung and 2 the left
+    On the scan's grid
 
     Raises
     ------
@@ -47,24 +48,14 @@ def read_lungs(path: Path, scan: CtVolume) -> AnyArray:
             f"{path.name} has values {stored.min()}..{stored.max()}, expected labels; give a lung mask",
             code=3061,
         )
-    mask = CtVolume(stored.astype(np.uint8), geometry.affine, Intensity.WINDOWED, path.name)
-    labels, voxels = mask.to_lps(), scan.to_lps()
-    apart_mm = _distance_mm(mask, scan)
-    if labels.shape != voxels.shape or apart_mm > _SAME_PLACE_MM:
+    grid = Grid(stored.shape, geometry.affine)
+    apart_mm = grid.corner_distance_mm(scan.grid)
+    if grid.lps_shape != scan.grid.lps_shape or apart_mm > _SAME_PLACE_MM:
         raise GeometryError(
-            f"the lung mask {path.name} is {labels.shape} (slices, rows, columns), the scan {voxels.shape}, "
-            f"and their corners are up to {apart_mm:.2f} mm apart; resample the mask to the scan",
+            f"the lung mask {path.name} is {grid.lps_shape} (slices, rows, columns), the scan "
+            f"{scan.grid.lps_shape}, and their corners are up to {apart_mm:.2f} mm apart; resample the mask "
+            "to the scan",
             code=3062,
         )
-    return scan.from_lps(side_labels(labels))
-
-
-def _distance_mm(one: CtVolume, other: CtVolume) -> float:
-    """Largest distance from a corner of one grid to the nearest corner of the other, in mm."""
-    corners = []
-    for volume in (one, other):
-        ends = [(0, n - 1) for n in volume.voxels.shape]
-        indices = np.array(np.meshgrid(*ends, [1.0], indexing="ij")).reshape(4, -1)
-        corners.append((volume.affine @ indices)[:3])
-    gaps = np.linalg.norm(corners[0][:, :, None] - corners[1][:, None, :], axis=0)
-    return float(gaps.min(axis=1).max())
+    labels = side_labels(grid.to_lps(stored.astype(np.uint8)))
+    return lung_mask(scan.from_lps(labels), scan.grid, source=scan.source)

@@ -1,0 +1,94 @@
+"""Where the network looks: the slices with lung, and the box around the lungs of the whole scan."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from infnet_runtime.arrays import ByteArray
+from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
+from infnet_runtime.scan.ct import CtVolume
+from infnet_runtime.scan.grid import Grid
+from infnet_runtime.scan.lung_mask import LungMask, lung_mask
+
+Slices: TypeAlias = slice | list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """What goes through the network, in LPS.
+
+    Parameters
+    ----------
+    lungs
+        As they are reported.
+    inside : (slice, row, column)
+        Where infection counts, everything but 0: the lungs, or all of a picture in which none is seen.
+    rows, columns
+        The box that holds all of it.
+    slices
+        Those that hold some of it.
+    """
+
+    lungs: LungMask
+    inside: ByteArray
+    rows: slice
+    columns: slice
+    slices: list[int]
+
+    @property
+    def box_shape(self) -> tuple[int, int]:
+        """Rows and columns of the box."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    def batches(self, size: int) -> Iterator[Slices]:
+        """Slices of each batch, as a plain slice where they are neighbours."""
+        for start in range(0, len(self.slices), size):
+            part = self.slices[start : start + size]
+            neighbours = part[-1] - part[0] == len(part) - 1
+            yield slice(part[0], part[-1] + 1) if neighbours else part
+
+
+def lungs_of(scan: CtVolume, given: LungMask | ByteArray | None) -> tuple[LungMask, tuple[str, ...]]:
+    """Lungs of a scan, given or found, and what a reader must know of them.
+
+    Raises
+    ------
+    InputError
+        If the given ones are refused.
+    """
+    flags: tuple[str, ...] = ()
+    if given is None:
+        labels = find_lungs(scan.to_lps(), scan.lps_spacing_mm, scan.intensity)
+        lungs = lung_mask(scan.from_lps(labels), scan.grid, origin="found", source=scan.source)
+        flags = ("lung_mask_heuristic",)
+    else:
+        labels = given.labels if isinstance(given, LungMask) else given
+        lungs = lung_mask(labels, scan.grid, source=scan.source)
+    if not lungs.labels.any():
+        flags = (*flags, "no_lung_found")
+    return lungs, flags
+
+
+def region(lungs: LungMask, grid: Grid, margin_mm: float) -> Region:
+    """Where to look.
+
+    Parameters
+    ----------
+    grid
+        Of the scan. One without a size may be a picture cut so tightly that no lung is recognised: then all
+        of it is looked at, and its lungs are said to be none.
+    margin_mm : mm
+        Of the box around the lungs.
+    """
+    inside = lungs.to_lps()
+    if not grid.has_size and not inside.any():
+        lungs, inside = replace(lungs, origin="none"), np.ones(inside.shape, np.uint8)
+    rows, columns = lung_box(inside, grid.lps_spacing_mm, margin_mm)
+    return Region(lungs, inside, rows, columns, [int(i) for i in slices_with_lung(inside)])
+
+
+def count(picked: Slices) -> int:
+    """How many slices a batch has."""
+    return picked.stop - picked.start if isinstance(picked, slice) else len(picked)

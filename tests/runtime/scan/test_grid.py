@@ -1,0 +1,146 @@
+"""The grid of a scan against nibabel, and distances known by arithmetic."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from builders import ORIENTATIONS, chest_phantom, reorient
+from infnet_runtime.errors import GeometryError
+from infnet_runtime.scan.grid import Grid, check_affine, lps_axes
+
+SHAPE = (3, 4, 5)  # slices, rows, columns
+SPACING_MM = (5.0, 0.7, 0.8)
+
+
+def rotation(degrees: tuple[float, float, float]) -> np.ndarray:
+    turned = np.eye(3)
+    for axis, angle in enumerate(np.radians(degrees)):
+        one = np.eye(3)
+        n, m = (axis + 1) % 3, (axis + 2) % 3
+        one[n, n] = one[m, m] = np.cos(angle)
+        one[n, m], one[m, n] = -np.sin(angle), np.sin(angle)
+        turned = one @ turned
+    return turned
+
+
+def stored(code: str) -> tuple[np.ndarray, np.ndarray, Grid]:
+    """Array in LPS with all voxels different, the same as stored, and its grid."""
+    lps = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    array, affine = reorient(lps, SPACING_MM, code)
+    return lps, array, Grid(array.shape, affine)
+
+
+@pytest.mark.parametrize("code", ORIENTATIONS)
+def test_every_orientation_goes_to_lps_and_back(code: str) -> None:
+    lps, array, grid = stored(code)
+    assert grid.orientation == code == "".join(nib.aff2axcodes(grid.affine))
+    assert np.array_equal(grid.to_lps(array), lps)
+    assert np.array_equal(grid.from_lps(lps), array)
+    assert np.shares_memory(grid.from_lps(grid.to_lps(array)), array)
+    assert grid.lps_shape == SHAPE
+    np.testing.assert_allclose(grid.lps_spacing_mm, SPACING_MM)
+    assert grid.voxel_ml == pytest.approx(5.0 * 0.7 * 0.8 / 1000)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_oblique_axes_are_assigned_as_nibabel_does(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(tuple(generator.uniform(-180, 180, 3))) * generator.uniform(0.5, 6, 3)
+    axes, flips = lps_axes(affine)
+    expected = nib.orientations.io_orientation(affine)
+    for world, (axis, flip) in enumerate(zip(reversed(axes), reversed(flips), strict=True)):
+        assert expected[axis, 0] == world
+        towards_lps = expected[axis, 1] * (1 if world == 2 else -1)
+        assert (flip.step is None) == (towards_lps > 0)
+
+
+def test_an_oblique_grid_keeps_spacing_and_volume() -> None:
+    array, affine = reorient(chest_phantom().hu, (12.0, 4.5, 4.0), "LAS")
+    affine[:3, :3] = rotation((12.0, -8.0, 17.0)) @ affine[:3, :3]
+    grid = Grid(array.shape, affine)
+    assert np.array_equal(grid.to_lps(array), chest_phantom().hu)
+    np.testing.assert_allclose(grid.lps_spacing_mm, (12.0, 4.5, 4.0))
+    assert grid.voxel_mm3 == pytest.approx(12.0 * 4.5 * 4.0)
+
+
+def test_a_tilted_gantry_makes_voxels_smaller_than_the_product_of_spacings() -> None:
+    affine = np.diag([-1.0, -1.0, 5.0, 1.0])
+    affine[1, 2] = 5.0 * np.tan(np.radians(20))
+    grid = Grid((2, 2, 2), affine)
+    assert grid.voxel_ml == pytest.approx(0.005)
+    assert np.prod(grid.spacing_mm) / 1000 > 0.0053
+
+
+def test_a_grid_without_size_gives_no_millilitres() -> None:
+    grid = Grid((2, 2, 2), np.eye(4))
+    assert grid.has_size
+    nominal = grid.without_size()
+    assert (nominal.has_size, nominal.voxel_ml) == (False, None)
+    assert nominal.spacing_mm == (1.0, 1.0, 1.0)
+    assert grid.voxel_ml == pytest.approx(0.001)
+
+
+def test_corners_of_one_spacing_and_another() -> None:
+    """0.70 against 0.75 mm: no entry of the affine differs by 0.1, and the far corner is 36 mm away."""
+    one = Grid((512, 512, 100), np.diag([0.70, 0.70, 1.0, 1.0]))
+    other = Grid((512, 512, 100), np.diag([0.75, 0.75, 1.0, 1.0]))
+    expected = np.hypot(511 * 0.05, 511 * 0.05)
+    assert one.corner_distance_mm(other) == pytest.approx(expected)
+    assert other.corner_distance_mm(one) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("code", ORIENTATIONS)
+def test_corners_do_not_see_the_order_of_storing(code: str) -> None:
+    reference = stored("LPS")[2]
+    # reorient gives each order its own origin: the first stored voxel lies at one place in all of them.
+    _, array, grid = stored(code)
+    stored_axes, flips = lps_axes(grid.affine)
+    start = [0, 0, 0]
+    for axis, flip in zip(stored_axes, flips, strict=True):
+        start[axis] = array.shape[axis] - 1 if flip.step == -1 else 0
+    moved = grid.affine.copy()
+    first = grid.affine @ (*start, 1.0)  # the first slice, row and column
+    moved[:3, 3] += (reference.affine @ (0, 0, 0, 1.0))[:3] - first[:3]
+    assert Grid(array.shape, moved).corner_distance_mm(reference) == pytest.approx(0, abs=1e-9)
+
+
+def test_corners_of_a_moved_and_of_a_cropped_grid() -> None:
+    affine = np.diag([-0.5, -0.5, 2.0, 1.0])
+    grid = Grid((11, 11, 11), affine)
+    moved = affine.copy()
+    moved[:3, 3] = (3.0, -4.0, 0.0)
+    assert grid.corner_distance_mm(Grid((11, 11, 11), moved)) == pytest.approx(5.0)
+    assert grid.corner_distance_mm(Grid((11, 11, 10), affine)) == pytest.approx(2.0)
+
+
+def test_arrays_of_another_shape_are_refused() -> None:
+    grid = Grid((4, 3, 2), np.diag([-1.0, -1.0, 5.0, 1.0]))
+    with pytest.raises(GeometryError, match=r"expected shape \(4, 3, 2\) of the grid, found \(2, 3, 4\)"):
+        grid.to_lps(np.zeros((2, 3, 4)))
+    with pytest.raises(GeometryError, match=r"expected LPS shape \(2, 3, 4\) of mask.nii, found \(4, 3, 2\)"):
+        grid.from_lps(np.zeros((4, 3, 2)), source="mask.nii")
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 2, 2, 2), (0, 2, 2)])
+def test_only_three_axes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(GeometryError, match="expected a grid with three axes of voxels") as caught:
+        Grid(shape, np.eye(4))
+    assert caught.value.code == 3030
+
+
+@pytest.mark.parametrize(
+    ("affine", "text"),
+    [
+        (np.diag([1.0, 1.0, 0.0, 1.0]), "is singular"),
+        (np.diag([1.0, 1.0, np.nan, 1.0]), "finite numbers"),
+        (np.eye(3), r"expected a \(4, 4\) matrix"),
+        (np.diag([1.0, 1.0, 1.0, 2.0]), "is singular"),
+        (np.array([[1.0, 1, 0, 0], [0, 0.1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "do not span a volume"),
+    ],
+)
+def test_affines_without_volume_are_refused(affine: np.ndarray, text: str) -> None:
+    with pytest.raises(GeometryError, match=text):
+        check_affine(affine, "the affine of scan.nii")
+    with pytest.raises(GeometryError, match=text):
+        Grid((2, 2, 2), affine)
