@@ -18,6 +18,9 @@ Readers: TypeAlias = Mapping[type, Callable[[object], object]]
 Keys: TypeAlias = Literal["every", "required", "unchecked"]
 
 
+_OMITTED = "infnet: left out where it is the default"
+
+
 class PlainError(ValueError):
     """Plain values that do not fill a dataclass.
 
@@ -121,12 +124,25 @@ def to_plain(value: object) -> Any:  # noqa: ANN401 - plain values are of any ty
     {'size': [2, 3]}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: to_plain(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if _OMITTED not in f.metadata or getattr(value, f.name) != f.default
+        }
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     return value
+
+
+def omitted(default: _T) -> _T:
+    """A field of a dataclass that :func:`to_plain` leaves out where it has its default.
+
+    For keys that came later: what does not use them is written as before, and older versions read it.
+    """
+    made: _T = dataclasses.field(default=default, metadata={_OMITTED: True})
+    return made
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,7 +101,7 @@ def manifest_of(trained: TrainedNetwork, card: ModelCard) -> ModelManifest:
         training_data=card.training_data,
         weights_sha256=trained.weights_sha256,
         preprocess=trained.preprocess,
-        output=OutputSpec(threshold=card.threshold, temperature=card.temperature),
+        outputs=(OutputSpec(thresholds=(card.threshold,), temperature=card.temperature),),
         metrics=card.metrics,
         created_with={"infnet": _own_version(), "torch": str(torch.__version__), "onnx": onnx.__version__},
     )

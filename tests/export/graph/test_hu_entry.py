@@ -38,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
 def calibrated(model: onnx.ModelProto, temperature: float) -> onnx.ModelProto:
     other = onnx.ModelProto()
     other.CopyFrom(model)
-    manifest = replace(MANIFEST, output=OutputSpec(temperature=temperature))
+    manifest = replace(MANIFEST, outputs=(OutputSpec(temperature=temperature),))
     helper.set_model_props(other, {METADATA_KEY: manifest.to_json()})
     return other
 

@@ -14,7 +14,7 @@ MANIFEST = ModelManifest(
     training_data="COVID-SemiSeg",
     weights_sha256="ab" * 32,
     preprocess=PreprocessSpec(window_hu=(-1200.0, 300.0)),
-    output=OutputSpec(threshold=0.4, temperature=1.25),
+    outputs=(OutputSpec(thresholds=(0.4,), temperature=1.25),),
     created_with={"torch": "2.13.0"},
     metrics={"dice": 0.7},
 )
@@ -47,7 +47,7 @@ def test_the_mask_s_labels_have_codes_and_files_from_before_read_the_same() -> N
     [
         ("not json", "m.onnx: the manifest is not JSON"),
         ("[1]", "is not a JSON object"),
-        (changed(contract_version=2), "follows preprocessing contract 2, this version of infnet follows 1"),
+        (changed(contract_version=3), "contract 3, this version of infnet follows 1 and 2"),
         (changed(contract_version=None), "follows preprocessing contract None"),
         (changed(extra=1), r"unknown keys \['extra'\]"),
         (changed(preprocess={"size": 352}), "preprocess: the manifest has unknown keys .* lacks"),
@@ -97,13 +97,13 @@ def test_manifests_from_before_calibration_have_temperature_1() -> None:
     older = changed(output={"name": "infection_probability", "threshold": 0.4})
     assert "temperature" not in older
     manifest = ModelManifest.from_json(older, source="m.onnx")
-    assert manifest.output == OutputSpec(threshold=0.4, temperature=1.0)
+    assert manifest.output == OutputSpec(thresholds=(0.4,), temperature=1.0)
 
 
 def test_temperature_is_written_where_it_is_not_1() -> None:
     """Versions from before calibration refuse the key, and read a model that needs none."""
     assert json.loads(MANIFEST.to_json())["output"]["temperature"] == 1.25
-    plain = dataclasses.replace(MANIFEST, output=OutputSpec(threshold=0.4))
+    plain = dataclasses.replace(MANIFEST, outputs=(OutputSpec(thresholds=(0.4,)),))
     assert json.loads(plain.to_json())["output"] == {"name": "infection_probability", "threshold": 0.4}
     assert ModelManifest.from_json(plain.to_json(), source="m.onnx") == plain
 

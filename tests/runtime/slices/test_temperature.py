@@ -190,7 +190,7 @@ def test_labels_that_fix_no_temperature_are_refused() -> None:
 
 def predicted(folder: Path, output: OutputSpec) -> Segmentation:
     """The phantom through a soft detector, so that many probabilities lie between 0 and 1."""
-    manifest = dataclasses.replace(MANIFEST, output=output).to_json()
+    manifest = dataclasses.replace(MANIFEST, outputs=(output,)).to_json()
     model = mid_grey_detector(folder / f"{output.temperature}.onnx", manifest=manifest, gain=20)
     phantom = chest_phantom()
     with infnet_runtime.load(model, device="cpu", threads=1) as segmenter:
@@ -218,10 +218,10 @@ def test_the_runtime_scales_probabilities_and_marks_the_same_voxels(tmp_path: Pa
 
 
 def test_other_thresholds_are_on_the_calibrated_probability(tmp_path: Path) -> None:
-    low = predicted(tmp_path, OutputSpec(threshold=0.3, temperature=3.0))
-    low_plain = predicted(tmp_path, OutputSpec(threshold=0.3))
+    low = predicted(tmp_path, OutputSpec(thresholds=(0.3,), temperature=3.0))
+    low_plain = predicted(tmp_path, OutputSpec(thresholds=(0.3,)))
     assert low.mask.sum() > low_plain.mask.sum()  # 0.3 after scaling is 0.07 before
-    same = predicted(tmp_path, OutputSpec(threshold=network_threshold(0.3, 3.0)))
+    same = predicted(tmp_path, OutputSpec(thresholds=(network_threshold(0.3, 3.0),)))
     assert np.array_equal(same.mask, low.mask)
 
 

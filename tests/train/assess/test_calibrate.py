@@ -44,7 +44,7 @@ def drawn(tmp_path: Path) -> Path:
 
 
 def sharp_detector(path: Path, output: OutputSpec | None = None) -> Path:
-    manifest = dataclasses.replace(MANIFEST, output=output or OutputSpec())
+    manifest = dataclasses.replace(MANIFEST, outputs=(output or OutputSpec(),))
     return mid_grey_detector(path, gain=SHARPENED_BY * GAIN, manifest=manifest.to_json())
 
 
@@ -86,7 +86,9 @@ def test_eval_scores_the_calibrated_probability(drawn: Path, tmp_path: Path) -> 
     at_half, at_third = (
         [
             evaluate_file(
-                sharp_detector(tmp_path / "m.onnx", OutputSpec(threshold=threshold, temperature=temperature)),
+                sharp_detector(
+                    tmp_path / "m.onnx", OutputSpec(thresholds=(threshold,), temperature=temperature)
+                ),
                 drawn,
                 device="cpu",
             ).scores.clinical.per_slice

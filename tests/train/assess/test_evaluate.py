@@ -102,7 +102,7 @@ def test_weights_that_are_not_finite_give_no_score(slices: Path, tmp_path: Path)
 
 
 def test_the_threshold_is_that_of_the_model(slices: Path, tmp_path: Path) -> None:
-    manifest = dataclasses.replace(MANIFEST, output=OutputSpec(threshold=0.25))
+    manifest = dataclasses.replace(MANIFEST, outputs=(OutputSpec(thresholds=(0.25,)),))
     model = mid_grey_detector(tmp_path / "model.onnx", manifest=manifest.to_json())
     result = evaluate_file(model, slices / "small", device="cpu")
     assert result.to_dict()["clinical"]["protocol"]["threshold"] == 0.25

@@ -18,6 +18,7 @@ from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import SliceScores, score_slices
 from infnet_runtime.metrics.clinical import Estimate
 from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
+from infnet_runtime.plain import to_plain
 from infnet_runtime.slices.preprocess import normalise, predict_slice
 from infnet_runtime.slices.temperature import without_temperature
 from infnet_runtime.version import __version__
@@ -86,7 +87,7 @@ class Evaluation:
             "device": self.device,
             "data": self.data,
             "turn": self.turn,
-            "preprocess": asdict(self.preprocess),
+            "preprocess": to_plain(self.preprocess),
             "slices": len(clinical.volumes),
             "paper": {"protocol": "paper", **{name: paper[name] for name in _PAPER}},
             "clinical": {

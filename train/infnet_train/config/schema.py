@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from infnet_runtime.errors import InputError
 from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import EQUAL
 from infnet_train.data.pictures import Turn
 from infnet_train.networks import ALL_PARTS, Part
 from infnet_train.networks.losses import BceForm, EdgeLoss
@@ -216,6 +217,11 @@ class TrainConfig:
         if self.epochs < 1 or self.batch_size < 1:
             raise ConfigError(
                 f"epochs is {self.epochs}, batch_size is {self.batch_size}, expected 1 or more", code=3101
+            )
+        if self.preprocess.channels != EQUAL:
+            raise ConfigError(
+                f"preprocess: channels are '{self.preprocess.channels}', training takes '{EQUAL}' alone",
+                code=3101,
             )
         odd = [s for s in self.sizes if s % 32 or s < 32]
         if odd or not self.sizes:

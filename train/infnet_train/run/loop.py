@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from infnet_runtime.errors import ModelError
+from infnet_runtime.plain import to_plain
 from infnet_train.assess.evaluate import mean_dice
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Batch, batches, prefetched, steps_per_epoch
@@ -247,7 +248,7 @@ def _save(run: _Run, config: TrainConfig, out: Path) -> None:
 
 def _state(run: _Run, config: TrainConfig) -> dict[str, object]:
     return {
-        "config": dataclasses.asdict(config),
+        "config": to_plain(config),
         "step": run.step,
         "history": run.history,
         "epoch_losses": run.epoch_losses,
@@ -255,10 +256,10 @@ def _state(run: _Run, config: TrainConfig) -> dict[str, object]:
 
 
 def _restore(run: _Run, checkpoint: Checkpoint, config: TrainConfig) -> None:
-    saved, now = checkpoint.state["config"], dataclasses.asdict(config)
+    saved, now = checkpoint.state["config"], to_plain(config)
     # A key that is younger than the checkpoint had its default.
-    defaults = {f.name: _plain(f.default) for f in dataclasses.fields(TrainConfig)}
-    changed = [k for k, v in now.items() if _plain(v) != saved.get(k, defaults[k])]
+    defaults = {f.name: to_plain(f.default) for f in dataclasses.fields(TrainConfig)}
+    changed = [k for k, v in now.items() if v != saved.get(k, defaults[k])]
     if changed:
         raise ModelError(
             f"the checkpoint was made with another configuration ({', '.join(changed)} differ); "
@@ -271,10 +272,3 @@ def _restore(run: _Run, checkpoint: Checkpoint, config: TrainConfig) -> None:
     resume_optimiser(run.optimiser, checkpoint.group("optimiser"))
     run.step, run.history = checkpoint.state["step"], checkpoint.state["history"]
     run.epoch_losses = checkpoint.state["epoch_losses"]
-
-
-def _plain(value: object) -> object:
-    """A value as it comes back from JSON."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

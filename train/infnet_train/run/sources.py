@@ -1,12 +1,12 @@
 """The slices of a run, for training and validation: prepared once, refined by a teacher, kept in a cache."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.plain import to_plain
 from infnet_train.config.schema import SourceConfig, TrainConfig
 from infnet_train.data.batches import Sources
 from infnet_train.data.cache import Facts, SliceCache, source_facts
@@ -74,7 +74,7 @@ def _refined(
             "base": source_facts(root, source, spec.size),
             "teacher": teacher.weights_sha256,
             "share": source.teacher_share,
-            "preprocess": asdict(spec),
+            "preprocess": to_plain(spec),
             "computed": [device.split(":")[0], "bf16" if bf16 else "fp32", torch.__version__],
         }
 
