@@ -6,15 +6,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from infnet_train.config.schema import AugmentConfig, SourceConfig, TrainConfig
+from infnet_train.data.augment import AugmentConfig
+from infnet_train.data.source import SourceConfig
 from infnet_train.machine.normalisation import synchronise_normalisation
 from infnet_train.machine.ranks import join
 from infnet_train.networks import InfNet
 from infnet_train.networks.losses import total_loss
 from infnet_train.run.loop import train
+from train_config import train_config
 
 # Five slices in batches of three: shares of 2 and 1, then of 1 and 1. Why the rate is small: see LOSS_RTOL.
-CONFIG = TrainConfig(
+CONFIG = train_config(
     name="two ranks",
     sources=(SourceConfig(name="small", folder="small", names=("s0", "s1", "s2", "s3", "s4")),),
     validation=SourceConfig(name="small", folder="small", names=("s5",)),

@@ -19,6 +19,12 @@ Keys: TypeAlias = Literal["every", "required", "unchecked"]
 
 
 _OMITTED = "infnet: left out where it is the default"
+_INLINE = "infnet: its keys stand among those of its owner"
+INLINE: Mapping[str, bool] = types.MappingProxyType({_INLINE: True})
+"""Metadata of a field that is a dataclass, whose own fields stand among those of its owner in plain values.
+
+For what is nested where it is used and flat where it is written. Its default is the one without arguments.
+"""
 
 
 class PlainError(ValueError):
@@ -124,11 +130,14 @@ def to_plain(value: object) -> Any:  # noqa: ANN401 - plain values are of any ty
     {'size': [2, 3]}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            f.name: to_plain(getattr(value, f.name))
-            for f in dataclasses.fields(value)
-            if _OMITTED not in f.metadata or getattr(value, f.name) != f.default
-        }
+        plain: dict[str, Any] = {}
+        for f in dataclasses.fields(value):
+            part = getattr(value, f.name)
+            if _INLINE in f.metadata:
+                plain |= to_plain(part)
+            elif _OMITTED not in f.metadata or part != f.default:
+                plain[f.name] = to_plain(part)
+        return plain
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
     if isinstance(value, dict):
@@ -154,8 +163,7 @@ class _Filler:
     def fill(self, kind: type[_T], values: object, place: str) -> _T:
         if not isinstance(values, dict):
             raise NoTable(place, values)
-        hints = get_type_hints(kind)
-        fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
+        fields = _fields_by_key(kind)
         if self.keys != "unchecked":
             unknown = [key for key in values if key not in fields]
             missing = [
@@ -165,12 +173,19 @@ class _Filler:
             ]
             if unknown or missing:
                 raise WrongKeys(place, unknown=unknown, missing=missing, known=list(fields))
-        return kind(
-            **{
-                key: self._converted(hints[key], value, f"{place}: {key}") if key in fields else value
-                for key, value in values.items()
-            }
-        )
+        foreign = {key: value for key, value in values.items() if key not in fields}
+        return kind(**self._arguments(kind, values, place), **foreign)
+
+    def _arguments(self, kind: type, values: dict[str, Any], place: str) -> dict[str, Any]:
+        """What the constructor gets, of the keys that it knows."""
+        hints, found = get_type_hints(kind), dict[str, Any]()
+        for field in dataclasses.fields(kind):
+            name = field.name
+            if _INLINE in field.metadata:
+                found[name] = hints[name](**self._arguments(hints[name], values, place))
+            elif name in values:
+                found[name] = self._converted(hints[name], values[name], f"{place}: {name}")
+        return found
 
     def _converted(self, hint: Any, value: Any, place: str) -> Any:  # noqa: ANN401 - any type and value
         origin, parts = get_origin(hint), get_args(hint)
@@ -199,6 +214,14 @@ class _Filler:
         elif type(value) is hint:
             return value
         raise WrongValue(place, value, getattr(hint, "__name__", str(hint)))
+
+
+def _fields_by_key(kind: type) -> "dict[str, dataclasses.Field[Any]]":
+    """Fields by the keys that they have in plain values."""
+    hints, found = get_type_hints(kind), dict[str, "dataclasses.Field[Any]"]()
+    for field in dataclasses.fields(kind):
+        found |= _fields_by_key(hints[field.name]) if _INLINE in field.metadata else {field.name: field}
+    return found
 
 
 def _has_no_default(field: "dataclasses.Field[Any]") -> bool:

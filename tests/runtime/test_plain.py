@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from infnet_runtime.plain import NoTable, PlainError, WrongKeys, WrongValue, from_plain, to_plain
+from infnet_runtime.plain import INLINE, NoTable, PlainError, WrongKeys, WrongValue, from_plain, to_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,48 @@ def test_what_does_not_fit_is_named(values: object, kind: type[PlainError], text
     with pytest.raises(kind) as caught:
         from_plain(Outer, values, "f")
     assert text in str(caught.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    rows: int = 1
+    inner: Inner | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    size: Size = field(default_factory=Size, metadata=INLINE)
+    depth: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    name: str
+    shape: Shape = field(default_factory=Shape, metadata=INLINE)
+
+
+def test_what_is_inline_stands_among_the_keys_of_its_owner() -> None:
+    flat = {"name": "b", "depth": 2.0, "rows": 3, "inner": {"name": "a", "weight": 1.0}}
+    box = Box(name="b", shape=Shape(depth=2.0, size=Size(rows=3, inner=Inner(name="a"))))
+    assert from_plain(Box, flat, "f") == box
+    assert to_plain(box) == flat
+    assert from_plain(Box, {"name": "b"}, "f") == Box(name="b")
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"name": "b", "rowz": 3}, "f: unknown key 'rowz'; did you mean 'rows'?"),
+        ({"name": "b", "shape": {}}, "f: unknown key 'shape'; known are depth, inner, name, rows"),
+        ({"name": "b", "rows": "3"}, "f: rows is '3', expected int"),
+        ({"name": "b", "inner": {}}, "f: inner: lacks name"),
+        ({"rows": 3}, "f: lacks name"),
+    ],
+)
+def test_mistakes_in_what_is_inline_are_named_where_they_stand(values: object, text: str) -> None:
+    with pytest.raises(PlainError) as caught:
+        from_plain(Box, values, "f")
+    assert str(caught.value) == text
 
 
 def test_every_key_is_needed_on_demand() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import infnet_export.cli  # noqa: F401 - so that every error class exists
-import infnet_train.config.schema
-import infnet_train.data.datasets  # noqa: F401
+import infnet_train.data.pictures
+import infnet_train.errors  # noqa: F401
 from infnet_runtime.errors import InfnetError
 
 ROOT = Path(__file__).parents[2]

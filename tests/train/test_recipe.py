@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from infnet_train import recipe as recipes
-from infnet_train.config.schema import ConfigError, SourceConfig
 from infnet_train.data.reserved import RESERVED, is_reserved
+from infnet_train.data.source import SourceConfig
+from infnet_train.errors import ConfigError
 from infnet_train.recipe import CONFIGS, find_recipe, read_recipe, run_recipe
 from infnet_train.weights.checkpoint import read_checkpoint
+from train_config import changed
 from train_slices import PSEUDO
 
 SHIPPED = sorted(CONFIGS.glob("*.toml"))
@@ -79,15 +81,12 @@ def test_no_recipe_takes_reserved_cases_from_the_public_set(path: Path) -> None:
 
 def test_stages_share_the_keys_at_the_top_and_choose_their_sources(tmp_path: Path) -> None:
     first, second = read_recipe(write(tmp_path, TWO_STAGES), ["epochs=3", "stages.second.epochs=5"])
-    assert (first.name, first.config.name, first.config.epochs, first.config.seed) == (
-        "first",
-        "two first",
-        3,
-        1,
-    )
+    assert (first.name, first.config.name) == ("first", "two first")
+    assert (first.config.schedule.epochs, first.config.batching.seed) == (3, 1)
     assert [s.name for s in first.config.sources] == ["a"]
-    assert (second.config.epochs, second.config.seed) == (5, 0)
-    assert (second.config.augment.mirror, second.config.augment.enhance) == (0.5, 0.25)
+    assert (second.config.schedule.epochs, second.config.batching.seed) == (5, 0)
+    augment = second.config.batching.augment
+    assert (augment.mirror, augment.enhance) == (0.5, 0.25)
     assert [(s.name, s.draws, s.teacher_share) for s in second.config.sources] == [("b", 2, 1.0)]
 
 
@@ -165,7 +164,7 @@ def test_semi_inf_net_from_beginning_to_end(slices: Path, tmp_path: Path) -> Non
         )
         if propagation:
             propagation = dataclasses.replace(propagation, unlabelled=(one,), group_size=2, epochs=1)
-        config = dataclasses.replace(
+        config = changed(
             stage.config, sources=sources, propagation=propagation, sizes=(64,), epochs=1, batch_size=4
         )
         stages.append(dataclasses.replace(stage, config=config))

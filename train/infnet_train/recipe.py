@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from infnet_train.config.schema import ConfigError, TrainConfig, build, read_values
+from infnet_train.config.fill import build, read_values
+from infnet_train.config.schema import TrainConfig
+from infnet_train.errors import ConfigError
 from infnet_train.run.loop import Progress, train
 from infnet_train.semi.pseudo_labels import propagate
 

@@ -17,11 +17,12 @@ from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
 from infnet_train.assess.calibrate import calibrate_file, labelled_pixels
 from infnet_train.assess.evaluate import evaluate_file
 from infnet_train.cli import app
-from infnet_train.config.schema import SourceConfig, TrainConfig
 from infnet_train.data.pictures import DataError, read_labelled
+from infnet_train.data.source import SourceConfig
 from infnet_train.networks import InfNet
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 from tiny_models import MANIFEST, SIZE, mid_grey_detector
+from train_config import train_config
 
 SHARPENED_BY = 3.0
 GAIN = 15.0
@@ -137,7 +138,7 @@ def test_slices_without_lungs_count_whole(
 
 
 def test_weights_of_a_run(slices: Path, tmp_path: Path) -> None:
-    config = TrainConfig(
+    config = train_config(
         name="small", sources=(SourceConfig(name="s", folder="small"),), preprocess=PreprocessSpec(size=64)
     )
     tensors = {f"weights/{k}": v for k, v in InfNet().state_dict().items()}

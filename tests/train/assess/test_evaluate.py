@@ -14,14 +14,15 @@ from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
 from infnet_train.assess.evaluate import evaluate_file
 from infnet_train.cli import app
-from infnet_train.config.schema import SourceConfig, TrainConfig
 from infnet_train.data.pictures import DataError
+from infnet_train.data.source import SourceConfig
 from infnet_train.networks import InfNet
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 from tiny_models import MANIFEST, mid_grey_detector
+from train_config import changed, train_config
 from train_slices import write_slice
 
-CONFIG = TrainConfig(
+CONFIG = train_config(
     name="small", sources=(SourceConfig(name="s", folder="small"),), preprocess=PreprocessSpec(size=64)
 )
 
@@ -77,7 +78,7 @@ def test_weights_of_a_run(slices: Path, tmp_path: Path) -> None:
 
 
 def test_an_ablated_network_is_built_with_its_parts(slices: Path, tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, parts=("partial_decoder",))
+    config = changed(CONFIG, parts=("partial_decoder",))
     network = InfNet(config.parts)
     tensors = {f"weights/{k}": v for k, v in network.state_dict().items()}
     path = tmp_path / "weights.safetensors"

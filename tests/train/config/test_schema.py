@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from infnet_train.config.schema import ConfigError, read_config
+from infnet_train.errors import ConfigError
+from infnet_train.recipe import read_recipe
 
 MINIMAL = 'name = "x"\n[[sources]]\nname = "a"\nfolder = "f"\n'
 
@@ -30,18 +31,20 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_config(path)
+        read_recipe(path)
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no configuration at"):
-        read_config(tmp_path / "none.toml")
+        read_recipe(tmp_path / "none.toml")
 
 
 def test_overrides_reach_nested_values(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(MINIMAL)
-    config = read_config(path, ["epochs=3", "augment.mirror=0.5", "init_from=runs/a.safetensors"])
-    assert (config.epochs, config.augment.mirror, config.init_from) == (3, 0.5, "runs/a.safetensors")
+    (stage,) = read_recipe(path, ["epochs=3", "augment.mirror=0.5", "init_from=runs/a.safetensors"])
+    config = stage.config
+    assert (config.schedule.epochs, config.batching.augment.mirror) == (3, 0.5)
+    assert config.init_from == "runs/a.safetensors"
     with pytest.raises(ConfigError, match="expected key=value"):
-        read_config(path, ["epochs"])
+        read_recipe(path, ["epochs"])

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from infnet_train.config.schema import AugmentConfig, SourceConfig
-from infnet_train.data.augment import augment
+from infnet_train.data.augment import AugmentConfig, augment
 from infnet_train.data.datasets import LabelledSlices, load_source
+from infnet_train.data.source import SourceConfig
 
 
 @pytest.fixture

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from infnet_train.config.schema import AugmentConfig, SourceConfig, TrainConfig
+from infnet_train.config.schema import TrainConfig
+from infnet_train.data.augment import AugmentConfig
 from infnet_train.data.batches import Batch, Sources, batches, prefetched, steps_per_epoch
 from infnet_train.data.datasets import load_source
+from infnet_train.data.source import SourceConfig
 from infnet_train.machine.ranks import Ranks
+from train_config import changed, train_config
 
-CONFIG = TrainConfig(
+CONFIG = train_config(
     name="small",
     sources=(
         SourceConfig(name="first", folder="small", names=("s0", "s1", "s2")),
@@ -36,7 +39,12 @@ def sources(slices: Path) -> Sources:
 
 @pytest.fixture
 def config() -> TrainConfig:
-    return dataclasses.replace(CONFIG, preprocess=dataclasses.replace(CONFIG.preprocess, size=64))
+    return changed(CONFIG, preprocess=dataclasses.replace(CONFIG.preprocess, size=64))
+
+
+def batches_of(config: TrainConfig, sources: Sources, ranks: Ranks, *, step: int) -> Iterator[Batch]:
+    epochs = config.schedule.epochs
+    return batches(config.batching, config.preprocess, sources, ranks, step=step, epochs=epochs)
 
 
 def tensors(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -52,27 +60,27 @@ def assert_same(found: Iterator[Batch] | list[Batch], expected: list[Batch]) -> 
 
 
 def test_every_step_has_a_batch_and_the_last_is_short(config: TrainConfig, sources: Sources) -> None:
-    assert steps_per_epoch(config, sources) == 6  # 7 slices, batches of 3, two sizes each
-    made = list(batches(config, sources, ALONE, step=0))
+    assert steps_per_epoch(config.batching, sources) == 6  # 7 slices, batches of 3, two sizes each
+    made = list(batches_of(config, sources, ALONE, step=0))
     assert [tuple(b.images.shape) for b in made[:6:2]] == [(3, 3, 64, 64), (3, 3, 64, 64), (1, 3, 64, 64)]
     assert [b.total for b in made] == [3, 3, 3, 3, 1, 1] * 2
     assert not torch.equal(made[0].images, made[6].images)
 
 
 def test_the_thread_and_a_skip_change_nothing(config: TrainConfig, sources: Sources) -> None:
-    expected = list(batches(config, sources, ALONE, step=0))
-    with prefetched(batches(config, sources, ALONE, step=0), ahead=2) as ready:
+    expected = list(batches_of(config, sources, ALONE, step=0))
+    with prefetched(batches_of(config, sources, ALONE, step=0), ahead=2) as ready:
         assert_same(ready, expected)
     for step in (1, 2, 5, 6, 9, 12):
-        assert_same(batches(config, sources, ALONE, step=step), expected[step:])
+        assert_same(batches_of(config, sources, ALONE, step=step), expected[step:])
 
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_the_shares_of_ranks_are_the_batch_of_one_process(
     config: TrainConfig, sources: Sources, count: int
 ) -> None:
-    expected = list(batches(config, sources, ALONE, step=0))
-    parts = [list(batches(config, sources, Ranks(rank, count), step=0)) for rank in range(count)]
+    expected = list(batches_of(config, sources, ALONE, step=0))
+    parts = [list(batches_of(config, sources, Ranks(rank, count), step=0)) for rank in range(count)]
     joined = [
         Batch(*(torch.cat(planes) for planes in zip(*map(tensors, of_step), strict=True)), of_step[0].total)
         for of_step in zip(*parts, strict=True)
@@ -83,10 +91,10 @@ def test_the_shares_of_ranks_are_the_batch_of_one_process(
 
 def test_masks_keep_their_values_where_asked(config: TrainConfig, sources: Sources) -> None:
     hard = [(s, dataclasses.replace(d, masks=(d.masks > 127) * d.masks.dtype.type(255))) for s, d in sources]
-    plain = dataclasses.replace(config, augment=AugmentConfig(), sizes=(96,), mask_resize="nearest")
-    for batch in batches(plain, hard, ALONE, step=0):
+    plain = changed(config, augment=AugmentConfig(), sizes=(96,), mask_resize="nearest")
+    for batch in batches_of(plain, hard, ALONE, step=0):
         assert set(batch.masks.unique().tolist()) <= {0.0, 1.0}
-    soft = batches(dataclasses.replace(plain, mask_resize="bilinear"), hard, ALONE, step=0)
+    soft = batches_of(changed(plain, mask_resize="bilinear"), hard, ALONE, step=0)
     assert len(next(soft).masks.unique()) > 2
 
 

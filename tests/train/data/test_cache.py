@@ -9,24 +9,25 @@ import numpy as np
 import pytest
 import torch
 
-from infnet_train.config.schema import SourceConfig, TrainConfig
 from infnet_train.data import datasets
 from infnet_train.data.cache import SliceCache, source_facts
 from infnet_train.data.datasets import LabelledSlices, load_source
+from infnet_train.data.source import SourceConfig
 from infnet_train.machine.ranks import Ranks
 from infnet_train.networks import InfNet
 from infnet_train.run import sources
 from infnet_train.run.sources import load_slices
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
+from train_config import changed, train_config
 from train_slices import write_slice
 
 SOURCE = SourceConfig(name="small", folder="small")
-CONFIG = TrainConfig(name="small", sources=(SOURCE,), validation=SOURCE)
+CONFIG = train_config(name="small", sources=(SOURCE,), validation=SOURCE)
 
 
 def load(data: Path, cache: Path | None, source: SourceConfig = SOURCE) -> LabelledSlices:
-    config = dataclasses.replace(CONFIG, sources=(source,), validation=None)
-    config = dataclasses.replace(config, preprocess=dataclasses.replace(config.preprocess, size=64))
+    config = changed(CONFIG, sources=(source,), validation=None)
+    config = changed(config, preprocess=dataclasses.replace(config.preprocess, size=64))
     return load_slices(config, data, Ranks(), cache=cache, bf16=False)[0][0][1]
 
 
@@ -126,7 +127,7 @@ def test_labels_of_a_teacher_are_kept_with_its_weights(
 ) -> None:
     torch.manual_seed(0)
     network = InfNet()
-    config = dataclasses.replace(
+    config = changed(
         CONFIG,
         sources=(dataclasses.replace(SOURCE, teacher_share=0.5),),
         preprocess=dataclasses.replace(CONFIG.preprocess, size=64),
@@ -143,8 +144,8 @@ def test_labels_of_a_teacher_are_kept_with_its_weights(
         return dataclasses.replace(given, masks=given.masks // 2)
 
     monkeypatch.setattr(sources, "refine_labels", teach)
-    for changed, expected in ((False, [0.5]), (False, [0.5]), (True, [0.5, 0.5])):
-        if changed:
+    for grown, expected in ((False, [0.5]), (False, [0.5]), (True, [0.5, 0.5])):
+        if grown:
             with torch.no_grad():
                 next(network.parameters()).add_(1)
         tensors = {f"weights/{k}": v for k, v in network.state_dict().items()}

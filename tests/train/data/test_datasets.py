@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from infnet_train.config.schema import SourceConfig
 from infnet_train.data.datasets import load_source
 from infnet_train.data.edges import edge_of, edges, write_edges
 from infnet_train.data.pictures import DataError, read_grey, read_pair, upright
+from infnet_train.data.source import SourceConfig
 from train_slices import write_picture
 
 SOURCE = SourceConfig(name="small", folder="small")

@@ -82,7 +82,7 @@ def test_two_processes_give_the_curve_of_one(slices: Path, tmp_path: Path) -> No
     torchrun_two("train_and_resume", slices, tmp_path / "two", tmp_path / "begun", tmp_path / "cache")
     expected = curve(tmp_path / "one")
     assert len(expected) == 2
-    torch.manual_seed(CONFIG.seed)
+    torch.manual_seed(CONFIG.batching.seed)
     start = network_start()
     moved = (weights(tmp_path / "one") - start).abs().mean()
     for run in ("two", "begun"):

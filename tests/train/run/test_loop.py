@@ -1,7 +1,6 @@
 """The loop: repeatable, and resumable to the same bits after an error and after a kill at any moment."""
 
 import csv
-import dataclasses
 import os
 import random
 import subprocess
@@ -13,12 +12,14 @@ import pytest
 import torch
 
 from infnet_runtime.errors import InfnetError, ModelError
-from infnet_train.config.schema import AugmentConfig, SourceConfig, TrainConfig
+from infnet_train.data.augment import AugmentConfig
+from infnet_train.data.source import SourceConfig
 from infnet_train.run.loop import train
 from infnet_train.weights.checkpoint import read_checkpoint
+from train_config import changed, train_config
 from train_slices import write_slice
 
-SMALL = TrainConfig(
+SMALL = train_config(
     name="small",
     sources=(SourceConfig(name="small", folder="small"),),
     validation=SourceConfig(name="small", folder="small", names=("s0", "s1")),
@@ -71,7 +72,7 @@ def equal(one: Path, other: Path) -> bool:
 def test_same_seed_same_weights(data: Path, whole: Path, tmp_path: Path) -> None:
     train(SMALL, data, tmp_path / "again", cache=tmp_path / "cache")
     assert equal(whole, tmp_path / "again")
-    train(dataclasses.replace(SMALL, seed=1), data, tmp_path / "other", cache=tmp_path / "cache")
+    train(changed(SMALL, seed=1), data, tmp_path / "other", cache=tmp_path / "cache")
     assert not equal(whole, tmp_path / "other")
     assert (whole / "curves.csv").read_bytes() == (tmp_path / "again" / "curves.csv").read_bytes()
     rows = list(csv.DictReader((whole / "curves.csv").read_text().splitlines()))
@@ -90,7 +91,7 @@ def test_resume_after_an_error_is_exact(data: Path, whole: Path, tmp_path: Path)
         train(SMALL, data, tmp_path, progress=stop_in_second_epoch)
     assert read_checkpoint(tmp_path / "last.safetensors").state["step"] == 4
     with pytest.raises(ModelError, match=r"another configuration \(learning_rate differ\)"):
-        train(dataclasses.replace(SMALL, learning_rate=1e-3), data, tmp_path, resume=True)
+        train(changed(SMALL, learning_rate=1e-3), data, tmp_path, resume=True)
     train(SMALL, data, tmp_path, resume=True)
     assert equal(whole, tmp_path)
     assert (whole / "curves.csv").read_bytes() == (tmp_path / "curves.csv").read_bytes()
@@ -129,8 +130,8 @@ def test_a_run_killed_at_a_random_moment_resumes_to_the_same_weights(
 
 @pytest.mark.slow
 def test_weights_to_start_from_make_a_difference(data: Path, whole: Path, tmp_path: Path) -> None:
-    one_epoch = dataclasses.replace(SMALL, epochs=1, sizes=(32,))
-    started = dataclasses.replace(one_epoch, init_from=str(whole / "weights.safetensors"))
+    one_epoch = changed(SMALL, epochs=1, sizes=(32,))
+    started = changed(one_epoch, init_from=str(whole / "weights.safetensors"))
     train(one_epoch, data, tmp_path / "random")
     train(started, data, tmp_path / "started")
     losses = [float((tmp_path / r / "curves.csv").read_text().split(",")[-2]) for r in ("random", "started")]

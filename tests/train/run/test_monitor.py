@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.networks import SideOutputs
-from infnet_train.networks.losses import total_loss
+from infnet_train.networks.losses import AS_RELEASED, total_loss
 from infnet_train.run.monitor import contours, loss_parts, open_monitor
 
 HISTORY: list[dict[str, float]] = [
@@ -127,10 +127,10 @@ def test_parts_and_edge_are_the_loss() -> None:
     maps = torch.randn(5, 2, 1, 48, 48)
     masks, edges = (torch.rand(2, 2, 1, 48, 48) > 0.7).float()
     whole = SideOutputs(*maps)
-    parts = loss_parts(whole, masks, "as_run")
+    parts = loss_parts(whole, masks, AS_RELEASED)
     assert list(parts) == ["s_g", "s5", "s4", "s3"]
     edge = nn.functional.binary_cross_entropy_with_logits(maps[4], edges)
     assert torch.stack(list(parts.values())).sum() + edge == pytest.approx(
         total_loss(whole, masks, edges).item(), rel=1e-6
     )
-    assert list(loss_parts(SideOutputs(maps[3], None, None, maps[3], None), masks, "as_run")) == ["s3"]
+    assert list(loss_parts(SideOutputs(maps[3], None, None, maps[3], None), masks, AS_RELEASED)) == ["s3"]

@@ -1,16 +1,14 @@
 """The optimiser: schedules as the original code runs them, its state after a resume, the running mean."""
 
-import dataclasses
-
 import pytest
 import torch
 from torch import nn
 
-from infnet_train.config.schema import SourceConfig, TrainConfig
+from infnet_train.config.steps import OptimiserConfig, Schedule
 from infnet_train.run.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
 from infnet_train.weights.checkpoint import flatten_optimiser
 
-CONFIG = TrainConfig(name="small", sources=(SourceConfig(name="small", folder="small"),), weight_decay=0.1)
+CONFIG = OptimiserConfig(weight_decay=0.1)
 
 
 def layer(seed: int = 0) -> nn.Conv2d:
@@ -27,32 +25,32 @@ def walk(model: nn.Conv2d, optimiser: torch.optim.Optimizer, seeds: range) -> No
 
 
 def test_compounding_decay_stops_training_at_epoch_52() -> None:
-    faithful = dataclasses.replace(CONFIG, epochs=99)
+    faithful = Schedule(epochs=99)
     rates = {e: learning_rate(faithful, e, 0, 1) for e in (1, 49, 50, 51, 52, 60, 99)}
     expected = {1: 1e-4, 49: 1e-4, 50: 1e-5, 51: 1e-6, 52: 1e-7, 60: 1e-15, 99: 1e-54}
     assert rates == pytest.approx(expected, rel=1e-9)
 
 
 def test_other_schedules() -> None:
-    step = dataclasses.replace(CONFIG, lr_schedule="step")
+    step = Schedule(lr_schedule="step")
     assert [learning_rate(step, e, 0, 1) for e in (49, 50, 99)] == pytest.approx([1e-4, 1e-5, 1e-5])
-    cosine = dataclasses.replace(CONFIG, lr_schedule="cosine", warmup_steps=10)
+    cosine = Schedule(lr_schedule="cosine", warmup_steps=10)
     rates = [learning_rate(cosine, 1, s, 110) for s in (0, 9, 10, 60, 110)]
     assert rates == pytest.approx([1e-5, 1e-4, 1e-4, 5e-5, 0], abs=1e-12)
-    assert learning_rate(dataclasses.replace(CONFIG, lr_schedule="constant"), 80, 9, 10) == 1e-4
+    assert learning_rate(Schedule(lr_schedule="constant"), 80, 9, 10) == 1e-4
 
 
 @pytest.mark.parametrize("saved_by_fused", [True, False])
 def test_a_resumed_optimiser_goes_on_as_if_it_had_not_stopped(saved_by_fused: bool) -> None:
     """Also one saved by a version that did not use the fused update."""
     whole = layer()
-    optimiser = make_optimiser(whole, CONFIG)
+    optimiser = make_optimiser(whole, CONFIG, 1e-4)
     if not saved_by_fused:
         optimiser = torch.optim.AdamW(whole.parameters(), lr=1e-4, weight_decay=0.1)
     walk(whole, optimiser, range(3))
     half = layer()
     half.load_state_dict(whole.state_dict())
-    resumed = make_optimiser(half, CONFIG)
+    resumed = make_optimiser(half, CONFIG, 1e-4)
     # As a file gives them back: row-major.
     saved = {k: v.detach().clone().contiguous() for k, v in flatten_optimiser(optimiser).items()}
     resume_optimiser(resumed, saved)

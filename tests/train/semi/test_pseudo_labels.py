@@ -1,6 +1,5 @@
 """Random propagation: every slice labelled once, resumable, and the same after an interruption."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -9,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from infnet_train.config.schema import ConfigError, PropagationConfig, SourceConfig, TrainConfig
+from infnet_train.config.propagation import PropagationConfig
 from infnet_train.data.pictures import upright
+from infnet_train.data.source import SourceConfig
+from infnet_train.errors import ConfigError
 from infnet_train.networks import InfNet
 from infnet_train.semi.pseudo_labels import as_stored, propagate
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
+from train_config import changed, train_config
 
 PROPAGATION = PropagationConfig(
     unlabelled=(
@@ -23,7 +25,7 @@ PROPAGATION = PropagationConfig(
     group_size=2,
     epochs=1,
 )
-CONFIG = TrainConfig(
+CONFIG = train_config(
     name="small",
     sources=(SourceConfig(name="labelled", folder="small", names=("s0", "s1")),),
     batch_size=4,
@@ -50,7 +52,7 @@ def labels(folder: Path) -> dict[str, bytes]:
 def test_all_slices_are_labelled_once_and_an_interruption_changes_nothing(
     slices: Path, tmp_path: Path, start: str
 ) -> None:
-    config = dataclasses.replace(CONFIG, init_from=start)
+    config = changed(CONFIG, init_from=start)
     whole = propagate(config, slices, tmp_path / "whole")
     assert set(labels(whole)) == {"0/s2.png", "0/s3.png", "0/s4.png", "1/s5.png"}
     for name in labels(whole):
@@ -74,7 +76,7 @@ def test_all_slices_are_labelled_once_and_an_interruption_changes_nothing(
 
 def test_it_needs_a_network_to_start_from(slices: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"needs a \[propagation\] table"):
-        propagate(dataclasses.replace(CONFIG, propagation=None), slices, tmp_path)
+        propagate(changed(CONFIG, propagation=None), slices, tmp_path)
     with pytest.raises(ConfigError, match="pseudo-labels need a network to start from"):
         propagate(CONFIG, slices, tmp_path)
 

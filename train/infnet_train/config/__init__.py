@@ -1,4 +1,6 @@
-"""What a run can be told, and how it is filled from TOML.
+"""What a run can be told, filled from TOML.
 
-A part of the loop takes its own part of the configuration; nothing is computed here.
+Composed of the parts that ``data`` and ``networks`` declare beside what they tell; what ``run`` and ``semi``
+are told is declared here, because they are above. A part of the loop takes its own part of the configuration,
+never all of it; nothing is computed here.
 """

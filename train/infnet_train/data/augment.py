@@ -4,11 +4,45 @@ All randomness comes from the generator handed in, so that a resumed run draws w
 does.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray, DoubleArray, FloatArray
-from infnet_train.config.schema import AugmentConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Random changes of the preprocessed slices. All off is the original recipe.
+
+    Parameters
+    ----------
+    mirror
+        Probability of a left-right mirror image.
+    rotation_deg, shift
+        Largest rotation, and largest shift as a fraction of the side.
+    scale, aspect
+        Largest relative change of size and of its ratio; 0.2 means between 1/1.2 and 1.2.
+    gamma, contrast, brightness
+        Largest relative change of the grey curve and of the range, and largest shift, in grey 0..1.
+    noise, blur
+        Largest standard deviation of added noise, in grey 0..1, and of a Gaussian blur, in pixels.
+    enhance
+        Probability of contrast-limited adaptive histogram equalisation, as enhanced pictures have it.
+    """
+
+    mirror: float = 0.0
+    rotation_deg: float = 0.0
+    shift: float = 0.0
+    scale: float = 0.0
+    aspect: float = 0.0
+    gamma: float = 0.0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    noise: float = 0.0
+    blur: float = 0.0
+    enhance: float = 0.0
 
 
 def augment(

@@ -9,25 +9,57 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise
-from infnet_train.config.schema import SourceConfig, TrainConfig
-from infnet_train.data.augment import augment
+from infnet_train.data.augment import AugmentConfig, augment
 from infnet_train.data.datasets import LabelledSlices
+from infnet_train.data.source import SourceConfig
+from infnet_train.errors import ConfigError
 from infnet_train.machine.ranks import Ranks
 
 Sources = list[tuple[SourceConfig, LabelledSlices]]
+MaskResize = Literal["bilinear", "nearest"]
 
 _STREAM_ORDER, _STREAM_AUGMENT, _STREAM_SIZE = range(3)
 _AHEAD = 3  # batches; at 448 x 448 and 16 slices one is 64 MB
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batching:
+    """How slices are put together.
+
+    Parameters
+    ----------
+    sizes
+        Sides of the network input; each batch makes one optimiser step at every one of them (the paper's
+        multi-scale strategy), or at one drawn at random if ``random_size``.
+    mask_resize
+        How masks and edges come to the sizes of the batches: ``bilinear`` is the released code and makes them
+        soft, ``nearest`` keeps them.
+    seed
+        Of all that is random in a run; the weights at its start too.
+    """
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    batch_size: int = 16
+    sizes: tuple[int, ...] = (256, 352, 448)
+    random_size: bool = False
+    mask_resize: MaskResize = "bilinear"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        odd = [s for s in self.sizes if s % 32 or s < 32]
+        if odd or not self.sizes:
+            raise ConfigError(f"sizes are {self.sizes}, expected multiples of 32", code=3101)
 
 
 @dataclass(frozen=True)
@@ -51,17 +83,20 @@ class Batch:
         return Batch(images, masks, edges, self.total)
 
 
-def steps_per_epoch(config: TrainConfig, sources: Sources) -> int:
+def steps_per_epoch(config: Batching, sources: Sources) -> int:
     """Optimiser steps of an epoch."""
     slices = sum(source.draws or len(labelled) for source, labelled in sources)
     return math.ceil(slices / config.batch_size) * _steps_per_batch(config)
 
 
-def batches(config: TrainConfig, sources: Sources, ranks: Ranks, *, step: int) -> Iterator[Batch]:
+def batches(
+    config: Batching, spec: PreprocessSpec, sources: Sources, ranks: Ranks, *, step: int, epochs: int
+) -> Iterator[Batch]:
     """Batches of the run from a step on, one for each optimiser step."""
     per_epoch = steps_per_epoch(config, sources)
-    for epoch in range(step // per_epoch, config.epochs):
-        batch_list = _epoch_batches(config, sources, ranks, epoch, skip=max(step - epoch * per_epoch, 0))
+    for epoch in range(step // per_epoch, epochs):
+        skip = max(step - epoch * per_epoch, 0)
+        batch_list = _epoch_batches(config, spec, sources, ranks, epoch, skip=skip)
         yield from (b.pinned() for b in batch_list) if ranks.on_gpu else batch_list
 
 
@@ -111,11 +146,11 @@ def prefetched(items: Iterator[_T], *, ahead: int = _AHEAD) -> Iterator[Iterator
         thread.join()
 
 
-def _steps_per_batch(config: TrainConfig) -> int:
+def _steps_per_batch(config: Batching) -> int:
     return 1 if config.random_size else len(config.sizes)
 
 
-def _epoch_order(config: TrainConfig, sources: Sources, epoch: int) -> list[list[tuple[int, int]]]:
+def _epoch_order(config: Batching, sources: Sources, epoch: int) -> list[list[tuple[int, int]]]:
     """Batches of one epoch as (source, slice) pairs; the last batch may be short."""
     rng = np.random.default_rng((config.seed, _STREAM_ORDER, epoch))
     picks: list[tuple[int, int]] = []
@@ -129,7 +164,7 @@ def _epoch_order(config: TrainConfig, sources: Sources, epoch: int) -> list[list
 
 
 def _epoch_batches(
-    config: TrainConfig, sources: Sources, ranks: Ranks, epoch: int, *, skip: int
+    config: Batching, spec: PreprocessSpec, sources: Sources, ranks: Ranks, epoch: int, *, skip: int
 ) -> Iterator[Batch]:
     """Batches of an epoch without the first ``skip``."""
     per_batch = _steps_per_batch(config)
@@ -137,7 +172,7 @@ def _epoch_batches(
         left_out = max(skip - number * per_batch, 0)
         if left_out >= per_batch:
             continue
-        base = _load_batch(config, sources, ranks, picks, (epoch, number))
+        base = _load_batch(config, spec, sources, ranks, picks, (epoch, number))
         sizes = config.sizes
         if config.random_size:
             rng = np.random.default_rng((config.seed, _STREAM_SIZE, epoch, number))
@@ -147,7 +182,12 @@ def _epoch_batches(
 
 
 def _load_batch(
-    config: TrainConfig, sources: Sources, ranks: Ranks, picks: list[tuple[int, int]], place: tuple[int, int]
+    config: Batching,
+    spec: PreprocessSpec,
+    sources: Sources,
+    ranks: Ranks,
+    picks: list[tuple[int, int]],
+    place: tuple[int, int],
 ) -> Batch:
     """Augment the slices of one rank.
 
@@ -156,7 +196,7 @@ def _load_batch(
     """
     rng = np.random.default_rng((config.seed, _STREAM_AUGMENT, *place))
     own = ranks.share(len(picks))
-    size = config.preprocess.size
+    size = spec.size
     grey, masks, edges = (np.zeros((len(own), size, size), np.float32) for _ in range(3))
     for number, (source, i) in enumerate(picks[: own.stop]):
         slices = sources[source][1]
@@ -165,14 +205,14 @@ def _load_batch(
             for target, plane in zip((grey, masks, edges), planes, strict=True):
                 target[number - own.start] = plane
     return Batch(
-        torch.from_numpy(normalise(grey, config.preprocess)),
+        torch.from_numpy(normalise(grey, spec)),
         torch.from_numpy(masks[:, None]),
         torch.from_numpy(edges[:, None]),
         len(picks),
     )
 
 
-def _at_size(batch: Batch, size: int, config: TrainConfig) -> Batch:
+def _at_size(batch: Batch, size: int, config: Batching) -> Batch:
     """Resize image, mask and edge tensors as the original code does (aligned corners, no antialias)."""
     if batch.images.shape[-1] == size:
         return batch

@@ -19,8 +19,8 @@ import numpy as np
 
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.version import __version__
-from infnet_train.config.schema import SourceConfig
 from infnet_train.data.datasets import LabelledSlices, chosen_slices
+from infnet_train.data.source import SourceConfig
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.slices.preprocess import resize
-from infnet_train.config.schema import SourceConfig
 from infnet_train.data.edges import edge_of, edges
 from infnet_train.data.pictures import (
     INFECTED,
@@ -23,6 +22,7 @@ from infnet_train.data.pictures import (
     slices_in,
     upright,
 )
+from infnet_train.data.source import SourceConfig
 
 __all__ = [
     "ByteArray",

@@ -5,6 +5,7 @@ code the BCE term is *not* weighted: its ``reduce='none'`` argument selects the 
 against a scalar. That form is the default here because the published scores belong to it.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,6 +16,25 @@ from infnet_train.networks import SideOutputs
 
 BceForm = Literal["as_run", "weighted"]
 EdgeLoss = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Where the paper and the released code differ; the defaults are the code as it ran.
+
+    Parameters
+    ----------
+    bce
+        ``as_run``: unweighted, as the released code behaves; ``weighted``: as the paper says.
+    edge_loss
+        BCE of the edge: ``mean`` over the pixels as the released code has it, ``sum`` as the paper says.
+    """
+
+    bce: BceForm = "as_run"
+    edge_loss: EdgeLoss = "mean"
+
+
+AS_RELEASED = LossConfig()
 
 _NEIGHBOURHOOD = 31
 _WEIGHT_GAIN = 5.0
@@ -76,9 +96,7 @@ def total_loss(
     outputs: SideOutputs,
     mask: Tensor,
     edge: Tensor,
-    *,
-    bce: BceForm = "as_run",
-    edge_loss: EdgeLoss = "mean",
+    config: LossConfig = AS_RELEASED,
 ) -> Tensor:
     """Edge BCE plus the structure loss of S_g, S_5, S_4 and S_3, all with weight 1.
 
@@ -87,17 +105,17 @@ def total_loss(
     Parameters
     ----------
     mask, edge : (n, 1, h, w), values in 0..1
-    edge_loss
-        ``mean`` over pixels and images, as the released code has it; ``sum`` over the pixels of each image,
-        as the paper writes it, mean over the images.
+    config
+        ``edge_loss`` is the ``mean`` over pixels and images, or the ``sum`` over the pixels of each image,
+        mean over the images.
     """
     loss = mask.new_zeros(())
     if outputs.edge is not None:
         loss = functional.binary_cross_entropy_with_logits(outputs.edge, edge)
-        if edge_loss == "sum":
+        if config.edge_loss == "sum":
             loss = loss * edge[0].numel()
     weights = pixel_weights(mask)
     for logits in outputs.infection_maps:
-        bce_term, iou_term = structure_loss_terms(logits, mask, weights=weights, bce=bce)
+        bce_term, iou_term = structure_loss_terms(logits, mask, weights=weights, bce=config.bce)
         loss = loss + bce_term + iou_term
     return loss

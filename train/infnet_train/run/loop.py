@@ -6,7 +6,6 @@ resumed at any step equals the uninterrupted one. Several processes under ``torc
 :mod:`~infnet_train.machine.ranks`).
 """
 
-import dataclasses
 import logging
 import math
 import time
@@ -18,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from infnet_runtime.errors import ModelError
-from infnet_runtime.plain import to_plain
+from infnet_runtime.errors import InfnetError, ModelError
+from infnet_runtime.plain import PlainError, from_plain, to_plain
 from infnet_train.assess.evaluate import mean_dice
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Batch, batches, prefetched, steps_per_epoch
@@ -110,17 +109,19 @@ def train(
     with join(device) as ranks:
         sources, validation = load_slices(config, data_root, ranks, cache=cache, bf16=bf16)
         run = _start(config, ranks, out, backbone_weights, resume=resume)
-        per_epoch = steps_per_epoch(config, sources)
-        total_steps = per_epoch * config.epochs
+        per_epoch = steps_per_epoch(config.batching, sources)
+        epochs = config.schedule.epochs
+        total_steps = per_epoch * epochs
+        made = batches(config.batching, config.preprocess, sources, ranks, step=run.step, epochs=epochs)
         saved_at = time.monotonic()
         with (
             open_monitor(out if ranks.is_first else None, step=run.step) as monitor,
-            prefetched(batches(config, sources, ranks, step=run.step)) as ready,
+            prefetched(made) as ready,
         ):
-            for epoch in range(run.step // per_epoch, config.epochs):
+            for epoch in range(run.step // per_epoch, epochs):
                 run.model.train()
                 while run.step < (epoch + 1) * per_epoch:
-                    rate = learning_rate(config, epoch + 1, run.step, total_steps)
+                    rate = learning_rate(config.schedule, epoch + 1, run.step, total_steps)
                     _step(run, next(ready), config, ranks, monitor, rate=rate, bf16=bf16)
                     if progress and ranks.is_first:
                         recent = np.mean(run.epoch_losses[-_RECENT_STEPS:])
@@ -144,7 +145,7 @@ def _start(
     config: TrainConfig, ranks: Ranks, out: Path, backbone_weights: Path | None, *, resume: bool
 ) -> _Run:
     """Begin a run, or go on from its checkpoint, which then gives all weights."""
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.batching.seed)
     resumed = resume and (out / "last.safetensors").is_file()
     model = InfNet(config.parts)
     if not resumed and backbone_weights:
@@ -154,12 +155,12 @@ def _start(
         load_weights(model, Path(config.init_from))
     model.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = None
-    if config.ema:
+    if config.optimiser.ema:
         averaged = InfNet(config.parts)
         averaged.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         averaged.load_state_dict(model.state_dict())
         averaged.eval()
-    optimiser = make_optimiser(model, config)
+    optimiser = make_optimiser(model, config.optimiser, config.schedule.learning_rate)
     run = _Run(model, model, averaged, optimiser, step=0, history=[], epoch_losses=[])
     if resumed:
         _restore(run, read_checkpoint(out / "last.safetensors"), config)
@@ -183,7 +184,7 @@ def _step(
     logits = SideOutputs._make(None if o is None else o.float() for o in outputs)  # losses in fp32
     own = len(images)
     if own:
-        loss = total_loss(logits, masks, edges, bce=config.bce, edge_loss=config.edge_loss)
+        loss = total_loss(logits, masks, edges, config.loss)
         weighted = loss * (own * ranks.count / batch.total)  # the mean over the ranks is that of all slices
     else:
         loss = weighted = torch.stack([o.sum() for o in logits if o is not None]).sum()  # zero, with a graph
@@ -194,18 +195,18 @@ def _step(
         raise ModelError(
             f"the loss became {value} at step {run.step}; lower learning_rate or use fp32", code=4005
         )
-    if config.clip_value:
-        nn.utils.clip_grad_value_(run.model.parameters(), config.clip_value)
-    if config.clip_norm:
-        nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm)
+    if config.optimiser.clip_value:
+        nn.utils.clip_grad_value_(run.model.parameters(), config.optimiser.clip_value)
+    if config.optimiser.clip_norm:
+        nn.utils.clip_grad_norm_(run.model.parameters(), config.optimiser.clip_norm)
     run.optimiser.step()
     if run.averaged is not None:
-        update_running_mean(run.averaged, run.model, config.ema, run.step)
+        update_running_mean(run.averaged, run.model, config.optimiser.ema, run.step)
     run.step += 1
     run.epoch_losses.append(value)
     if run.step % STEPS_BETWEEN_SCALARS == 0 and ranks.is_first:
         # The first rank always has slices; the parts are those of its share.
-        parts = {f"loss/{name}": part.item() for name, part in loss_parts(logits, masks, config.bce).items()}
+        parts = {f"loss/{name}": part.item() for name, part in loss_parts(logits, masks, config.loss).items()}
         monitor.scalars({"loss/total": value, "learning_rate": rate} | parts, run.step)
 
 
@@ -256,19 +257,27 @@ def _state(run: _Run, config: TrainConfig) -> dict[str, object]:
 
 
 def _restore(run: _Run, checkpoint: Checkpoint, config: TrainConfig) -> None:
-    saved, now = checkpoint.state["config"], to_plain(config)
-    # A key that is younger than the checkpoint had its default.
-    defaults = {f.name: to_plain(f.default) for f in dataclasses.fields(TrainConfig)}
-    changed = [k for k, v in now.items() if v != saved.get(k, defaults[k])]
-    if changed:
-        raise ModelError(
-            f"the checkpoint was made with another configuration ({', '.join(changed)} differ); "
-            "resume with the same one, or start a new run with init_from",
-            code=4004,
-        )
+    _refuse_another(config, checkpoint.state["config"])
     run.model.load_state_dict(checkpoint.group("model"))
     if run.averaged is not None:
         run.averaged.load_state_dict(checkpoint.group("weights"))
     resume_optimiser(run.optimiser, checkpoint.group("optimiser"))
     run.step, run.history = checkpoint.state["step"], checkpoint.state["history"]
     run.epoch_losses = checkpoint.state["epoch_losses"]
+
+
+def _refuse_another(config: TrainConfig, saved: dict[str, object]) -> None:
+    """Refuse to go on with a checkpoint of another configuration."""
+    now = to_plain(config)
+    try:
+        # A key that is younger than the checkpoint had its default.
+        then = to_plain(from_plain(TrainConfig, saved, "the checkpoint"))
+    except (PlainError, InfnetError):
+        then = saved
+    changed = [key for key, value in now.items() if value != then.get(key)]
+    if changed:
+        raise ModelError(
+            f"the checkpoint was made with another configuration ({', '.join(changed)} differ); "
+            "resume with the same one, or start a new run with init_from",
+            code=4004,
+        )

@@ -19,7 +19,7 @@ from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.networks import InfNet, SideOutputs
-from infnet_train.networks.losses import BceForm, pixel_weights, structure_loss_terms
+from infnet_train.networks.losses import LossConfig, pixel_weights, structure_loss_terms
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -122,9 +122,9 @@ def contours(grey: ByteArray, truth: BoolArray, prediction: BoolArray) -> ByteAr
 
 
 @torch.no_grad()
-def loss_parts(logits: SideOutputs, masks: Tensor, bce: BceForm) -> dict[str, Tensor]:
+def loss_parts(logits: SideOutputs, masks: Tensor, config: LossConfig) -> dict[str, Tensor]:
     """The part of each infection map in the loss; the rest of it is the edge."""
     weights = pixel_weights(masks)
-    terms = (structure_loss_terms(m, masks, weights=weights, bce=bce) for m in logits.infection_maps)
+    terms = (structure_loss_terms(m, masks, weights=weights, bce=config.bce) for m in logits.infection_maps)
     names = ("s_g", "s5", "s4", "s3")[-len(logits.infection_maps) :]
     return {name: bce_term + iou_term for name, (bce_term, iou_term) in zip(names, terms, strict=True)}

@@ -5,35 +5,33 @@ import math
 import torch
 from torch import Tensor, nn
 
-from infnet_train.config.schema import TrainConfig
+from infnet_train.config.steps import OptimiserConfig, Schedule
 from infnet_train.weights.checkpoint import restore_optimiser
 
 
-def learning_rate(config: TrainConfig, epoch: int, step: int, total_steps: int) -> float:
+def learning_rate(schedule: Schedule, epoch: int, step: int, total_steps: int) -> float:
     """Rate at a step; ``epoch`` counts from 1."""
-    rate = config.learning_rate
-    if config.lr_schedule == "compounding":
+    rate = schedule.learning_rate
+    if schedule.lr_schedule == "compounding":
         # The released code multiplies the current rate by 0.1 ** (e // step) before each epoch e.
-        return float(rate * 0.1 ** sum(e // config.lr_step for e in range(1, epoch + 1)))
-    if config.lr_schedule == "step":
-        return float(rate * 0.1 ** (epoch // config.lr_step))
-    if config.lr_schedule == "cosine":
-        if step < config.warmup_steps:
-            return rate * (step + 1) / config.warmup_steps
-        done = (step - config.warmup_steps) / max(total_steps - config.warmup_steps, 1)
+        return float(rate * 0.1 ** sum(e // schedule.lr_step for e in range(1, epoch + 1)))
+    if schedule.lr_schedule == "step":
+        return float(rate * 0.1 ** (epoch // schedule.lr_step))
+    if schedule.lr_schedule == "cosine":
+        if step < schedule.warmup_steps:
+            return rate * (step + 1) / schedule.warmup_steps
+        done = (step - schedule.warmup_steps) / max(total_steps - schedule.warmup_steps, 1)
         return 0.5 * rate * (1 + math.cos(math.pi * done))
     return rate
 
 
-def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimiser(model: nn.Module, config: OptimiserConfig, rate: float) -> torch.optim.Optimizer:
     """AdamW, which without weight decay is the Adam of the paper.
 
     All tensors are updated in one pass (``fused``): a third of the time on a CPU, one kernel on a GPU. Its
     rounding differs from that of the plain form in the last bit.
     """
-    return torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=config.weight_decay, fused=True)
 
 
 def resume_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -7,10 +7,11 @@ import torch
 
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.plain import to_plain
-from infnet_train.config.schema import SourceConfig, TrainConfig
+from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Sources
 from infnet_train.data.cache import Facts, SliceCache, source_facts
 from infnet_train.data.datasets import LabelledSlices, load_source
+from infnet_train.data.source import SourceConfig
 from infnet_train.machine.ranks import Ranks
 from infnet_train.run.teacher import refine_labels
 from infnet_train.weights.trained import TrainedNetwork, read_network

@@ -21,9 +21,11 @@ from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import predict_grey
 from infnet_train.assess.evaluate import network_runner
-from infnet_train.config.schema import ConfigError, PropagationConfig, TrainConfig
+from infnet_train.config.propagation import PropagationConfig
+from infnet_train.config.schema import TrainConfig
 from infnet_train.data.datasets import chosen_slices, regrade
 from infnet_train.data.pictures import Turn, read_grey, upright
+from infnet_train.errors import ConfigError
 from infnet_train.networks import InfNet
 from infnet_train.run.loop import Progress, train
 from infnet_train.weights.checkpoint import load_weights
@@ -80,7 +82,7 @@ def propagate(
         for number, source in enumerate(propagation.unlabelled)
         for path in chosen_slices(data_root, source)
     ]
-    order = np.random.default_rng(config.seed).permutation(len(unlabelled))
+    order = np.random.default_rng(config.batching.seed).permutation(len(unlabelled))
     groups = [order[i : i + propagation.group_size] for i in range(0, len(order), propagation.group_size)]
     done, weights = _position(out, Path(config.init_from))
     for number in range(done, len(groups)):
@@ -173,9 +175,12 @@ def _with_labels(
     return dataclasses.replace(
         config,
         sources=(*config.sources, *labelled_so_far),
-        epochs=propagation.epochs,
-        learning_rate=propagation.learning_rate,
-        lr_schedule="constant",
+        schedule=dataclasses.replace(
+            config.schedule,
+            epochs=propagation.epochs,
+            learning_rate=propagation.learning_rate,
+            lr_schedule="constant",
+        ),
         init_from=str(weights),
         propagation=None,
     )

@@ -1,0 +1,65 @@
+"""Which slices of a folder a run takes, and how their labels are read."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from infnet_train.data.pictures import Turn
+from infnet_train.errors import ConfigError
+
+EdgeKind = Literal["gradient", "canny", "file"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """One folder of labelled slices with sub-folders ``Imgs`` and ``GT``.
+
+    Parameters
+    ----------
+    name
+        For messages and the log.
+    folder
+        Below the data folder.
+    turn
+        What turns a slice upright: the COVID-SemiSeg slices are transposed, the coronacases ones among
+        them mirrored front to back as well.
+    include, exclude
+        A slice is taken if its name contains any of ``include`` (or that is empty) and none of ``exclude``.
+    names
+        If given, only these names (without ending).
+    grey_range
+        Grey levels that become 0 and 255: turns another fixed grey scale into that of the labelled slices.
+    binarise
+        Labels above 128 become infection. If not, they stay soft.
+    inside_lungs
+        Drop labels outside the lungs: the released pseudo-labels were stretched to 0..255 in every slice and
+        mark ribs and image borders where there is no infection.
+    min_fraction
+        Labels that cover less of a slice than this become empty, for the same reason.
+    edge
+        Where the edge maps come from: the ``gradient`` of the mask (the paper, and the released edges of the
+        labelled slices), ``canny`` (those of the pseudo-labels), or the ``file`` in ``Edge``.
+    draws
+        Slices drawn from this source in an epoch; 0 draws each once.
+    teacher_share
+        How far the labels follow the teacher of the run: 0 keeps them, 1 replaces them.
+    """
+
+    name: str
+    folder: str
+    turn: Turn = "none"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    grey_range: tuple[float, float] = (0.0, 255.0)
+    binarise: bool = False
+    inside_lungs: bool = False
+    min_fraction: float = 0.0
+    edge: EdgeKind = "gradient"
+    draws: int = 0
+    teacher_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.teacher_share <= 1:
+            raise ConfigError(
+                f"source '{self.name}': teacher_share is {self.teacher_share}, expected 0..1", code=3101
+            )
