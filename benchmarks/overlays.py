@@ -7,6 +7,7 @@ import numpy as np
 
 from infnet_runtime import Segmentation
 from infnet_runtime.arrays import BoolArray
+from infnet_runtime.io.png import png_bytes
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import to_grey
 
@@ -43,4 +44,4 @@ def write_overlay(
         tiles.append(cv2.resize(tile, (_TILE, _TILE), interpolation=cv2.INTER_AREA))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % _COLUMNS)
     rows = [np.hstack(tiles[k : k + _COLUMNS]) for k in range(0, len(tiles), _COLUMNS)]
-    cv2.imwrite(str(path), np.vstack(rows))
+    path.write_bytes(png_bytes(np.vstack(rows)))

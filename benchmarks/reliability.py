@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray
+from infnet_runtime.io.png import png_bytes
 from infnet_runtime.metrics.reliability import LabelledPixels, Reliability, reliability
 from infnet_runtime.slices.preprocess import predict_slice
 from infnet_train.assess.calibrate import labelled_pixels
@@ -69,7 +70,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(text + "\n", "utf-8")
     if options.png:
-        options.png.write_bytes(cv2.imencode(".png", drawing(curves))[1].tobytes())
+        options.png.write_bytes(png_bytes(drawing(curves)))
 
 
 def measured(pixels: LabelledPixels, temperature: float) -> dict[str, Reliability]:

@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -46,6 +45,7 @@ from infnet_runtime.backends.tensorrt.sidecar import DEFAULT_BATCH, BatchRange
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
+from infnet_runtime.io.png import png_bytes
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.scan.ct import Intensity
@@ -375,7 +375,6 @@ def _openvino_run(content: bytes) -> Run:
 def _put_in_place(folder: Path, name: str, contents: dict[str, bytes], made: Products) -> None:
     """Write all files under temporary names, then rename them one after the other."""
     assert made.parity
-    _, png = cv2.imencode(".png", made.parity.picture)
     markdown = made.parity.to_markdown()
     if made.int8:
         markdown += f"\n## What INT8 costs\n\n{made.int8.to_table()}\n"
@@ -387,7 +386,7 @@ def _put_in_place(folder: Path, name: str, contents: dict[str, bytes], made: Pro
     }
     writes["parity_json"] = (folder / f"{name}.parity.json", made.parity.to_json().encode())
     writes["parity_table"] = (folder / f"{name}.parity.md", markdown.encode())
-    writes["parity_picture"] = (folder / f"{name}.parity.png", png.tobytes())
+    writes["parity_picture"] = (folder / f"{name}.parity.png", png_bytes(made.parity.picture))
     _write_all(list(writes.values()))
     made.files.update({kind: path for kind, (path, _) in writes.items()})
 

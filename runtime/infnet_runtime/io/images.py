@@ -15,12 +15,15 @@ import numpy as np
 from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io.atomic import atomic_write
-from infnet_runtime.io.nifti import mask_bytes
+from infnet_runtime.io.mask_bytes import mask_bytes
+from infnet_runtime.io.png import png_bytes
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.intensity import decide_intensity
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8"
+# The name of an EXIF block, and the first bytes of the TIFF header in it: no orientation without them.
+_EXIF_MARKS = (b"Exif", b"eXIf", b"exif", b"II*\0", b"MM\0*")
 # Four times the side of the largest CT matrix, 2048.
 _LARGEST_SIDE = 8192
 # Stored axes of a picture are rows (to the back), columns (to the left) and one slice, in RAS+ world.
@@ -51,14 +54,11 @@ class ImageScan:
         OutputError
             If the mask does not fit the picture or cannot be written.
         """
-        import cv2
-
         if path.suffix != ".png":
             raise OutputError(f"cannot write {path}: the mask of a picture is a .png; rename it", code=8008)
         picture = np.where(mask_bytes(mask, self.volume)[..., 0] > 0, 255, 0).astype(np.uint8)
-        _, content = cv2.imencode(".png", picture)
         with atomic_write(path) as file:
-            file.write(content.tobytes())
+            file.write(png_bytes(picture))
 
 
 def read_image(path: Path, *, intensity: Intensity | None = None) -> ImageScan:
@@ -114,19 +114,28 @@ def decode_picture(content: bytes, source: str) -> AnyArray:
     buffer = np.frombuffer(content, np.uint8)
     try:
         stored = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
-        upright = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
-        unturned = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        # Two more pictures only where there may be a tag to differ by.
+        turned = any(mark in content for mark in _EXIF_MARKS) and _is_turned(buffer)
     except cv2.error as error:
         raise _damaged(source, "cannot be decoded") from error
-    if stored is None or upright is None or unturned is None:
+    if stored is None:
         raise _damaged(source, "cannot be decoded")
-    if not np.array_equal(upright, unturned):
+    if turned:
         raise InputError(
             f"{source} is turned or mirrored by an EXIF orientation tag; a mask would not fit what is "
             "displayed. Save the picture again without the tag",
             code=3053,
         )
     return np.asarray(stored)
+
+
+def _is_turned(content: ByteArray) -> bool:
+    """Whether a viewer shows the picture in another way than it is stored."""
+    import cv2
+
+    upright = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    unturned = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return not np.array_equal(np.asarray(upright), np.asarray(unturned))
 
 
 def _grey(stored: AnyArray, source: str) -> ByteArray:

@@ -1,3 +1,4 @@
+import zlib
 from pathlib import Path
 
 import cv2
@@ -84,6 +85,31 @@ def test_a_picture_turned_by_exif_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content[:2] + block + content[2:])
     with pytest.raises(InputError, match="is turned or mirrored by an EXIF orientation tag"):
         open_scan(path)
+
+
+def turned_png() -> bytes:
+    content = cv2.imencode(".png", GREY)[1].tobytes()
+    block = EXIF_TURNED.removeprefix(b"Exif\0\0")
+    chunk = b"eXIf" + block
+    head = 8 + 25  # signature and IHDR
+    checksum = zlib.crc32(chunk).to_bytes(4, "big")
+    return content[:head] + len(block).to_bytes(4, "big") + chunk + checksum + content[head:]
+
+
+def test_a_png_turned_by_exif_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(turned_png())
+    with pytest.raises(InputError, match="is turned or mirrored by an EXIF orientation tag"):
+        open_scan(tmp_path / "a.png")
+
+
+def test_a_tag_that_turns_nothing_is_accepted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jpg", GREY)
+    content = path.read_bytes()
+    upright = bytearray(EXIF_TURNED)
+    upright[-8] = 1
+    block = b"\xff\xe1" + (len(upright) + 2).to_bytes(2, "big") + bytes(upright)
+    path.write_bytes(content[:2] + block + content[2:])
+    assert open_scan(path).volume.grid.shape == (*GREY.shape, 1)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])

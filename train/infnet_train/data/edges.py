@@ -10,6 +10,7 @@ import numpy as np
 
 from infnet_runtime.arrays import BoolArray
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
+from infnet_runtime.io.png import png_bytes
 from infnet_train.data.pictures import (
     INFECTED,
     DataError,
@@ -118,5 +119,5 @@ def write_edges(folder: Path, definition: EdgeDefinition) -> WrittenEdges:
     for image in absent:
         edge = edges(read_grey(mask_of(image)) > INFECTED, definition)
         with atomic_write(target / f"{image.stem}.png") as file:
-            file.write(cv2.imencode(".png", np.where(edge, 255, 0).astype(np.uint8))[1].tobytes())
+            file.write(png_bytes(np.where(edge, 255, 0).astype(np.uint8)))
     return WrittenEdges(target, definition, len(absent), len(images) - len(absent))

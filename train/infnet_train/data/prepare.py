@@ -19,6 +19,7 @@ from infnet_runtime.errors import OutputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.io.lung_masks import read_lungs
 from infnet_runtime.io.nifti import read_nifti, read_stored
+from infnet_runtime.io.png import png_bytes
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import refuse_non_finite
@@ -277,7 +278,7 @@ def _write(folder: Path, slices: Iterator[PreparedSlice]) -> int:
     for one in slices:
         for kind, pixels in (("Imgs", one.grey), ("GT", one.infection)):
             with atomic_write(prepare_folder(folder / kind) / f"{one.name}.png") as file:
-                file.write(cv2.imencode(".png", pixels)[1].tobytes())
+                file.write(png_bytes(pixels))
         count += 1
     logger.info("%s: %d slices", folder.name, count)
     return count

@@ -13,11 +13,11 @@ import os
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray, FloatArray
 from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.io.png import png_bytes
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import predict_grey
 from infnet_train.assess.evaluate import network_runner
@@ -149,7 +149,7 @@ def _label(
             folder = labels / str(number) / kind
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(folder / f"{path.stem}.png") as file:
-                file.write(cv2.imencode(".png", picture)[1].tobytes())
+                file.write(png_bytes(picture))
 
 
 def as_stored(image: ByteArray, turn: Turn) -> ByteArray:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from infnet_runtime.arrays import Affine
-from infnet_runtime.io.nifti_affine import affine_from_header
-from infnet_runtime.io.nifti_fields import HEADER_BYTES, HeaderFields
+from infnet_runtime.io.nifti.affine import affine_from_header
+from infnet_runtime.io.nifti.fields import HEADER_BYTES, HeaderFields
 
 # datatype code -> (numpy type without byte order, bits per voxel)
 _DATATYPES = {

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from builders import forge_header
 from infnet_runtime.errors import GeometryError, InputError
-from infnet_runtime.io.nifti_header import Geometry, validate_header
+from infnet_runtime.io.nifti.header import Geometry, validate_header
 from infnet_runtime.scan.grid import orientation_code
 
 SOUND_FILE_BYTES = 352 + 4 * 3 * 2 * 2

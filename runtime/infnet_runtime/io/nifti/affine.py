@@ -10,7 +10,7 @@ from itertools import permutations, product
 import numpy as np
 
 from infnet_runtime.arrays import Affine
-from infnet_runtime.io.nifti_fields import HeaderFields
+from infnet_runtime.io.nifti.fields import HeaderFields
 from infnet_runtime.scan.grid import check_affine, orientation_code
 
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown is read as mm, as every tool does

@@ -1,0 +1,36 @@
+"""What every writer asks of a mask before it is written."""
+
+import numpy as np
+
+from infnet_runtime.arrays import AnyArray, ByteArray
+from infnet_runtime.errors import OutputError
+from infnet_runtime.scan.ct import CtVolume
+
+
+def mask_bytes(mask: AnyArray, volume: CtVolume) -> ByteArray:
+    """Mask as bytes, refused when it does not belong to the volume.
+
+    Parameters
+    ----------
+    mask : (i, j, k)
+        Booleans or labels 0..255.
+    volume
+        The scan.
+
+    Raises
+    ------
+    OutputError
+        If shape or values do not fit.
+    """
+    if mask.shape != volume.voxels.shape:
+        raise OutputError(
+            f"the mask has shape {mask.shape}, {volume.source} has {volume.voxels.shape}; give the mask in "
+            "the order of the file (CtVolume.from_lps)",
+            code=8009,
+        )
+    if mask.dtype.kind not in "bui" or (mask.dtype.kind != "b" and (mask.min() < 0 or mask.max() > 255)):
+        raise OutputError(
+            f"expected booleans or labels 0..255 in the mask of {volume.source}, found {mask.dtype}",
+            code=8009,
+        )
+    return mask.view(np.uint8) if mask.dtype == np.bool_ else mask.astype(np.uint8, copy=False)

@@ -1,0 +1,91 @@
+"""A CT volume from a NIfTI file, and its mask in the same place."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from infnet_runtime.arrays import AnyArray
+from infnet_runtime.errors import OutputError
+from infnet_runtime.io.mask_bytes import mask_bytes
+from infnet_runtime.io.nifti.header import Geometry
+from infnet_runtime.io.nifti.voxels import read_stored, scaled
+from infnet_runtime.io.nifti.write import write_labels
+from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.scan.intensity import decide_intensity
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiScan:
+    """A CT volume from a NIfTI file, and the header that its mask inherits.
+
+    Parameters
+    ----------
+    volume
+        The voxels, scaling applied.
+    header : 352 bytes
+        As read; ``write_mask`` repeats its geometry byte for byte.
+    geometry
+        What the header says, checked.
+    """
+
+    volume: CtVolume
+    header: bytes
+    geometry: Geometry
+    mask_suffix: ClassVar[str] = ".nii.gz"
+
+    def write_mask(self, path: Path, mask: AnyArray) -> None:
+        """Write a mask with shape, affine and orientation of the scan.
+
+        Equal masks give equal bytes: no time and no name is stored.
+
+        Parameters
+        ----------
+        path
+            Ends with ``.nii.gz`` or ``.nii``.
+        mask : (i, j, k)
+            Booleans or labels 0..255 in the order of the file.
+
+        Raises
+        ------
+        OutputError
+            If the mask does not fit the scan or cannot be written; an earlier file stays as it was.
+        """
+        if not path.name.endswith((".nii", ".nii.gz")):
+            raise OutputError(
+                f"cannot write {path}: a NIfTI mask ends with .nii.gz or .nii; rename it", code=8008
+            )
+        labels = mask_bytes(mask, self.volume)
+        write_labels(path, labels, self.header, self.geometry.byte_order)
+
+
+def read_nifti(
+    path: Path,
+    *,
+    intensity: Intensity | None = None,
+    max_bytes: int | None = None,
+    assume_orientation: str | None = None,
+) -> NiftiScan:
+    """Read a CT volume.
+
+    Parameters
+    ----------
+    path
+        A ``.nii`` or ``.nii.gz`` file; which of them it is, is decided by its first bytes.
+    intensity
+        What the values mean; decided from the values where absent.
+    max_bytes
+        The most bytes of voxels a file may announce.
+    assume_orientation
+        Where the stored axes point to, such as ``LAS``, for files that do not say.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, too large or no chest CT.
+    GeometryError
+        If its geometry cannot be trusted.
+    """
+    header, geometry, stored = read_stored(path, max_bytes=max_bytes, assume_orientation=assume_orientation)
+    voxels = scaled(stored, geometry, path.name)
+    meaning = decide_intensity(voxels, source=path.name, forced=intensity)
+    return NiftiScan(CtVolume(voxels, geometry.affine, meaning, path.name), header, geometry)

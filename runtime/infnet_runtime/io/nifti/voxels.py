@@ -1,0 +1,159 @@
+"""The voxels of a NIfTI file, as stored and as values.
+
+Nothing is believed before the header has passed ``validate_header``, and no byte more is unpacked than it
+announces.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+
+from infnet_runtime.arrays import AnyArray
+from infnet_runtime.cpu import usable_cores
+from infnet_runtime.errors import InputError
+from infnet_runtime.io.gzip_files import GZIP_ERRORS, MAGIC, unpacked
+from infnet_runtime.io.nifti.fields import HEADER_BYTES
+from infnet_runtime.io.nifti.header import Geometry, validate_header
+from infnet_runtime.scan.ct import slabs
+
+_CHUNK_BYTES = 1 << 20
+# Deflate cannot shrink by more (zlib technical details, https://zlib.net/zlib_tech.html).
+_MOST_GZIP_RATIO = 1032
+# More threads than this wait for the one that copies what they unpacked.
+_MOST_THREADS = 4
+
+
+def read_stored(
+    path: Path, *, max_bytes: int | None = None, assume_orientation: str | None = None
+) -> tuple[bytes, Geometry, AnyArray]:
+    """Read header and voxels as stored, whatever they mean: a CT or a label map.
+
+    Returns
+    -------
+    header, geometry, voxels (i, j, k) without scaling
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or too large.
+    GeometryError
+        If its geometry cannot be trusted.
+    """
+    source = path.name
+    with _reading(path), path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        is_packed = file.read(2) == MAGIC
+        file.seek(0)
+        threads = min(usable_cores(), _MOST_THREADS)
+        with unpacked(file, threads=threads) if is_packed else nullcontext(file) as stream:
+            header = _read_up_to(stream, HEADER_BYTES)
+            geometry = validate_header(
+                header,
+                source=source,
+                file_bytes=size * _MOST_GZIP_RATIO if is_packed else size,
+                max_bytes=max_bytes,
+                assume_orientation=assume_orientation,
+            )
+            _read_up_to(stream, geometry.vox_offset - HEADER_BYTES)
+            stored = _read_voxels(stream, geometry, source)
+            if stream.read(1):
+                raise InputError(
+                    f"{source} goes on after the {geometry.data_bytes} bytes of voxels its header announces; "
+                    "header and voxels do not belong together: convert the scan again",
+                    code=3008,
+                )
+    return header, geometry, stored
+
+
+def scaled(stored: AnyArray, geometry: Geometry, source: str) -> AnyArray:
+    """Values from stored numbers: 16- or 32-bit integers while they are whole, float32 otherwise.
+
+    Parameters
+    ----------
+    stored : (i, j, k)
+        Taken over: where the values have the same length they replace it.
+
+    Raises
+    ------
+    InputError
+        If the values are too large for HU.
+    """
+    whole = stored.dtype.kind in "iu" and geometry.slope == 1 and geometry.inter == int(geometry.inter)
+    if not whole:
+        if stored.dtype == np.float32 and (geometry.slope, geometry.inter) == (1, 0):
+            return stored
+        values: AnyArray = np.empty(stored.shape, np.float32, order="F")
+        with np.errstate(over="ignore", invalid="ignore"):  # CtVolume refuses and counts what is not finite
+            for target, slab in zip(slabs(values), slabs(stored), strict=True):
+                target[...] = slab.astype(np.float64) * geometry.slope + geometry.inter
+        return values
+    inter = int(geometry.inter)
+    if inter == 0 and stored.dtype in (np.uint8, np.int16, np.uint16, np.int32):
+        return stored
+    lowest, highest = int(stored.min()) + inter, int(stored.max()) + inter
+    kept = next(
+        (t for t in (np.int16, np.int32) if np.iinfo(t).min <= lowest and highest <= np.iinfo(t).max), None
+    )
+    if kept is None or abs(inter) > 2**31:
+        raise InputError(
+            f"{source} has values {lowest}..{highest}; HU are small numbers, give the CT itself", code=3022
+        )
+    # Numbers of the same length change in place: the slab is read before it is written.
+    in_place = stored.dtype.itemsize == np.dtype(kept).itemsize
+    values = stored.view(kept) if in_place else np.empty(stored.shape, kept, order="F")
+    for target, slab in zip(slabs(values), slabs(stored), strict=True):
+        # The sum lies within 32 bits and inter nearly so; then 64 bits hold the stored number too.
+        target[...] = slab.astype(np.int64) + inter
+    return values
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a damaged file does to gzip and the system into one typed error."""
+    try:
+        yield
+    except GZIP_ERRORS as error:
+        raise InputError(
+            f"{path.name} is damaged or was not copied completely (gzip: {error}); copy or convert it again",
+            code=3006,
+        ) from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}", code=3005) from error
+
+
+def _read_up_to(stream: io.BufferedIOBase, count: int) -> bytes:
+    parts = []
+    while count > 0 and (part := stream.read(min(count, _CHUNK_BYTES))):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _read_voxels(stream: io.BufferedIOBase, geometry: Geometry, source: str) -> AnyArray:
+    """Fill an array of the announced size; memory that is never filled is never taken from the system."""
+    try:
+        stored: AnyArray = np.empty(geometry.shape, geometry.dtype, order="F")
+    except MemoryError as error:
+        raise InputError(
+            f"{source} needs {geometry.data_bytes} bytes of memory, which are not there; crop the scan",
+            code=3009,
+        ) from error
+    target = stored.reshape(-1, order="F").view(np.uint8).data
+    done = 0
+    while done < len(target):
+        count = stream.readinto(target[done : done + _CHUNK_BYTES])
+        if not count:
+            raise InputError(
+                f"{source} ends early: found {done} bytes of voxels, expected {len(target)}; copy or "
+                "convert it again",
+                code=3007,
+            )
+        done += count
+    if not stored.dtype.isnative:
+        stored.byteswap(inplace=True)
+        stored = stored.view(stored.dtype.newbyteorder("="))
+    return stored

@@ -1,0 +1,88 @@
+"""NIfTI files that are written: a mask under the header of its scan, and a CT volume such as a phantom."""
+
+import io
+import struct
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from infnet_runtime.arrays import Affine, ByteArray
+from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.io.gzip_files import packed
+from infnet_runtime.io.nifti.fields import HEADER_BYTES
+from infnet_runtime.scan.ct import slabs
+
+
+def write_labels(path: Path, labels: ByteArray, header: bytes, byte_order: str) -> None:
+    """Write a mask in the geometry that a header gives. Equal masks give equal bytes.
+
+    Parameters
+    ----------
+    path
+        Packed where it ends with ``.gz``.
+    labels : (i, j, k)
+    header : 352 bytes
+        Of the scan; its geometry is repeated byte for byte.
+    byte_order
+        Of the header, ``<`` or ``>``.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    with atomic_write(path) as file, _packing(path, file) as target:
+        target.write(_mask_header(header, byte_order))
+        for slab in slabs(labels):
+            target.write(slab.tobytes(order="F"))
+
+
+def write_nifti(path: Path, voxels: npt.NDArray[np.int16], affine: Affine) -> None:
+    """Write a CT volume, such as a phantom, with sform and qform.
+
+    Parameters
+    ----------
+    voxels : (i, j, k), HU
+    affine : (4, 4), mm
+        From voxel index to NIfTI world coordinates.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    import nibabel
+
+    image = nibabel.Nifti1Image(voxels, affine)  # type: ignore[no-untyped-call]
+    image.set_sform(affine, code=1)  # type: ignore[no-untyped-call]
+    image.set_qform(affine, code=1)  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    with atomic_write(path) as file, _packing(path, file) as target:
+        target.write(image.to_bytes())
+
+
+def _mask_header(header: bytes, byte_order: str) -> bytes:
+    """Header of the scan turned into the header of a mask.
+
+    Dimensions, pixdim, units, qform and sform stay byte for byte. Free text goes: it can hold patient data.
+    """
+    out = bytearray(header[:348]) + bytearray(4)  # no extensions
+    out[4:36] = bytes(32)  # data_type, db_name, extents
+    struct.pack_into(f"{byte_order}h", out, 36, 0)  # session_error
+    struct.pack_into(f"{byte_order}3fh", out, 56, 0.0, 0.0, 0.0, 0)  # intent
+    struct.pack_into(f"{byte_order}2h", out, 70, 2, 8)  # datatype uint8, bitpix
+    struct.pack_into(
+        f"{byte_order}3f", out, 108, float(HEADER_BYTES), 1.0, 0.0
+    )  # vox_offset, scl_slope, scl_inter
+    struct.pack_into(f"{byte_order}2f", out, 124, 0.0, 0.0)  # cal_max, cal_min
+    struct.pack_into(f"{byte_order}2i", out, 140, 0, 0)  # glmax, glmin
+    out[148:252] = bytes(104)  # descrip, aux_file
+    out[328:344] = bytes(16)  # intent_name
+    return bytes(out)
+
+
+def _packing(path: Path, file: BinaryIO) -> AbstractContextManager[BinaryIO | io.BufferedIOBase]:
+    return packed(file) if path.name.endswith(".gz") else nullcontext(file)
