@@ -1,0 +1,40 @@
+"""Options that several commands of ``infnet-infer`` share."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+ModelOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="ONNX model of infnet-export, or a TensorRT engine with its sidecar; the shipped model that "
+        "suits the device if not given.",
+        envvar="INFNET_MODEL",
+    ),
+]
+BackendOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="onnxruntime, openvino or tensorrt, used or refused; auto: TensorRT for an engine, else ONNX "
+        "Runtime on CUDA, ONNX Runtime on the CPU, OpenVINO, the first that works.",
+        envvar="INFNET_BACKEND",
+    ),
+]
+DeviceOption: TypeAlias = Annotated[
+    str, typer.Option(help="cpu, cuda or cuda:N, used or refused; or auto.", envvar="INFNET_DEVICE")
+]
+ThreadsOption: TypeAlias = Annotated[
+    int,
+    typer.Option(help="CPU threads, 0 for what this process may use.", min=0, envvar="INFNET_THREADS"),
+]
+BatchOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        help="Slices for the network at a time; what suits the backend if not given.",
+        min=1,
+    ),
+]
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
