@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from infnet_runtime.arrays import AnyArray, BoolArray, DoubleArray
 from infnet_runtime.lungs.closing import hull
-from infnet_runtime.lungs.grid import ReducedScan
+from infnet_runtime.lungs.reduced import ReducedScan
 from infnet_runtime.scan.ct import Intensity
 
 # Open air is -1000 HU, the median of a lung stays above this.

@@ -82,7 +82,7 @@ def quantify(
     lungs : (slices, rows, columns)
         1 is the patient's right lung, 2 the left.
     voxel_volume_ml : ml
-        None where the scan has no voxel size, as a picture.
+        ``grid.voxel_ml`` of the scan: None where it has no voxel size, as a picture.
     outside_voxels
         Voxels that the network marked outside the lungs.
     flags

@@ -7,7 +7,7 @@ import pytest
 
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.lungs.closing import close_lungs, hull
-from infnet_runtime.lungs.grid import enlarge
+from infnet_runtime.lungs.reduced import enlarge
 
 
 def blobs(seed: int, shape: tuple[int, int] = (60, 80)) -> ByteArray:

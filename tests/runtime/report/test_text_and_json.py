@@ -1,0 +1,58 @@
+"""What a result says, with a size and without."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from infnet_runtime import CtVolume, Intensity, Provenance, Segmentation
+from infnet_runtime.measure.burden import quantify
+from infnet_runtime.report.text_and_json import to_json, to_text
+
+
+def result_of(*, has_size: bool) -> Segmentation:
+    voxels = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
+    volume = CtVolume(
+        voxels, np.diag([-1.0, -2.0, 5.0, 1.0]), Intensity.WINDOWED, "scan.nii", has_size=has_size
+    )
+    lungs = np.ones((2, 3, 4), np.uint8)
+    lungs[:, :, 2:] = 2
+    mask = np.zeros_like(lungs)
+    mask[0, 0, 0] = 1
+    provenance = Provenance("0", "m", "1", "ab", "b", "cpu", 0.5, 1.0, "given", 4, 2, 0, {"read": 0.1})
+    return Segmentation(
+        volume,
+        volume.from_lps(mask),
+        volume.from_lps(lungs),
+        quantify(mask, lungs, volume.grid.voxel_ml, flags=("lung_mask_heuristic",)),
+        provenance,
+        None,
+    )
+
+
+def test_a_volume_has_millilitres_and_sides() -> None:
+    document = json.loads(to_json(result_of(has_size=True), outputs={"mask": "mask.nii.gz"}))
+    assert document["input"] == {
+        "file": "scan.nii",
+        "shape": [4, 3, 2],
+        "spacing_mm": [1.0, 2.0, 5.0],
+        "orientation": "LPS",
+        "intensity": "windowed",
+    }
+    both = document["quantification"]["both"]
+    assert (round(both["lung_ml"], 6), round(both["infection_ml"], 6)) == (0.24, 0.01)
+    assert document["outputs"] == {"mask": "mask.nii.gz"}
+    assert document["provenance"]["seconds"] == {"read": 0.1}
+    text = to_text(result_of(has_size=True), files=[Path("mask.nii.gz")])
+    assert "scan.nii: 4 x 3 x 2, 1.00 x 2.00 x 5.00 mm, windowed" in text
+    assert "note       lungs found by threshold" in text
+
+
+def test_a_picture_has_neither_and_says_why() -> None:
+    document = json.loads(to_json(result_of(has_size=False), outputs={}))
+    assert document["input"]["spacing_mm"] is None
+    assert document["quantification"]["both"] is None
+    assert document["quantification"]["reasons"]["both"] == "no_voxel_size"
+    text = to_text(result_of(has_size=False), files=[])
+    assert "no voxel size" in text
+    assert "no millilitres: the input has no voxel size" in text
