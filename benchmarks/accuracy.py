@@ -49,7 +49,7 @@ from infnet_runtime import Segmenter
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.open import default_model
-from infnet_runtime.backends.session import run_checked
+from infnet_runtime.backends.session import infection_probability
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.model.manifest import OutputSpec
 from infnet_runtime.slices.preprocess import predict_slice
@@ -226,7 +226,7 @@ def _predict(session: Session) -> Predict:
     spec, temperature = session.manifest.preprocess, session.manifest.output.temperature
 
     def run(batch: FloatArray) -> FloatArray:
-        return run_checked(session, batch)
+        return infection_probability(session, batch)
 
     return lambda _, grey: predict_slice(grey, spec, run, temperature=temperature)
 

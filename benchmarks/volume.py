@@ -36,7 +36,7 @@ import numpy as np
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.open import default_model
-from infnet_runtime.backends.session import run_checked
+from infnet_runtime.backends.session import Outputs, run_checked
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, lung_box
@@ -70,7 +70,7 @@ class CountedSession:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the session has
         return getattr(self._session, name)
 
-    def run(self, batch: FloatArray) -> FloatArray:
+    def run(self, batch: FloatArray) -> Outputs:
         """Run a batch, and count it. Other threads count as well: use one thread."""
         start = time.process_time()
         output = self._session.run(batch)

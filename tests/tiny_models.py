@@ -1,12 +1,14 @@
 """Tiny real ONNX models for tests: a detector of mid-grey, which on a phantom is its ground glass."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest, PreprocessSpec
+from infnet_runtime.backends import Session
+from infnet_runtime.model.manifest import METADATA_KEY, ClassSpec, ModelManifest, OutputSpec, PreprocessSpec
 
 SIZE = 192
 SPEC = PreprocessSpec(size=SIZE)
@@ -18,6 +20,46 @@ MANIFEST = ModelManifest(
     weights_sha256="0" * 64,
     preprocess=SPEC,
 )
+KINDS = OutputSpec(
+    name="kind_probability",
+    activation="softmax",
+    classes=(
+        ClassSpec(value=2, name="ground glass", scheme="99INFNET", code="GGO", meaning="Ground glass"),
+        ClassSpec(value=3, name="consolidation", scheme="99INFNET", code="CONS", meaning="Consolidation"),
+    ),
+    thresholds=(),
+)
+TWO_OUTPUTS = replace(MANIFEST, name="mid-grey and kinds", outputs=(KINDS, OutputSpec()), contract_version=2)
+
+
+def alone(session: Session, batch: np.ndarray) -> np.ndarray:
+    """What a session with one output gives."""
+    (found,) = session.run(batch).values()
+    return found
+
+
+def two_outputs(path: Path, *, sum_of_kinds: float = 1.0) -> Path:
+    """Write a model of contract 2: the mid-grey detector, and a softmax of (0, p, -p) beside it."""
+    model = onnx.load_from_string(mid_grey_detector(path).read_bytes())
+    graph, (infection,) = model.graph, model.graph.output
+    for name, value in (("minus", -1.0), ("nothing", 0.0), ("sum", sum_of_kinds)):
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    graph.node.extend(
+        [
+            helper.make_node("Mul", [infection.name, "minus"], ["low"]),
+            helper.make_node("Mul", [infection.name, "nothing"], ["zero"]),
+            helper.make_node("Concat", ["zero", infection.name, "low"], ["logits"], axis=1),
+            helper.make_node("Softmax", ["logits"], ["kinds"], axis=1),
+            helper.make_node("Mul", ["kinds", "sum"], [KINDS.name]),
+        ]
+    )
+    graph.output.append(
+        helper.make_tensor_value_info(KINDS.name, TensorProto.FLOAT, ["n", KINDS.channels, SIZE, SIZE])
+    )
+    helper.set_model_props(model, {METADATA_KEY: TWO_OUTPUTS.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+    return path
 
 
 def mid_grey_detector(

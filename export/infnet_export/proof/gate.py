@@ -16,7 +16,7 @@ import numpy as np
 from infnet_runtime import Segmenter
 from infnet_runtime.arrays import BoolArray
 from infnet_runtime.backends import Session
-from infnet_runtime.backends.session import run_checked
+from infnet_runtime.backends.session import infection_probability
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import Confusion, LabelledSlice, confusion
 from infnet_runtime.scan.ct import CtVolume
@@ -198,7 +198,7 @@ def _slice_case(reference: Session, candidate: Session, labelled: LabelledSlice)
         probability = predict_slice(
             grey,
             manifest.preprocess,
-            partial(run_checked, session),
+            partial(infection_probability, session),
             temperature=manifest.output.temperature,
         )
         masks.append(probability >= manifest.output.threshold)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from infnet_runtime.arrays import FloatArray
-from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock
+from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs
 from infnet_runtime.errors import BackendError, GateError
 from infnet_runtime.model.external_weights import keeps_weights_elsewhere
 from infnet_runtime.model.manifest import METADATA_KEY
@@ -55,8 +55,8 @@ class OpenVinoSession(ClosedByBlock):
             raise damaged(model, error) from error
         self.manifest = read_manifest(_metadata(graph), model)
         inputs = [_input(i) for i in graph.inputs]
-        outputs = [o.any_name for o in graph.outputs]
-        self._input = check_signature(inputs, outputs, self.manifest, model)
+        self._outputs = [o.any_name for o in graph.outputs]
+        self._input = check_signature(inputs, self._outputs, self.manifest, model)
         settings = {
             "INFERENCE_PRECISION_HINT": _PRECISION,
             "PERFORMANCE_HINT": "LATENCY",
@@ -76,18 +76,17 @@ class OpenVinoSession(ClosedByBlock):
         self.backend = f"openvino {_short(openvino.__version__)} (CPU, {used})"
         self._request: Any = compiled.create_infer_request()
 
-    def run(self, batch: FloatArray) -> FloatArray:
-        """Run one batch (n, 3, size, size) -> (n, 1, size, size)."""
+    def run(self, batch: FloatArray) -> Outputs:
+        """Run one batch."""
         with self._one_at_a_time:
             if self._request is None:
                 raise RuntimeError("the session is closed")
             try:
                 results = self._request.infer({self._input: batch})
-                # A copy: the next call writes to the same memory.
-                output: FloatArray = np.array(results[0])
+                # Copies: the next call writes to the same memory.
+                return {name: np.array(results[k]) for k, name in enumerate(self._outputs)}
             except Exception as error:  # as above
                 raise GateError(f"{self.backend} failed on {self.device}: {error}", code=7021) from error
-        return output
 
     def close(self) -> None:
         """Release the model."""

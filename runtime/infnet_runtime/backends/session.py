@@ -1,19 +1,26 @@
 """What every backend offers, and the check in front of all of them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import ModelManifest
+from infnet_runtime.model.specs import SOFTMAX, OutputSpec
 
 DEFAULT_BATCH_SIZE = 4
 
+Outputs: TypeAlias = Mapping[str, FloatArray]
+"""What a network gives, by the names of the manifest: probabilities (n, channels, size, size)."""
+
 # Fast sigmoids overshoot: ONNX Runtime on the CPU was seen to return 1 + 1.2e-7.
 _ROUNDING = 1e-6
+# Of the sum over the channels of a softmax: half precision rounds each of a few by up to 2.5e-4.
+_SUM_ROUNDING = 5e-3
 
 
 class Session(Protocol):
@@ -47,8 +54,8 @@ class Session(Protocol):
     def batch_size(self) -> int:
         """Slices that are best handed over at once; any other number is cut and filled up as needed."""
 
-    def run(self, batch: FloatArray) -> FloatArray:
-        """Network input (n, 3, size, size) -> infection probability (n, 1, size, size)."""
+    def run(self, batch: FloatArray) -> Outputs:
+        """Network input (n, channels, size, size) -> every output that the manifest names."""
 
     def close(self) -> None:
         """Release the device."""
@@ -86,38 +93,83 @@ class ClosedByBlock(ABC):
         self.close()
 
 
-def run_checked(session: Session, batch: FloatArray) -> FloatArray:
+def run_checked(session: Session, batch: FloatArray) -> Outputs:
     """Run a batch and check what comes back.
 
     Parameters
     ----------
-    batch : (n, 3, size, size)
+    batch : (n, channels, size, size)
 
     Returns
     -------
-    (n, size, size), probabilities
+    Output to probabilities (n, channels, size, size), all within 0..1
 
     Raises
     ------
     ModelError
-        If the shape or type of the output is not what the contract says.
+        If the shape or type of an output is not what the contract says.
     GateError
-        If a probability is not finite or not within 0..1.
+        If a probability is not finite or not within 0..1, or the classes of a softmax do not sum to 1.
     """
-    n, _, height, width = batch.shape
-    output = session.run(batch)
-    if output.shape != (n, 1, height, width) or output.dtype != np.float32:
+    found = session.run(batch)
+    return {
+        spec.name: _checked(session, found.get(spec.name), spec, batch) for spec in session.manifest.outputs
+    }
+
+
+def infection_of(outputs: Outputs, manifest: ModelManifest) -> FloatArray:
+    """The network's own probability of infection, (n, size, size)."""
+    spec = manifest.output
+    return outputs[spec.name][:, spec.infection_channel]
+
+
+def infection_probability(session: Session, batch: FloatArray) -> FloatArray:
+    """Run a batch, check what comes back, and take the infection of it.
+
+    Parameters
+    ----------
+    batch : (n, channels, size, size)
+
+    Returns
+    -------
+    (n, size, size)
+
+    Raises
+    ------
+    ModelError, GateError
+        As of :func:`run_checked`.
+    """
+    return infection_of(run_checked(session, batch), session.manifest)
+
+
+def _checked(session: Session, output: FloatArray | None, spec: OutputSpec, batch: FloatArray) -> FloatArray:
+    n, _, *size = batch.shape
+    expected, named = (n, spec.channels, *size), ""
+    if len(session.manifest.outputs) > 1:
+        named = f" as '{spec.name}'"
+    if output is None or output.shape != expected or output.dtype != np.float32:
+        found = "nothing" if output is None else f"{output.dtype} {output.shape}"
         raise ModelError(
-            f"expected float32 probabilities {(n, 1, height, width)}, backend '{session.backend}' returned "
-            f"{output.dtype} {output.shape}; export the model again with infnet-export",
+            f"expected float32 probabilities {expected}, backend '{session.backend}' returned {found}"
+            f"{named}; export the model again with infnet-export",
             code=4032,
         )
     plausible = (output >= -_ROUNDING) & (output <= 1 + _ROUNDING)  # false for NaN
     if not plausible.all():
         bad = int(np.count_nonzero(~plausible))
         raise GateError(
-            f"{bad} of {output.size} probabilities from '{session.backend}' on {session.device} are not "
-            "finite or not within 0..1; no mask is written. Use another backend or export the model again",
+            f"{bad} of {output.size} probabilities from '{session.backend}' on {session.device}{named} are "
+            "not finite or not within 0..1; no mask is written. Use another backend or export the model "
+            "again",
             code=7020,
         )
-    return np.clip(output[:, 0], 0, 1)
+    if spec.activation == SOFTMAX:
+        furthest = float(np.abs(output.sum(axis=1) - 1).max(initial=0))
+        if furthest > _SUM_ROUNDING:
+            raise GateError(
+                f"probabilities of '{spec.name}' from '{session.backend}' on {session.device} exclude each "
+                f"other, and their sum is off 1 by up to {furthest:.3g}; no mask is written. Use another "
+                "backend or export the model again",
+                code=7020,
+            )
+    return np.clip(output, 0, 1)

@@ -282,16 +282,16 @@ def _try(session: Session, load_s: float) -> str:
     InfnetError
         If what comes back are no probabilities.
     """
-    from infnet_runtime.backends.session import run_checked
+    from infnet_runtime.backends.session import infection_probability
     from infnet_runtime.scan.ct import Intensity
     from infnet_runtime.scan.phantom import chest_phantom
     from infnet_runtime.slices.preprocess import to_network
 
     infected = chest_phantom((5, 288, 384)).hu[1:2]
     batch = to_network(infected, Intensity.HU, session.manifest.preprocess)
-    run_checked(session, batch)
+    infection_probability(session, batch)
     started = time.perf_counter()
-    probability = run_checked(session, batch)
+    probability = infection_probability(session, batch)
     slice_ms = (time.perf_counter() - started) * 1000
     return (
         f"{session.backend} on {session.device}: model {session.manifest.name} {session.manifest.version} "

@@ -45,7 +45,7 @@ def read_manifest(text: str | None, model: Path) -> ModelManifest:
 def check_signature(
     inputs: Sequence[GraphInput], outputs: Sequence[str], manifest: ModelManifest, model: Path
 ) -> str:
-    """Compare inputs and outputs with the contract.
+    """Compare inputs and outputs with the contract. The order of the outputs is no matter.
 
     Returns
     -------
@@ -56,12 +56,13 @@ def check_signature(
     ModelError
         If they are others than the manifest promises.
     """
-    size = manifest.preprocess.size
+    shape, names = manifest.preprocess.input_shape, [spec.name for spec in manifest.outputs]
     found = [(i.dtype, i.sizes) for i in inputs]
-    if found != [("float32", (3, size, size))] or list(outputs) != [manifest.output.name]:
+    if found != [("float32", shape)] or sorted(outputs) != sorted(names):
         raise ModelError(
-            f"{model} takes {found} and gives {list(outputs)}, its manifest promises one float32 "
-            f"input (n, 3, {size}, {size}) and '{manifest.output.name}'; export it again with infnet-export",
+            f"{model} takes {found} and gives {list(outputs)}, its manifest promises one float32 input "
+            f"(n, {', '.join(map(str, shape))}) and {', '.join(map(repr, names))}; export it again with "
+            "infnet-export",
             code=4033,
         )
     return inputs[0].name

@@ -18,7 +18,7 @@ import numpy as np
 
 from infnet_runtime.arrays import ByteArray, FloatArray, HalfArray
 from infnet_runtime.backends import Session, open_session
-from infnet_runtime.backends.session import run_checked
+from infnet_runtime.backends.session import infection_probability
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
@@ -163,7 +163,7 @@ class Segmenter:
             return to_network(voxels[picked, rows, columns], scan.intensity, spec)
 
         def compute(batch: FloatArray) -> FloatArray:
-            return run_checked(self._session, batch)
+            return infection_probability(self._session, batch)
 
         def finish(picked: Slices, own: FloatArray) -> None:
             if marked.probability is None:

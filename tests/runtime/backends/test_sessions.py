@@ -19,11 +19,11 @@ import infnet_runtime.backends.open as open_module
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.open import Candidate, candidates, default_model, shipped_model
 from infnet_runtime.backends.ort import cuda as ort_cuda
-from infnet_runtime.backends.session import run_checked
+from infnet_runtime.backends.session import infection_probability, run_checked
 from infnet_runtime.errors import BackendError, GateError, ModelError
 from infnet_runtime.model.external_weights import keeps_weights_elsewhere
 from plain_device import PlainDevice
-from tiny_models import MANIFEST, SIZE, mid_grey_detector
+from tiny_models import MANIFEST, SIZE, TWO_OUTPUTS, alone, mid_grey_detector, two_outputs
 
 BATCH = np.zeros((2, 3, SIZE, SIZE), np.float32)
 
@@ -55,9 +55,60 @@ def test_session_tells_what_it_is(model: Path) -> None:
         assert session.device == "cpu"
         assert re.fullmatch(r"onnxruntime \S+ \(CPUExecutionProvider\)", session.backend)
         assert session.model_sha256 == hashlib.sha256(model.read_bytes()).hexdigest()
-        output = run_checked(session, BATCH)
+        output = infection_probability(session, BATCH)
     assert output.shape == (2, SIZE, SIZE)
     assert output.dtype == np.float32
+
+
+def test_several_outputs_are_run_and_checked(tmp_path: Path, backend: str) -> None:
+    path = two_outputs(tmp_path / "two.onnx")
+    with open_session(path, backend=backend, device="cpu", threads=1) as session:
+        assert session.manifest == TWO_OUTPUTS
+        found = run_checked(session, noise(5))
+        infection = infection_probability(session, noise(5))
+    assert {name: values.shape[:2] for name, values in found.items()} == {
+        "infection_probability": (5, 1),
+        "kind_probability": (5, 3),
+    }
+    assert np.array_equal(found["infection_probability"][:, 0], infection)
+    p = found["infection_probability"]
+    logits = np.exp(np.concatenate([p * 0, p, -p], axis=1))
+    np.testing.assert_allclose(
+        found["kind_probability"], logits / logits.sum(axis=1, keepdims=True), atol=TINY_TOLERANCE
+    )
+
+
+def test_the_infection_beside_another_output_is_the_same_to_the_bit(model: Path, tmp_path: Path) -> None:
+    path = two_outputs(tmp_path / "two.onnx")
+    with open_session(model, device="cpu") as one, open_session(path, device="cpu") as two:
+        assert np.array_equal(infection_probability(one, noise(3)), infection_probability(two, noise(3)))
+
+
+def test_classes_that_exclude_each_other_sum_to_1(tmp_path: Path, backend: str) -> None:
+    path = two_outputs(tmp_path / "two.onnx", sum_of_kinds=0.9)
+    told = r"\[INF-7020\] probabilities of 'kind_probability' .* off 1 by up to 0.1;"
+    with (
+        open_session(path, backend=backend, device="cpu") as session,
+        pytest.raises(GateError, match=told),
+    ):
+        run_checked(session, BATCH)
+
+
+def test_an_output_that_is_missing_is_named(tmp_path: Path) -> None:
+    lacking = mid_grey_detector(tmp_path / "lacking.onnx", manifest=TWO_OUTPUTS.to_json())
+    told = r"\[INF-4033\] .* \(n, 3, 192, 192\) and 'kind_probability', 'infection_probability'; export"
+    with pytest.raises(ModelError, match=told):
+        open_session(lacking)
+    with open_session(two_outputs(tmp_path / "two.onnx"), device="cpu") as session:
+
+        class Half:
+            backend, device, manifest, model_sha256 = "half", "cpu", session.manifest, ""
+
+            def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+                return {"infection_probability": np.zeros((2, 1, SIZE, SIZE), np.float32)}
+
+        with pytest.raises(ModelError, match="'half' returned nothing as 'kind_probability'; export the"):
+            run_checked(Half(), BATCH)  # type: ignore[arg-type]
 
 
 def test_auto_says_what_it_chose(model: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -258,7 +309,7 @@ def test_non_finite_and_impossible_probabilities_are_never_passed_on(tmp_path: P
                 GateError, match=rf"probabilities from '{backend} .* are not finite or not within 0..1"
             ),
         ):
-            run_checked(session, np.full((1, 3, SIZE, SIZE), -0.15, np.float32))
+            infection_probability(session, np.full((1, 3, SIZE, SIZE), -0.15, np.float32))
 
 
 def test_a_backend_that_returns_another_shape_is_refused(model: Path) -> None:
@@ -267,14 +318,14 @@ def test_a_backend_that_returns_another_shape_is_refused(model: Path) -> None:
         class Short:
             backend, device, manifest, model_sha256 = "short", "cpu", session.manifest, ""
 
-            def run(self, batch: np.ndarray) -> np.ndarray:
-                return batch[:, 0]
+            def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+                return {"infection_probability": batch[:, 0]}
 
         expected = (
             r"expected float32 probabilities \(2, 1, 192, 192\), backend 'short' returned float32 \(2, 192"
         )
         with pytest.raises(ModelError, match=expected):
-            run_checked(Short(), BATCH)  # type: ignore[arg-type]
+            infection_probability(Short(), BATCH)  # type: ignore[arg-type]
 
 
 def test_default_model_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,23 +394,23 @@ def test_a_sigmoid_that_overshoots_by_rounding_is_clipped(model: Path) -> None:
         class Overshooting:
             backend, device, manifest, model_sha256 = "fast", "cpu", session.manifest, ""
 
-            def run(self, batch: np.ndarray) -> np.ndarray:
+            def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
                 output = np.zeros((len(batch), 1, *batch.shape[2:]), np.float32)
                 output[0, 0, 0, :2] = np.nextafter(np.float32(1), np.float32(2)), -1e-7
-                return output
+                return {"infection_probability": output}
 
-        probability = run_checked(Overshooting(), BATCH)  # type: ignore[arg-type]
+        probability = infection_probability(Overshooting(), BATCH)  # type: ignore[arg-type]
         assert probability.max() == 1
         assert probability.min() == 0
 
 
 def test_backends_agree_with_the_reference(model: Path, backend: str) -> None:
     with open_session(model, backend="onnxruntime", device="cpu") as reference:
-        expected = reference.run(noise(5))
+        expected = alone(reference, noise(5))
     with open_session(model, backend=backend, device="cpu", threads=1) as session:
         assert session.device == "cpu"
         assert session.backend.startswith(f"{backend} ")
-        found = session.run(noise(5))
+        found = alone(session, noise(5))
     distance = np.abs(found - expected)
     assert np.isfinite(distance).all()
     assert distance.max() < TINY_TOLERANCE, f"{backend}: largest {distance.max()}, mean {distance.mean()}"
@@ -370,9 +421,9 @@ def test_backends_agree_on_the_shipped_model(monkeypatch: pytest.MonkeyPatch, ba
     monkeypatch.delenv("INFNET_MODEL", raising=False)
     with open_session(default_model(), backend="onnxruntime", device="cpu") as reference:
         size = reference.manifest.preprocess.size
-        expected = reference.run(noise(1, size))
+        expected = alone(reference, noise(1, size))
     with open_session(default_model(), backend=backend, device="cpu") as session:
-        found = session.run(noise(1, size))
+        found = alone(session, noise(1, size))
     distance = np.abs(found - expected)
     assert expected.std() > 0, "nothing is compared"
     assert distance.max() < SHIPPED_TOLERANCE, f"{backend}: largest {distance.max()}, mean {distance.mean()}"
@@ -418,23 +469,26 @@ def test_nobody_is_told_that_a_model_runs(model: Path, backend: str, tmp_path: P
 def test_the_same_slices_give_the_same_bytes(model: Path, backend: str) -> None:
     batch = noise(5)
     with open_session(model, backend=backend, device="cpu") as session:
-        whole = session.run(batch)
-        session.run(noise(3) * 7)  # what ran before is no matter
-        assert session.run(batch).tobytes() == whole.tobytes()
-        assert np.concatenate([session.run(batch[:4]), session.run(batch[4:])]).tobytes() == whole.tobytes()
+        whole = alone(session, batch)
+        alone(session, noise(3) * 7)  # what ran before is no matter
+        assert alone(session, batch).tobytes() == whole.tobytes()
+        assert (
+            np.concatenate([alone(session, batch[:4]), alone(session, batch[4:])]).tobytes()
+            == whole.tobytes()
+        )
     with open_session(model, backend=backend, device="cpu") as session:
-        assert session.run(batch).tobytes() == whole.tobytes()
+        assert alone(session, batch).tobytes() == whole.tobytes()
 
 
 def test_sessions_are_used_by_several_threads(model: Path, backend: str) -> None:
     wrong: list[int] = []
 
     def use(n: int) -> None:
-        same = [np.array_equal(session.run(noise(n)), expected[n]) for _ in range(5)]
+        same = [np.array_equal(alone(session, noise(n)), expected[n]) for _ in range(5)]
         wrong.extend(n for each in same if not each)
 
     with open_session(model, backend=backend, device="cpu", threads=1) as session:
-        expected = {n: session.run(noise(n)) for n in (1, 2, 3, 4)}
+        expected = {n: alone(session, noise(n)) for n in (1, 2, 3, 4)}
         threads = [threading.Thread(target=use, args=(n,)) for n in expected]
         for thread in threads:
             thread.start()
@@ -448,4 +502,4 @@ def test_a_closed_session_says_so(model: Path, backend: str) -> None:
     session.close()
     session.close()
     with pytest.raises(RuntimeError, match="the session is closed"):
-        session.run(BATCH)
+        alone(session, BATCH)

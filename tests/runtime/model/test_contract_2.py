@@ -9,23 +9,14 @@ import pytest
 
 from infnet_runtime.model.manifest import (
     CONTRACT_VERSION,
-    ClassSpec,
     ManifestError,
     ModelManifest,
     OutputSpec,
     PreprocessSpec,
 )
 from infnet_runtime.plain import to_plain
+from tiny_models import KINDS
 
-KINDS = OutputSpec(
-    name="kind_probability",
-    activation="softmax",
-    classes=(
-        ClassSpec(value=2, name="ground glass", scheme="99INFNET", code="GGO", meaning="Ground glass"),
-        ClassSpec(value=3, name="consolidation", scheme="99INFNET", code="CONS", meaning="Consolidation"),
-    ),
-    thresholds=(),
-)
 MANIFEST = ModelManifest(
     name="kinds",
     version="1",

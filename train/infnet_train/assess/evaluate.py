@@ -13,7 +13,7 @@ import torch
 
 from infnet_runtime.arrays import ByteArray, FloatArray
 from infnet_runtime.backends import open_session
-from infnet_runtime.backends.session import run_checked
+from infnet_runtime.backends.session import infection_probability
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import SliceScores, score_slices
 from infnet_runtime.metrics.clinical import Estimate
@@ -199,7 +199,7 @@ def open_model(model: Path, device: str, *, purpose: str) -> Iterator[OpenModel]
                 session.device,
                 manifest.preprocess,
                 manifest.output,
-                partial(run_checked, session),
+                partial(infection_probability, session),
             )
         return
     path = model / "weights.safetensors" if model.is_dir() else model

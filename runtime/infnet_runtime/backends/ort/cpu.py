@@ -7,7 +7,7 @@ from typing import Any
 import onnxruntime as ort
 
 from infnet_runtime.arrays import FloatArray
-from infnet_runtime.backends.session import ClosedByBlock
+from infnet_runtime.backends.session import ClosedByBlock, Outputs
 from infnet_runtime.errors import GateError
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 from infnet_runtime.model.signature import GraphInput, check_signature, damaged, read_manifest
@@ -41,16 +41,15 @@ class OrtSession(ClosedByBlock):
         self.manifest, self._input = read_contract(session, model)
         self._session: Any = session
 
-    def run(self, batch: FloatArray) -> FloatArray:
-        """Run one batch (n, 3, size, size) -> (n, 1, size, size)."""
+    def run(self, batch: FloatArray) -> Outputs:
+        """Run one batch."""
         session = self._session
         if session is None:
             raise RuntimeError("the session is closed")
         try:
-            output: FloatArray = session.run([self.manifest.output.name], {self._input: batch})[0]
+            return run_plainly(session, self.manifest, {self._input: batch})
         except Exception as error:  # its exceptions have no common base of their own
             raise GateError(f"{self.backend} failed on {self.device}: {error}", code=7021) from error
-        return output
 
     def close(self) -> None:
         """Release the model."""
@@ -81,6 +80,12 @@ def create(content: bytes, model: Path, options: Any, providers: list[Any]) -> A
         return ort.InferenceSession(content, options, providers=providers)
     except Exception as error:  # its exceptions have no common base of their own
         raise damaged(model, error) from error
+
+
+def run_plainly(session: Any, manifest: ModelManifest, inputs: dict[str, FloatArray]) -> Outputs:  # noqa: ANN401 - untyped
+    """Run a batch, with memory of ONNX Runtime's own."""
+    names = [spec.name for spec in manifest.outputs]
+    return dict(zip(names, session.run(names, inputs), strict=True))
 
 
 def read_contract(session: Any, model: Path) -> tuple[ModelManifest, str]:  # noqa: ANN401 - untyped library

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from infnet_runtime.backends.batching import blocks
 from infnet_runtime.backends.cuda.device import Device, byte_count
 from infnet_runtime.backends.cuda.driver import find_gpu
 from infnet_runtime.backends.cuda.open import open_device
-from infnet_runtime.backends.ort.cpu import CPU_PROVIDER, create, read_contract, session_options
-from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock
+from infnet_runtime.backends.ort.cpu import CPU_PROVIDER, create, read_contract, run_plainly, session_options
+from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs
 from infnet_runtime.errors import BackendError, GateError, InfnetError, ModelError
 
 logger = logging.getLogger(__name__)
@@ -88,21 +89,21 @@ class OrtCudaSession(ClosedByBlock):
         how = [CUDA_PROVIDER, *(["CUDA graph"] if graph else [])]
         if self._device is not None and stream is not None:
             how.append(self._device.name)
-            size = self.manifest.preprocess.size
+            spec = self.manifest.preprocess
             with self._device.active():
                 self._bound = BoundSession(
                     self._session,
                     self._device,
                     stream,
-                    inputs=(self._input, (3, size, size)),
-                    outputs=(self.manifest.output.name, (1, size, size)),
+                    source=(self._input, spec.input_shape),
+                    results={o.name: (o.channels, spec.size, spec.size) for o in self.manifest.outputs},
                     length=self.batch_size,
                     place=("cuda", index),
                 )
         self.backend = f"onnxruntime {ort.__version__} ({', '.join(how)})"
 
-    def run(self, batch: FloatArray) -> FloatArray:
-        """Run one batch (n, 3, size, size) -> (n, 1, size, size)."""
+    def run(self, batch: FloatArray) -> Outputs:
+        """Run one batch."""
         with self._one_at_a_time:
             if self._session is None:
                 raise RuntimeError("the session is closed")
@@ -114,15 +115,16 @@ class OrtCudaSession(ClosedByBlock):
             except Exception as error:  # its exceptions have no common base of their own
                 raise GateError(f"{self.backend} failed on {self.device}: {error}", code=7021) from error
 
-    def _run_plainly(self, batch: FloatArray) -> FloatArray:
+    def _run_plainly(self, batch: FloatArray) -> Outputs:
         """Without a package for memory: ONNX Runtime copies itself."""
-        parts = []
+        parts: dict[str, list[FloatArray]] = {spec.name: [] for spec in self.manifest.outputs}
         for block in blocks(len(batch), (self.batch_size,)):
             filled = np.zeros((block.length, *batch.shape[1:]), np.float32)
             filled[: block.stop - block.start] = batch[block.start : block.stop]
-            result = self._session.run([self.manifest.output.name], {self._input: filled})[0]
-            parts.append(result[: block.stop - block.start])
-        return np.concatenate(parts)
+            results = run_plainly(self._session, self.manifest, {self._input: filled})
+            for name, result in results.items():
+                parts[name].append(result[: block.stop - block.start])
+        return {name: np.concatenate(part) for name, part in parts.items()}
 
     def close(self) -> None:
         """Free the GPU."""
@@ -139,7 +141,7 @@ class OrtCudaSession(ClosedByBlock):
 
 
 class BoundSession:
-    """A session of ONNX Runtime whose input and output stay at fixed addresses.
+    """A session of ONNX Runtime whose input and outputs stay at fixed addresses.
 
     Used by one thread at a time, inside ``device.active()``.
 
@@ -147,8 +149,8 @@ class BoundSession:
     ----------
     stream
         The queue that the session computes on.
-    inputs, outputs
-        Name, and shape without the batch.
+    source, results
+        Name and shape, without the batch, of the input and of each output.
     length
         Slices in a batch; every batch has this length, so that a CUDA graph stays valid.
     place
@@ -161,40 +163,47 @@ class BoundSession:
         device: Device,
         stream: int,
         *,
-        inputs: tuple[str, tuple[int, ...]],
-        outputs: tuple[str, tuple[int, ...]],
+        source: tuple[str, tuple[int, ...]],
+        results: Mapping[str, tuple[int, ...]],
         length: int,
         place: tuple[str, int],
     ) -> None:
         self._session, self._device, self._stream, self._length = session, device, stream, length
         self._binding: Any = session.io_binding()
-        (input_name, input_shape), (output_name, output_shape) = inputs, outputs
-        self._host_in, self._address_in = self._buffers((length, *input_shape))
-        self._host_out, self._address_out = self._buffers((length, *output_shape))
-        self._binding.bind_input(input_name, *place, np.float32, self._host_in.shape, self._address_in)
-        self._binding.bind_output(output_name, *place, np.float32, self._host_out.shape, self._address_out)
+        name, shape = source
+        self._host_in, self._address_in = self._buffers((length, *shape))
+        self._results = {name: self._buffers((length, *shape)) for name, shape in results.items()}
+        self._binding.bind_input(name, *place, np.float32, self._host_in.shape, self._address_in)
+        for name, (host, address) in self._results.items():
+            self._binding.bind_output(name, *place, np.float32, host.shape, address)
         self._options = ort.RunOptions()
         # The stream is ours and we wait for it, once, after the copy out.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
-    def run(self, batch: FloatArray) -> FloatArray:
+    def run(self, batch: FloatArray) -> Outputs:
         """Run a batch of any length."""
-        output = np.empty((len(batch), *self._host_out.shape[1:]), np.float32)
+        outputs = {
+            name: np.empty((len(batch), *host.shape[1:]), np.float32)
+            for name, (host, _) in self._results.items()
+        }
         for block in blocks(len(batch), (self._length,)):
             n = block.stop - block.start
             self._host_in[:n] = batch[block.start : block.stop]
             self._host_in[n:] = 0
             self._device.copy_in(self._address_in, self._host_in, self._stream)
             self._session.run_with_iobinding(self._binding, self._options)
-            self._device.copy_out(self._host_out, self._address_out, self._stream)
+            for host, address in self._results.values():
+                self._device.copy_out(host, address, self._stream)
             self._device.synchronize(self._stream)
-            output[block.start : block.stop] = self._host_out[:n]
-        return output
+            for name, (host, _) in self._results.items():
+                outputs[name][block.start : block.stop] = host[:n]
+        return outputs
 
     def close(self) -> None:
         """Let go of the page-locked memory; the rest is the device's."""
         self._binding = None
-        del self._host_in, self._host_out
+        self._results.clear()
+        del self._host_in
 
     def _buffers(self, shape: tuple[int, ...]) -> tuple[AnyArray, int]:
         return (

@@ -5,8 +5,8 @@ out, and device memory for both, so that one lane copies while the other compute
 block, copy in, network, copy out, is recorded once for each batch size and then launched as one graph.
 TensorRT ties a recording to the shapes of its execution context, so each has a context of its own.
 
-Nothing here imports TensorRT or CUDA: the engine is handed in, and :class:`~.devices.device.Device` is a
-protocol.
+Nothing here imports TensorRT or CUDA: the engine is handed in, and
+:class:`~infnet_runtime.backends.cuda.device.Device` is a protocol.
 """
 
 import logging
@@ -51,8 +51,8 @@ class EngineRunner:
     Parameters
     ----------
     engine
-        A deserialised engine with one input and one output.
-    source, result
+        A deserialised engine with one input.
+    source, results
         What it takes and gives; the first axis is the batch.
     lengths
         Batch sizes to run, rising.
@@ -63,33 +63,33 @@ class EngineRunner:
         engine: Any,  # noqa: ANN401 - an object of TensorRT, which comes without types
         device: Device,
         source: EngineTensor,
-        result: EngineTensor,
+        results: tuple[EngineTensor, ...],
         lengths: tuple[int, ...],
     ) -> None:
-        self._lengths, self._result = lengths, result
-        self._new_lane = partial(_Lane, engine, device, source, result, lengths)
+        self._lengths, self._results = lengths, results
+        self._new_lane = partial(_Lane, engine, device, source, results, lengths)
         # The first lane is set up now, so that a lack of memory is told when the session opens.
         self._lanes = [self._new_lane()]
 
-    def run(self, batch: FloatArray) -> FloatArray:
+    def run(self, batch: FloatArray) -> dict[str, FloatArray]:
         """Run a batch of any length."""
-        output = np.empty((len(batch), *self._result.shape[1:]), np.float32)
+        outputs = {r.name: np.empty((len(batch), *r.shape[1:]), np.float32) for r in self._results}
         under_way: deque[tuple[_Lane, Block]] = deque()
         try:
             for number, block in enumerate(blocks(len(batch), self._lengths)):
                 lane = self._lane(number % _LANES)
                 if len(under_way) == _LANES:
-                    _collect(*under_way.popleft(), output)
+                    _collect(*under_way.popleft(), outputs)
                 lane.begin(batch[block.start : block.stop], block.length)
                 under_way.append((lane, block))
             while under_way:
-                _collect(*under_way.popleft(), output)
+                _collect(*under_way.popleft(), outputs)
         except BaseException:
             # Nothing may still write to the buffers when the next call fills them.
             for lane, _ in under_way:
                 lane.abandon()
             raise
-        return output
+        return outputs
 
     def close(self) -> None:
         """Let go of contexts and page-locked memory; the rest is the device's."""
@@ -102,8 +102,9 @@ class EngineRunner:
         return self._lanes[number]
 
 
-def _collect(lane: "_Lane", block: Block, output: FloatArray) -> None:
-    output[block.start : block.stop] = lane.finish(block.stop - block.start)
+def _collect(lane: "_Lane", block: Block, outputs: dict[str, FloatArray]) -> None:
+    for name, found in lane.finish(block.stop - block.start).items():
+        outputs[name][block.start : block.stop] = found
 
 
 class _Lane:
@@ -112,14 +113,14 @@ class _Lane:
         engine: Any,  # noqa: ANN401 - see above
         device: Device,
         source: EngineTensor,
-        result: EngineTensor,
+        results: tuple[EngineTensor, ...],
         lengths: tuple[int, ...],
     ) -> None:
         self._engine, self._device = engine, device
-        self._source, self._result = source, result
+        self._source, self._results = source, results
         self._stream = device.stream()
         self._host_in, self._address_in = self._buffers(source, lengths[-1])
-        self._host_out, self._address_out = self._buffers(result, lengths[-1])
+        self._out = {result.name: self._buffers(result, lengths[-1]) for result in results}
         self._programs: dict[int, _Program] = {}
 
     def _buffers(self, tensor: EngineTensor, length: int) -> tuple[AnyArray, int]:
@@ -139,10 +140,10 @@ class _Lane:
         else:
             self._device.launch(program.graph, self._stream)
 
-    def finish(self, n: int) -> AnyArray:
-        """Wait -> (n, ...), a view that the next block overwrites."""
+    def finish(self, n: int) -> dict[str, AnyArray]:
+        """Wait -> each output (n, ...), views that the next block overwrites."""
         self._device.synchronize(self._stream)
-        return self._host_out[:n]
+        return {name: host[:n] for name, (host, _) in self._out.items()}
 
     def abandon(self) -> None:
         """Wait, after a failure somewhere."""
@@ -154,7 +155,8 @@ class _Lane:
     def close(self) -> None:
         """Let go at once: the programs refer to the lane, and a circle would be freed some time later."""
         self._programs.clear()
-        del self._host_in, self._host_out
+        self._out.clear()
+        del self._host_in
 
     def _prepare(self, length: int) -> _Program:
         context = self._engine.create_execution_context()
@@ -164,18 +166,21 @@ class _Lane:
         if not context.set_input_shape(self._source.name, shape):
             raise EngineFailure(f"TensorRT refused the shape {shape}")
         missing = context.infer_shapes()
-        given = tuple(context.get_tensor_shape(self._result.name))
-        if missing or given != (length, *self._result.shape[1:]):
-            raise EngineFailure(f"TensorRT gives {given} for {shape}, missing {list(missing)}")
-        for tensor, address in ((self._source, self._address_in), (self._result, self._address_out)):
-            if not context.set_tensor_address(tensor.name, address):
-                raise EngineFailure(f"TensorRT refused the memory for {tensor.name}")
+        for result in self._results:
+            given = tuple(context.get_tensor_shape(result.name))
+            if missing or given != (length, *result.shape[1:]):
+                raise EngineFailure(f"TensorRT gives {given} for {shape}, missing {list(missing)}")
+        addresses = {name: address for name, (_, address) in self._out.items()}
+        for name, address in {self._source.name: self._address_in, **addresses}.items():
+            if not context.set_tensor_address(name, address):
+                raise EngineFailure(f"TensorRT refused the memory for {name}")
 
         def work() -> None:
             self._device.copy_in(self._address_in, self._host_in[:length], self._stream)
             if not context.execute_async_v3(self._stream):
                 raise EngineFailure("TensorRT could not queue the network")
-            self._device.copy_out(self._host_out[:length], self._address_out, self._stream)
+            for host, address in self._out.values():
+                self._device.copy_out(host[:length], address, self._stream)
 
         work()
         self._device.synchronize(self._stream)  # first use may allocate, which cannot be recorded

@@ -18,7 +18,7 @@ from infnet_runtime.backends.batching import prepared_lengths
 from infnet_runtime.backends.cuda.device import Device
 from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
 from infnet_runtime.backends.cuda.open import open_device
-from infnet_runtime.backends.session import ClosedByBlock
+from infnet_runtime.backends.session import ClosedByBlock, Outputs
 from infnet_runtime.backends.tensorrt.runner import NUMPY_TYPES, EngineRunner
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor, read_engine
 from infnet_runtime.errors import BackendError, GateError, ModelError
@@ -73,7 +73,7 @@ class TensorRtSession(ClosedByBlock):
         trt = (load or load_tensorrt)(sidecar.package)
         here = gpu(index)
         sidecar.check_runs_with(package=sidecar.package, version=trt.__version__, capability=here.capability)
-        source, result = _tensors(sidecar, engine)
+        source, results = _tensors(sidecar, engine)
         batch = sidecar.batch
         lengths = prepared_lengths(
             batch_size, smallest=batch.smallest, usual=batch.usual, largest=batch.largest
@@ -90,7 +90,7 @@ class TensorRtSession(ClosedByBlock):
                 self._runtime, self._engine = _deserialised(trt, sidecar.package, plan, engine)
                 _compare(self._engine, trt, sidecar, engine)
                 self._runner: EngineRunner | None = EngineRunner(
-                    self._engine, self._device, source, result, lengths
+                    self._engine, self._device, source, results, lengths
                 )
         except ModelError:
             self.close()
@@ -103,8 +103,8 @@ class TensorRtSession(ClosedByBlock):
                 code=5025,
             ) from error
 
-    def run(self, batch: FloatArray) -> FloatArray:
-        """Run one batch (n, 3, size, size) -> (n, 1, size, size)."""
+    def run(self, batch: FloatArray) -> Outputs:
+        """Run one batch."""
         with self._one_at_a_time:
             if self._device is None or self._runner is None:
                 raise RuntimeError("the session is closed")
@@ -190,24 +190,23 @@ def _deserialised(trt: Untyped, package: str, plan: bytes, path: Path) -> tuple[
     return runtime, engine
 
 
-def _tensors(sidecar: EngineSidecar, path: Path) -> tuple[EngineTensor, EngineTensor]:
-    """Input and output, where they are what the contract promises."""
-    size = sidecar.manifest.preprocess.size
-    expected = ([(-1, 3, size, size)], [(-1, 1, size, size)], [sidecar.manifest.output.name])
+def _tensors(sidecar: EngineSidecar, path: Path) -> tuple[EngineTensor, tuple[EngineTensor, ...]]:
+    """Input and outputs, where they are what the contract promises."""
+    spec = sidecar.manifest.preprocess
+    expected = {o.name: (-1, o.channels, spec.size, spec.size) for o in sidecar.manifest.outputs}
     tensors = (*sidecar.inputs, *sidecar.outputs)
-    found = (
-        [t.shape for t in sidecar.inputs],
-        [t.shape for t in sidecar.outputs],
-        [t.name for t in sidecar.outputs],
-    )
-    if found != expected or any(t.dtype not in NUMPY_TYPES for t in tensors):
+    if (
+        [t.shape for t in sidecar.inputs] != [(-1, *spec.input_shape)]
+        or {t.name: t.shape for t in sidecar.outputs} != expected
+        or any(t.dtype not in NUMPY_TYPES for t in tensors)
+    ):
         raise ModelError(
             f"{path} has {[(t.name, t.dtype, t.shape) for t in tensors]}, its manifest promises one input "
-            f"(n, 3, {size}, {size}) and '{sidecar.manifest.output.name}' of the same size, both "
-            f"{' or '.join(NUMPY_TYPES)}; build the engine again",
+            f"(n, {', '.join(map(str, spec.input_shape))}) and {', '.join(map(repr, expected))} of the same "
+            f"size, each {' or '.join(NUMPY_TYPES)}; build the engine again",
             code=4033,
         )
-    return sidecar.inputs[0], sidecar.outputs[0]
+    return sidecar.inputs[0], sidecar.outputs
 
 
 def _compare(engine: Untyped, trt: Untyped, sidecar: EngineSidecar, path: Path) -> None:

@@ -109,7 +109,7 @@ session = TensorRtSession(
 )
 for n in (1, 9, 4):
     batch = np.random.default_rng(n).random((n, 3, fake.SIZE, fake.SIZE), np.float32)
-    assert np.array_equal(session.run(batch), fake.expected(batch)), n
+    assert np.array_equal(session.run(batch)["infection_probability"], fake.expected(batch)), n
 session.close()
 print(session.backend)
 print("left:", ctypes.CDLL("libcuda.so.1").live())

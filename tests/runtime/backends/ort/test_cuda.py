@@ -10,9 +10,10 @@ import pytest
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.ort import cuda as ort_cuda
 from infnet_runtime.backends.ort.cuda import OrtCudaSession, provider_options
+from infnet_runtime.backends.session import run_checked
 from infnet_runtime.errors import BackendError, GateError, ModelError
 from plain_device import PlainDevice
-from tiny_models import SIZE, mid_grey_detector
+from tiny_models import KINDS, SIZE, alone, mid_grey_detector, two_outputs
 
 REAL = onnxruntime.InferenceSession
 
@@ -109,18 +110,44 @@ def test_slices_go_through_fixed_buffers(model: Path, gpu: type[OnPlainMemory]) 
         name = f"onnxruntime {onnxruntime.__version__} (CUDAExecutionProvider, CUDA graph, plain memory)"
         assert session.backend == name
         for n in (1, 3, 7, 2):
-            assert np.array_equal(session.run(noise(n, n)), reference(model, noise(n, n)))
+            assert np.array_equal(alone(session, noise(n, n)), reference(model, noise(n, n)))
         assert set(session._session.batches) == {3}, "a ragged batch has another shape: a graph would break"
         assert len(session._session.batches) == 1 + 1 + 3 + 1
     assert gpu.device.closed
     with pytest.raises(RuntimeError, match="the session is closed"):
-        session.run(noise(1))
+        alone(session, noise(1))
+
+
+def test_several_outputs_have_buffers_of_their_own(
+    tmp_path: Path, gpu: type[OnPlainMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = two_outputs(tmp_path / "two.onnx")
+    real = REAL(model.read_bytes(), providers=["CPUExecutionProvider"])
+
+    def check() -> None:
+        with open_session(model, device="cuda:1", batch_size=3) as session:
+            for n in (1, 7):
+                found = run_checked(session, noise(n, n))
+                assert set(found) == {"infection_probability", KINDS.name}
+                for name, values in found.items():
+                    (expected,) = real.run([name], {"slices": noise(n, n)})
+                    assert np.array_equal(values, np.clip(expected, 0, 1)), name
+                    assert values.shape[:2] == (n, {KINDS.name: 3}.get(name, 1))
+
+    check()
+    assert gpu.device.closed
+
+    def neither(index: int) -> PlainDevice:
+        raise BackendError("neither is installed", code=5024)
+
+    monkeypatch.setattr(ort_cuda, "open_device", neither)
+    check()
 
 
 def test_filling_does_not_leak_from_the_call_before(model: Path, gpu: type[OnPlainMemory]) -> None:
     with open_session(model, device="cuda:1", batch_size=4) as session:
-        session.run(np.full((4, 3, SIZE, SIZE), np.nan, np.float32))
-        assert np.isfinite(session.run(noise(2))).all()
+        alone(session, np.full((4, 3, SIZE, SIZE), np.nan, np.float32))
+        assert np.isfinite(alone(session, noise(2))).all()
 
 
 def test_a_model_that_takes_no_graph_runs_without(
@@ -129,7 +156,7 @@ def test_a_model_that_takes_no_graph_runs_without(
     gpu.refuse_graph = True
     with caplog.at_level("INFO"), open_session(model, device="cuda:1") as session:
         assert "CUDA graph" not in session.backend
-        assert np.array_equal(session.run(noise(2)), reference(model, noise(2)))
+        assert np.array_equal(alone(session, noise(2)), reference(model, noise(2)))
     assert "without a CUDA graph" in caplog.text
     assert "cannot use the graph capture feature" in caplog.text
 
@@ -144,7 +171,7 @@ def test_without_a_package_for_memory_the_batches_are_filled_up_too(
     with open_session(model, device="cuda:1") as session:
         assert isinstance(session, OrtCudaSession)
         assert session.backend.endswith("(CUDAExecutionProvider)")
-        assert np.array_equal(session.run(noise(6)), reference(model, noise(6)))
+        assert np.array_equal(alone(session, noise(6)), reference(model, noise(6)))
         assert session._session.batches == [4, 4]
 
 
@@ -155,7 +182,7 @@ def test_a_failure_is_told_and_the_gpu_is_given_back(model: Path, gpu: type[OnPl
         with pytest.raises(
             GateError, match=r"\[INF-7021\] onnxruntime .* failed on cuda:1: CUDA failure 700"
         ):
-            session.run(noise(1))
+            alone(session, noise(1))
     assert gpu.device.closed
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from fake_tensorrt import GPU, MANIFEST, SIZE, ICudaEngine, expected, sidecar, w
 from infnet_runtime.backends.batching import blocks
 from infnet_runtime.backends.cuda.driver import Gpu
 from infnet_runtime.backends.open import candidates, open_session
-from infnet_runtime.backends.session import run_checked
+from infnet_runtime.backends.session import infection_probability, run_checked
 from infnet_runtime.backends.tensorrt.session import TensorRtSession, _deserialised, load_tensorrt
 from infnet_runtime.backends.tensorrt.sidecar import BatchRange, EngineSidecar, EngineTensor
 from infnet_runtime.errors import BackendError, GateError, InfnetError, ModelError
 from plain_device import PlainDevice
+from tiny_models import KINDS, alone
 
 GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "tensorrt_names.json").read_text("utf-8"))
 
@@ -69,34 +71,59 @@ def test_any_number_of_slices(setup: Setup, n: int) -> None:
     with setup.open() as session:
         for seed in range(3):  # the first call prepares, the others launch graphs
             batch = slices(n, seed)
-            assert np.array_equal(session.run(batch), expected(batch))
-            assert run_checked(session, batch).shape == (n, SIZE, SIZE)
+            assert np.array_equal(alone(session, batch), expected(batch))
+            assert infection_probability(session, batch).shape == (n, SIZE, SIZE)
+
+
+def test_several_outputs(tmp_path: Path) -> None:
+    manifest = replace(MANIFEST, outputs=(KINDS, *MANIFEST.outputs), contract_version=2)
+    outputs = tuple(
+        EngineTensor(name=o.name, dtype=dtype, shape=(-1, o.channels, SIZE, SIZE))
+        for o, dtype in zip(reversed(manifest.outputs), ("FLOAT", "HALF"), strict=True)
+    )
+    setup = Setup(tmp_path, sidecar(outputs=outputs, manifest=manifest))
+    with setup.open() as session:
+        for n in (1, 9, 4):
+            batch = slices(n, n)
+            found = run_checked(session, batch)
+            assert set(found) == {"infection_probability", KINDS.name}
+            assert np.array_equal(found["infection_probability"], expected(batch))
+            assert np.array_equal(infection_probability(session, batch), expected(batch)[:, 0])
+            np.testing.assert_allclose(found[KINDS.name], expected(batch, 3), atol=1e-3)
+    assert setup.device.closed
+
+
+def test_an_engine_that_lacks_an_output_of_its_manifest(tmp_path: Path) -> None:
+    manifest = replace(MANIFEST, outputs=(KINDS, *MANIFEST.outputs), contract_version=2)
+    error = Setup(tmp_path, sidecar(manifest=manifest)).refused()
+    assert error.code == 4033
+    assert "(n, 3, 32, 32) and 'kind_probability', 'infection_probability' of the same size" in str(error)
 
 
 def test_half_precision_rim(tmp_path: Path) -> None:
     with Setup(tmp_path, sidecar(dtype="HALF")).open() as session:
         batch = slices(6)
-        assert session.run(batch) == pytest.approx(expected(batch), abs=2e-3)
-        assert session.run(batch).dtype == np.float32
+        assert alone(session, batch) == pytest.approx(expected(batch), abs=2e-3)
+        assert alone(session, batch).dtype == np.float32
 
 
 def test_the_last_batch_is_filled_up_and_nothing_is_set_again(setup: Setup) -> None:
     with setup.open() as session:
-        session.run(slices(10))
+        alone(session, slices(10))
         assert setup.engine.batches_run == [4, 4, 4]
         setup.engine.shapes_set.clear()
         for n in (10, 3, 2, 4):
-            session.run(slices(n))
+            alone(session, slices(n))
         assert setup.engine.shapes_set == [], "a shape was set again: TensorRT prepares anew"
         assert set(setup.engine.batches_run) == {4}
-        session.run(slices(1))
+        alone(session, slices(1))
         assert setup.engine.batches_run[-1] == 1
 
 
 def test_batches_depend_on_the_call_alone(setup: Setup) -> None:
     def run_of(n: int) -> list[int]:
         setup.engine.batches_run.clear()
-        session.run(slices(n))
+        alone(session, slices(n))
         return sorted(setup.engine.batches_run)
 
     with setup.open() as session:
@@ -108,13 +135,13 @@ def test_batches_depend_on_the_call_alone(setup: Setup) -> None:
 
 def test_filling_does_not_leak_from_the_call_before(setup: Setup) -> None:
     with setup.open() as session:
-        session.run(np.full((4, 3, SIZE, SIZE), np.nan, np.float32))
-        assert np.isfinite(session.run(slices(3))).all()
+        alone(session, np.full((4, 3, SIZE, SIZE), np.nan, np.float32))
+        assert np.isfinite(alone(session, slices(3))).all()
 
 
 def test_two_lanes_are_under_way_at_once(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     with setup.open() as session:
-        session.run(slices(8))
+        alone(session, slices(8))
         events: list[str] = []
         launch, synchronize = setup.device.launch, setup.device.synchronize
 
@@ -128,7 +155,7 @@ def test_two_lanes_are_under_way_at_once(setup: Setup, monkeypatch: pytest.Monke
 
         monkeypatch.setattr(setup.device, "launch", launched)
         monkeypatch.setattr(setup.device, "synchronize", waited)
-        session.run(slices(16))
+        alone(session, slices(16))
     assert events == [
         *("launch 1", "launch 2", "wait 1", "launch 1", "wait 2", "launch 2", "wait 1", "wait 2"),
     ]
@@ -143,13 +170,13 @@ def test_without_graphs_the_numbers_are_the_same(
     monkeypatch.setattr(setup.device, "capture", no_capture)
     with caplog.at_level("INFO"), setup.open() as session:
         for seed in range(3):
-            assert np.array_equal(session.run(slices(9, seed)), expected(slices(9, seed)))
+            assert np.array_equal(alone(session, slices(9, seed)), expected(slices(9, seed)))
     assert "batches of 4 run without a CUDA graph: capture is not allowed here" in caplog.text
 
 
 def test_a_failure_is_told_and_the_session_goes_on(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     with setup.open() as session:
-        session.run(slices(8))
+        alone(session, slices(8))
         launch, count = setup.device.launch, iter(range(9))
 
         def fails_in_the_middle(graph: int, stream: int) -> None:
@@ -159,29 +186,29 @@ def test_a_failure_is_told_and_the_session_goes_on(setup: Setup, monkeypatch: py
 
         monkeypatch.setattr(setup.device, "launch", fails_in_the_middle)
         with pytest.raises(GateError, match=r"\[INF-7021\] tensorrt .* failed on cuda:0: an illegal memory"):
-            session.run(slices(12))
-        assert np.array_equal(session.run(slices(8)), expected(slices(8)))
+            alone(session, slices(12))
+        assert np.array_equal(alone(session, slices(8)), expected(slices(8)))
 
 
 def test_the_network_cannot_be_queued(setup: Setup) -> None:
     with setup.open() as session:
         setup.engine.failing = True
         with pytest.raises(GateError, match="TensorRT could not queue the network"):
-            session.run(slices(2))
+            alone(session, slices(2))
 
 
 def test_memory_is_full(setup: Setup) -> None:
     with setup.open() as session:
         setup.engine.memory_full = True
         with pytest.raises(GateError, match="made no execution context; the GPU's memory may be full"):
-            session.run(slices(2))
+            alone(session, slices(2))
 
 
 def test_non_finite_results_are_never_passed_on(setup: Setup) -> None:
     batch = slices(2)
     batch[1, 0, 3, 4] = np.nan
     with setup.open() as session, pytest.raises(GateError, match=r"\[INF-7020\] 1 of 2048 probabilities"):
-        run_checked(session, batch)
+        infection_probability(session, batch)
 
 
 def test_several_threads(setup: Setup) -> None:
@@ -190,7 +217,7 @@ def test_several_threads(setup: Setup) -> None:
     def use(seed: int) -> None:
         for n in (5, 1, 9):
             batch = slices(n, seed)
-            if not np.array_equal(session.run(batch), expected(batch)):
+            if not np.array_equal(alone(session, batch), expected(batch)):
                 wrong.append(seed)
 
     with setup.open() as session:
@@ -204,17 +231,17 @@ def test_several_threads(setup: Setup) -> None:
 
 def test_closing_frees_the_device(setup: Setup) -> None:
     session = setup.open()
-    session.run(slices(5))
+    alone(session, slices(5))
     session.close()
     assert setup.device.closed
     session.close()
     with pytest.raises(RuntimeError, match="the session is closed"):
-        session.run(slices(1))
+        alone(session, slices(1))
 
 
 def test_batch_size_is_used_or_refused(setup: Setup) -> None:
     with setup.open(batch_size=8) as session:
-        session.run(slices(9))
+        alone(session, slices(9))
         assert setup.engine.batches_run == [8, 1]
     error = setup.refused(batch_size=9)
     assert str(error) == (
@@ -226,7 +253,7 @@ def test_batch_size_is_used_or_refused(setup: Setup) -> None:
 def test_an_engine_of_one_batch_size(tmp_path: Path) -> None:
     setup = Setup(tmp_path, sidecar(batch=BatchRange(4, 4, 4)))
     with setup.open() as session:
-        assert np.array_equal(session.run(slices(6)), expected(slices(6)))
+        assert np.array_equal(alone(session, slices(6)), expected(slices(6)))
     assert setup.engine.batches_run == [4, 4]
 
 
