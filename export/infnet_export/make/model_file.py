@@ -15,6 +15,7 @@ from infnet_export.make.products import EXACT, Start
 from infnet_export.network.inference_module import inference_module
 from infnet_export.network.onnx_graph import onnx_model
 from infnet_export.network.torch_reference import network_probabilities
+from infnet_export.network.trained import inf_net_of
 from infnet_export.precision.half_weights import HalfReport, with_half_weights
 from infnet_export.proof.parity import FP16_TOLERANCE, FP32_TOLERANCE
 from infnet_export.proof.parity_report import Form
@@ -67,13 +68,12 @@ def start_from_network(
     GateError
         If a weight is too large for half precision.
     """
-    manifest = manifest_of(trained, card)
-    model = onnx_model(inference_module(trained.network), manifest)
+    manifest, network = manifest_of(trained, card), inf_net_of(trained)
+    model = onnx_model(inference_module(network), manifest)
     half = None
     if weights is WeightStorage.FP16:
         model, half = with_half_weights(model)
         check_model(model)
-    network = trained.network
     single = Form(
         "PyTorch, FP32",
         lambda slices: network_probabilities(network, slices, torch.float32),

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from infnet_runtime.errors import ModelError
-from infnet_train.networks import ALL_PARTS, InfNet
+from infnet_train.networks import ALL_PARTS, InfNet, Network
 from infnet_train.weights.trained import TrainedNetwork, read_network
 
-__all__ = ["TrainedNetwork", "read_trained"]
+__all__ = ["TrainedNetwork", "inf_net_of", "read_trained"]
 
 
 def read_trained(path: Path) -> TrainedNetwork:
@@ -17,13 +17,27 @@ def read_trained(path: Path) -> TrainedNetwork:
     Raises
     ------
     ModelError
-        As :func:`~infnet_train.weights.trained.read_network`, or if the network lacks a part or has weights
-        that are not finite.
+        As :func:`~infnet_train.weights.trained.read_network`, or if the network is not Inf-Net, lacks a
+        part or has weights that are not finite.
     """
     trained = read_network(path, purpose="export")
-    _refuse_ablated(trained.network, path)
+    _refuse_ablated(inf_net_of(trained), path)
     _refuse_non_finite(trained.network, path)
     return trained
+
+
+def inf_net_of(trained: TrainedNetwork) -> InfNet:
+    """The network, if it is the one that can be exported.
+
+    Raises
+    ------
+    ModelError
+        If it is another.
+    """
+    if not isinstance(trained.network, InfNet):
+        name = type(trained.network).__name__
+        raise ModelError(f"the network is a {name}; only Inf-Net can be exported", code=4104)
+    return trained.network
 
 
 def _refuse_ablated(network: InfNet, path: Path) -> None:
@@ -36,7 +50,7 @@ def _refuse_ablated(network: InfNet, path: Path) -> None:
         )
 
 
-def _refuse_non_finite(network: InfNet, path: Path) -> None:
+def _refuse_non_finite(network: Network, path: Path) -> None:
     bad = [name for name, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]
     if bad:
         raise ModelError(

@@ -79,7 +79,7 @@ def test_weights_of_a_run(slices: Path, tmp_path: Path) -> None:
 
 def test_an_ablated_network_is_built_with_its_parts(slices: Path, tmp_path: Path) -> None:
     config = changed(CONFIG, parts=("partial_decoder",))
-    network = InfNet(config.parts)
+    network = InfNet(config.architecture.parts)
     tensors = {f"weights/{k}": v for k, v in network.state_dict().items()}
     path = tmp_path / "weights.safetensors"
     write_checkpoint(path, Checkpoint(tensors, {"config": dataclasses.asdict(config)}))

@@ -90,7 +90,7 @@ def test_more_parts_have_more_parameters() -> None:
 
 
 def test_the_full_network_is_the_default_and_the_order_of_parts_does_not_matter() -> None:
-    assert set(ROWS["all"]) == set(ALL_PARTS) == set(TINY.parts)
+    assert set(ROWS["all"]) == set(ALL_PARTS) == set(TINY.architecture.parts)
     torch.manual_seed(5)
     default = InfNet().state_dict()
     torch.manual_seed(5)
@@ -105,8 +105,8 @@ def test_unknown_part(tmp_path: Path) -> None:
         InfNet(("edge",))  # type: ignore[arg-type]  # the point of the test
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('name = "x"\nparts = ["reverse_attention"]\n[[sources]]\nname = "a"\nfolder = "a"\n')
-    assert read_recipe(recipe)[0].config.parts == (RA,)
-    assert read_recipe(recipe, ["parts=[]"])[0].config.parts == ()
+    assert read_recipe(recipe)[0].config.architecture.parts == (RA,)
+    assert read_recipe(recipe, ["parts=[]"])[0].config.architecture.parts == ()
     with pytest.raises(ConfigError, match=rf"parts is 'edge', expected one of {expected}"):
         read_recipe(recipe, ['parts=["edge"]'])
 

@@ -25,7 +25,7 @@ from infnet_runtime.version import __version__
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.pictures import Turn, read_labelled
 from infnet_train.machine.device import choose_device
-from infnet_train.networks import InfNet
+from infnet_train.networks import Network
 from infnet_train.weights.trained import read_network
 
 _BATCH = 8
@@ -35,7 +35,7 @@ _CLINICAL = ("dice", "sensitivity", "precision", "specificity")
 
 
 def mean_dice(
-    model: InfNet, slices: LabelledSlices, spec: PreprocessSpec, device: str, *, bf16: bool = False
+    model: Network, slices: LabelledSlices, spec: PreprocessSpec, device: str, *, bf16: bool = False
 ) -> float:
     """Mean over the slices of the Dice at probability 0.5, at network size; 1 where both are empty."""
     model.eval()
@@ -45,7 +45,7 @@ def mean_dice(
         grey = slices.images[part].astype(np.float32) / np.float32(255)
         images = torch.from_numpy(normalise(grey, spec)).to(device, memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast(device.split(":")[0], torch.bfloat16, enabled=bf16):
-            found = (model(images).s3 >= 0).cpu().numpy()[:, 0]
+            found = (model(images).prediction >= 0).cpu().numpy()[:, 0]
         truth = slices.masks[part] > 127
         overlap = (found & truth).sum((1, 2))
         sizes = found.sum((1, 2)) + truth.sum((1, 2))
@@ -208,13 +208,13 @@ def open_model(model: Path, device: str, *, purpose: str) -> Iterator[OpenModel]
     yield OpenModel(digest, used, trained.preprocess, OutputSpec(), network_runner(trained.network, used))
 
 
-def network_runner(network: InfNet, device: str) -> Callable[[FloatArray], FloatArray]:
+def network_runner(network: Network, device: str) -> Callable[[FloatArray], FloatArray]:
     """Network input (n, 3, size, size) to probability (n, size, size), refusing what is not finite."""
     network.to(device).eval()
 
     @torch.no_grad()
     def run(batch: FloatArray) -> FloatArray:
-        probability = torch.sigmoid(network(torch.from_numpy(batch).to(device)).s3)[:, 0]
+        probability = torch.sigmoid(network(torch.from_numpy(batch).to(device)).prediction)[:, 0]
         if not torch.isfinite(probability).all():
             raise GateError("the network returned probabilities that are not finite", code=7020)
         return np.asarray(probability.cpu().numpy(), np.float32)

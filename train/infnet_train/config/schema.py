@@ -15,7 +15,7 @@ from infnet_train.config.steps import OptimiserConfig, Schedule
 from infnet_train.data.batches import Batching
 from infnet_train.data.source import SourceConfig
 from infnet_train.errors import ConfigError
-from infnet_train.networks import ALL_PARTS, Part
+from infnet_train.networks import NetworkConfig
 from infnet_train.networks.losses import LossConfig
 
 
@@ -25,9 +25,6 @@ class TrainConfig:
 
     Parameters
     ----------
-    parts
-        Parts of the network on top of the backbone; fewer than all is a row of the paper's ablation
-        (Table IV), see :class:`~infnet_train.networks.InfNet` for what replaces the others.
     init_from
         Weights to start from, a checkpoint of an earlier run.
     teacher
@@ -41,7 +38,7 @@ class TrainConfig:
     validation: SourceConfig | None = None
     preprocess: PreprocessSpec = field(default_factory=PreprocessSpec)
     batching: Batching = field(default_factory=Batching, metadata=INLINE)
-    parts: tuple[Part, ...] = ALL_PARTS
+    architecture: NetworkConfig = field(default_factory=NetworkConfig, metadata=INLINE)
     loss: LossConfig = field(default_factory=LossConfig, metadata=INLINE)
     schedule: Schedule = field(default_factory=Schedule, metadata=INLINE)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig, metadata=INLINE)

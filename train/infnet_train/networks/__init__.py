@@ -1,5 +1,20 @@
-"""The Inf-Net network: Res2Net-50 backbone, parallel partial decoder, reverse and edge attention."""
+"""Networks by name, what they are made of, and their losses.
+
+A network knows nothing of files, devices or runs; what the rest knows of it is in ``interface``.
+"""
 
 from infnet_train.networks.inf_net import ALL_PARTS, InfNet, Part, SideOutputs
+from infnet_train.networks.interface import Network, Outputs
+from infnet_train.networks.registry import NETWORKS, NetworkConfig, build_network
 
-__all__ = ["ALL_PARTS", "InfNet", "Part", "SideOutputs"]
+__all__ = [
+    "ALL_PARTS",
+    "NETWORKS",
+    "InfNet",
+    "Network",
+    "NetworkConfig",
+    "Outputs",
+    "Part",
+    "SideOutputs",
+    "build_network",
+]

@@ -17,6 +17,7 @@ from infnet_train.networks.blocks import (
     ReverseAttention,
     resize,
 )
+from infnet_train.networks.interface import Network
 from infnet_train.networks.res2net import Res2Net50
 
 INPUT_MULTIPLE = 32
@@ -39,14 +40,23 @@ class SideOutputs(NamedTuple):
     edge: Tensor | None
 
     @property
-    def infection_maps(self) -> tuple[Tensor, ...]:
+    def prediction(self) -> Tensor:
+        """``s3``."""
+        return self.s3
+
+    @property
+    def infection_maps(self) -> dict[str, Tensor]:
         """The maps of the infection from coarse to fine, each once."""
         if self.s5 is None or self.s4 is None:
-            return (self.s3,)
-        return (self.global_map, self.s5, self.s4, self.s3)
+            return {"s3": self.s3}
+        return {"s_g": self.global_map, "s5": self.s5, "s4": self.s4, "s3": self.s3}
+
+    def to_float(self) -> "SideOutputs":
+        """The same in single precision."""
+        return SideOutputs._make(None if map_ is None else map_.float() for map_ in self)
 
 
-class InfNet(nn.Module):
+class InfNet(Network):
     """The segmentation network of the paper, 31,072,721 parameters.
 
     The published count of 33.122 M includes a 1000-class head that is never called.

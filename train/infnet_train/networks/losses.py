@@ -1,4 +1,4 @@
-"""Losses of Inf-Net: weighted IoU plus BCE on the side outputs, BCE on the edge.
+"""Losses of Inf-Net, for any network: weighted IoU plus BCE on its infection maps, BCE on its edge.
 
 Fan et al., IEEE TMI 2020, section III-E. The paper up-weights hard pixels in both terms. In the released
 code the BCE term is *not* weighted: its ``reduce='none'`` argument selects the mean, and the weights cancel
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from infnet_train.networks import SideOutputs
+from infnet_train.networks.interface import Outputs
 
 BceForm = Literal["as_run", "weighted"]
 EdgeLoss = Literal["mean", "sum"]
@@ -93,14 +93,14 @@ def structure_loss_terms(
 
 
 def total_loss(
-    outputs: SideOutputs,
+    outputs: Outputs,
     mask: Tensor,
     edge: Tensor,
     config: LossConfig = AS_RELEASED,
 ) -> Tensor:
-    """Edge BCE plus the structure loss of S_g, S_5, S_4 and S_3, all with weight 1.
+    """Edge BCE plus the structure loss of each infection map (S_g, S_5, S_4 and S_3), all with weight 1.
 
-    Terms of outputs that a network with fewer parts does not have are left out.
+    Terms of outputs that a network does not have are left out.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def total_loss(
         if config.edge_loss == "sum":
             loss = loss * edge[0].numel()
     weights = pixel_weights(mask)
-    for logits in outputs.infection_maps:
+    for logits in outputs.infection_maps.values():
         bce_term, iou_term = structure_loss_terms(logits, mask, weights=weights, bce=config.bce)
         loss = loss + bce_term + iou_term
     return loss

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from infnet_runtime.errors import InfnetError, ModelError
 from infnet_runtime.plain import PlainError, from_plain, to_plain
@@ -24,7 +24,7 @@ from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Batch, batches, prefetched, steps_per_epoch
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.machine.ranks import Ranks, join
-from infnet_train.networks import InfNet, SideOutputs
+from infnet_train.networks import Network, Outputs, build_network
 from infnet_train.networks.losses import total_loss
 from infnet_train.run.monitor import STEPS_BETWEEN_SCALARS, Monitor, loss_parts, open_monitor
 from infnet_train.run.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
@@ -36,7 +36,7 @@ from infnet_train.weights.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from infnet_train.weights.reference import load_backbone_weights, read_reference_state
+from infnet_train.weights.reference import fill_backbone
 
 __all__ = ["Progress", "learning_rate", "train"]
 
@@ -58,15 +58,15 @@ class _Run:
         What is called in training: ``model`` itself, or what averages its gradients over the ranks.
     """
 
-    model: InfNet
+    model: Network
     network: nn.Module
-    averaged: InfNet | None
+    averaged: Network | None
     optimiser: torch.optim.Optimizer
     step: int
     history: list[dict[str, float]]
     epoch_losses: list[float]
 
-    def weights(self) -> InfNet:
+    def weights(self) -> Network:
         return self.averaged or self.model
 
 
@@ -147,16 +147,15 @@ def _start(
     """Begin a run, or go on from its checkpoint, which then gives all weights."""
     torch.manual_seed(config.batching.seed)
     resumed = resume and (out / "last.safetensors").is_file()
-    model = InfNet(config.parts)
+    model = build_network(config.architecture)
     if not resumed and backbone_weights:
-        state = read_reference_state(backbone_weights)
-        load_backbone_weights(model.backbone, state, source=str(backbone_weights))
+        fill_backbone(model, backbone_weights)
     if not resumed and config.init_from:
         load_weights(model, Path(config.init_from))
     model.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = None
     if config.optimiser.ema:
-        averaged = InfNet(config.parts)
+        averaged = build_network(config.architecture)
         averaged.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         averaged.load_state_dict(model.state_dict())
         averaged.eval()
@@ -180,14 +179,14 @@ def _step(
     images = batch.images.to(ranks.device, non_blocking=True, memory_format=torch.channels_last)
     masks, edges = (t.to(ranks.device, non_blocking=True) for t in (batch.masks, batch.edges))
     with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=bf16):
-        outputs = run.network(images)
-    logits = SideOutputs._make(None if o is None else o.float() for o in outputs)  # losses in fp32
+        outputs: Outputs = run.network(images)
+    logits = outputs.to_float()
     own = len(images)
     if own:
         loss = total_loss(logits, masks, edges, config.loss)
         weighted = loss * (own * ranks.count / batch.total)  # the mean over the ranks is that of all slices
     else:
-        loss = weighted = torch.stack([o.sum() for o in logits if o is not None]).sum()  # zero, with a graph
+        loss = weighted = _nothing(logits)
     run.optimiser.zero_grad(set_to_none=True)
     weighted.backward()  # type: ignore[no-untyped-call]
     value = ranks.mean_over_slices(loss, own, batch.total).item()
@@ -208,6 +207,12 @@ def _step(
         # The first rank always has slices; the parts are those of its share.
         parts = {f"loss/{name}": part.item() for name, part in loss_parts(logits, masks, config.loss).items()}
         monitor.scalars({"loss/total": value, "learning_rate": rate} | parts, run.step)
+
+
+def _nothing(logits: Outputs) -> Tensor:
+    """The loss of no slices: zero, with a graph through every map."""
+    maps = [*logits.infection_maps.values(), logits.edge]
+    return torch.stack([m.sum() for m in maps if m is not None]).sum()
 
 
 def _end_epoch(

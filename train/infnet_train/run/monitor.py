@@ -18,7 +18,7 @@ from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise
 from infnet_train.data.datasets import LabelledSlices
-from infnet_train.networks import InfNet, SideOutputs
+from infnet_train.networks import Network, Outputs
 from infnet_train.networks.losses import LossConfig, pixel_weights, structure_loss_terms
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Monitor:
         self.scalars(curves, int(row["step"]))
 
     def predictions(
-        self, model: InfNet, slices: LabelledSlices, spec: PreprocessSpec, device: str, step: int
+        self, model: Network, slices: LabelledSlices, spec: PreprocessSpec, device: str, step: int
     ) -> None:
         """Show a few slices, spread over the validation, with the contours of truth and prediction."""
         if self._writer is None:
@@ -67,7 +67,7 @@ class Monitor:
         grey = slices.images[chosen].astype(np.float32) / np.float32(255)
         model.eval()
         with torch.no_grad():
-            found = model(torch.from_numpy(normalise(grey, spec)).to(device)).s3 >= 0
+            found = model(torch.from_numpy(normalise(grey, spec)).to(device)).prediction >= 0
         for number, prediction in zip(chosen, found.cpu().numpy()[:, 0], strict=True):
             picture = contours(slices.images[number], slices.masks[number] > 127, prediction)
             name = f"validation/{slices.names[number]}"
@@ -122,9 +122,11 @@ def contours(grey: ByteArray, truth: BoolArray, prediction: BoolArray) -> ByteAr
 
 
 @torch.no_grad()
-def loss_parts(logits: SideOutputs, masks: Tensor, config: LossConfig) -> dict[str, Tensor]:
+def loss_parts(logits: Outputs, masks: Tensor, config: LossConfig) -> dict[str, Tensor]:
     """The part of each infection map in the loss; the rest of it is the edge."""
     weights = pixel_weights(masks)
-    terms = (structure_loss_terms(m, masks, weights=weights, bce=config.bce) for m in logits.infection_maps)
-    names = ("s_g", "s5", "s4", "s3")[-len(logits.infection_maps) :]
-    return {name: bce_term + iou_term for name, (bce_term, iou_term) in zip(names, terms, strict=True)}
+    parts = {}
+    for name, found in logits.infection_maps.items():
+        bce_term, iou_term = structure_loss_terms(found, masks, weights=weights, bce=config.bce)
+        parts[name] = bce_term + iou_term
+    return parts

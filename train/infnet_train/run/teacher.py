@@ -13,13 +13,13 @@ import torch
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise
 from infnet_train.data.datasets import LabelledSlices, edge_of
-from infnet_train.networks import InfNet
+from infnet_train.networks import Network
 
 _BATCH = 8
 
 
 def refine_labels(
-    slices: LabelledSlices, teacher: InfNet, share: float, spec: PreprocessSpec, device: str, *, bf16: bool
+    slices: LabelledSlices, teacher: Network, share: float, spec: PreprocessSpec, device: str, *, bf16: bool
 ) -> LabelledSlices:
     """Slices whose masks, and edges with them, follow the teacher by ``share``.
 
@@ -37,8 +37,8 @@ def refine_labels(
         grey = slices.images[part].astype(np.float32) / np.float32(255)
         images = torch.from_numpy(normalise(grey, spec)).to(device, memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast(device.split(":")[0], torch.bfloat16, enabled=bf16):
-            straight = torch.sigmoid(teacher(images).s3.float())
-            mirrored = torch.sigmoid(teacher(images.flip(-1)).s3.float()).flip(-1)
+            straight = torch.sigmoid(teacher(images).prediction.float())
+            mirrored = torch.sigmoid(teacher(images.flip(-1)).prediction.float()).flip(-1)
         predicted = ((straight + mirrored) / 2).cpu().numpy()[:, 0]
         label = (1 - share) * slices.masks[part] + share * 255 * predicted
         masks[part] = np.rint(label).astype(np.uint8)

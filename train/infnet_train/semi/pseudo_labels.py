@@ -26,7 +26,7 @@ from infnet_train.config.schema import TrainConfig
 from infnet_train.data.datasets import chosen_slices, regrade
 from infnet_train.data.pictures import Turn, read_grey, upright
 from infnet_train.errors import ConfigError
-from infnet_train.networks import InfNet
+from infnet_train.networks import NetworkConfig, build_network
 from infnet_train.run.loop import Progress, train
 from infnet_train.weights.checkpoint import load_weights
 
@@ -89,6 +89,7 @@ def propagate(
         _label(
             [unlabelled[i] for i in groups[number]],
             weights,
+            config.architecture,
             config.preprocess,
             propagation,
             out / "labels",
@@ -128,13 +129,14 @@ def _note(out: Path, groups_done: int, weights: Path) -> None:
 def _label(
     group: list[tuple[int, Path]],
     weights: Path,
+    architecture: NetworkConfig,
     spec: PreprocessSpec,
     propagation: PropagationConfig,
     labels: Path,
     device: str,
 ) -> None:
     """Write slice and soft label of a group, in the orientation and size of the file."""
-    model = InfNet()
+    model = build_network(architecture)
     load_weights(model, weights)
     run = network_runner(model, device)
     for number, path in group:

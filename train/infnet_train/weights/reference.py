@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from infnet_runtime.errors import ModelError
-from infnet_train.networks import InfNet
+from infnet_train.networks import InfNet, Network
 from infnet_train.networks.res2net import Res2Net50
 
 _LAST_CONV_OF_LEVEL = {"4": "5", "3": "4", "2": "4"}
@@ -87,6 +87,19 @@ def read_reference_state(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
+def read_reference_network(path: Path) -> InfNet:
+    """Read an Inf-Net, in evaluation mode, from a ``.pth`` file in the authors' layout.
+
+    Raises
+    ------
+    ModelError
+        As :func:`read_reference_state` and :func:`load_reference_weights`.
+    """
+    network = InfNet().eval()
+    load_reference_weights(network, read_reference_state(path), source=str(path))
+    return network
+
+
 def load_reference_weights(model: InfNet, state: Mapping[str, Tensor], *, source: str) -> None:
     """Fill ``model`` from a state_dict in the layout of the authors' ``Inf-Net-100.pth``.
 
@@ -105,6 +118,24 @@ def load_reference_weights(model: InfNet, state: Mapping[str, Tensor], *, source
     """
     names = {name: reference_name(name) for name in model.state_dict()}
     _load_renamed(model, names, state, ignored=r"resnet\.fc\.", source=source)
+
+
+def fill_backbone(network: Network, path: Path) -> None:
+    """Fill the backbone of a network from a file of ImageNet weights.
+
+    Raises
+    ------
+    ModelError
+        If the network has another backbone, or as :func:`read_reference_state` and
+        :func:`load_backbone_weights`.
+    """
+    backbone = getattr(network, "backbone", None)
+    if not isinstance(backbone, Res2Net50):
+        raise ModelError(
+            f"{path} holds weights of a Res2Net-50, the network has none; leave --backbone-weights out",
+            code=4003,
+        )
+    load_backbone_weights(backbone, read_reference_state(path), source=str(path))
 
 
 def load_backbone_weights(backbone: Res2Net50, state: Mapping[str, Tensor], *, source: str) -> None:

@@ -1,5 +1,6 @@
 """A trained network read from a file: a checkpoint of a run, or the authors' layout."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import ManifestError, PreprocessSpec
 from infnet_runtime.plain import PlainError, from_plain
-from infnet_train.networks import ALL_PARTS, InfNet
+from infnet_train.errors import ConfigError
+from infnet_train.networks import Network, NetworkConfig, build_network
 from infnet_train.weights.checkpoint import fill_weights, read_checkpoint
-from infnet_train.weights.reference import load_reference_weights, read_reference_state
+from infnet_train.weights.reference import read_reference_network
 
 _PYTORCH_ENDINGS = (".pth", ".pt")
 
@@ -27,7 +29,7 @@ class TrainedNetwork:
         How its training slices were prepared.
     """
 
-    network: InfNet
+    network: Network
     preprocess: PreprocessSpec
 
     @property
@@ -59,9 +61,7 @@ def read_network(path: Path, *, purpose: str) -> TrainedNetwork:
         slices were prepared.
     """
     if path.suffix.lower() in _PYTORCH_ENDINGS:
-        network = InfNet().eval()
-        load_reference_weights(network, read_reference_state(path), source=str(path))
-        return TrainedNetwork(network, PreprocessSpec())
+        return TrainedNetwork(read_reference_network(path), PreprocessSpec())
     checkpoint = read_checkpoint(path)
     if not checkpoint.group("weights"):
         raise ModelError(
@@ -69,10 +69,23 @@ def read_network(path: Path, *, purpose: str) -> TrainedNetwork:
             "best.safetensors of the run",
             code=4101,
         )
-    parts = checkpoint.state.get("config", {}).get("parts", ALL_PARTS)  # older checkpoints do not say: all
-    network = InfNet(tuple(parts)).eval()
+    network = build_network(_architecture(checkpoint.state, path)).eval()
     fill_weights(network, checkpoint, path)
     return TrainedNetwork(network, _preprocess(checkpoint.state, path, purpose))
+
+
+def _architecture(state: dict[str, Any], path: Path) -> NetworkConfig:
+    """Which network it is; older checkpoints do not say, and are the default."""
+    keys = {field.name for field in dataclasses.fields(NetworkConfig)}
+    saved = {key: value for key, value in state.get("config", {}).items() if key in keys}
+    try:
+        return from_plain(NetworkConfig, saved, str(path))
+    except (PlainError, ConfigError) as error:
+        raise ModelError(
+            f"{path} holds a network that this version does not have ({error.args[0]}); use the version of "
+            "infnet that trained it",
+            code=4003,
+        ) from error
 
 
 def _preprocess(state: dict[str, Any], path: Path, purpose: str) -> PreprocessSpec:

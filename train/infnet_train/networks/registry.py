@@ -1,0 +1,42 @@
+"""The networks by name. Another one is a file in this folder and a line in ``NETWORKS``."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from infnet_train.errors import ConfigError
+from infnet_train.networks.inf_net import ALL_PARTS, InfNet, Part
+from infnet_train.networks.interface import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Which network is trained.
+
+    Parameters
+    ----------
+    network
+        A name in ``NETWORKS``.
+    parts
+        Parts of Inf-Net on top of the backbone; fewer than all is a row of the paper's ablation (Table IV),
+        see :class:`~infnet_train.networks.InfNet` for what replaces the others.
+    """
+
+    network: str = "inf-net"
+    parts: tuple[Part, ...] = ALL_PARTS
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            near = difflib.get_close_matches(self.network, NETWORKS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(NETWORKS))}"
+            raise ConfigError(f"there is no network '{self.network}'; {hint}", code=3101)
+
+
+NETWORKS: dict[str, Callable[[NetworkConfig], Network]] = {
+    "inf-net": lambda config: InfNet(config.parts),
+}
+
+
+def build_network(config: NetworkConfig) -> Network:
+    """A network with random weights."""
+    return NETWORKS[config.network](config)
