@@ -94,7 +94,7 @@ from pathlib import Path
 
 from infnet_export.tensorrt.api import Package, load_tensorrt, message_log
 from infnet_export.tensorrt.builder import EngineSettings
-from infnet_export.tensorrt.engine_file import build_engine
+from infnet_export.tensorrt.engine import build_engine
 from infnet_runtime.backends.cuda.driver import find_gpu
 from infnet_runtime.backends.tensorrt.sidecar import read_engine
 

@@ -23,10 +23,11 @@ import torch
 
 from infnet_export.graph.cost import Comparison, graph_cost
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.make.model_file import ModelCard, manifest_of
-from infnet_export.network.inference_module import inference_module
-from infnet_export.network.onnx_graph import onnx_model, plain_model
-from infnet_export.network.trained import read_trained
+from infnet_export.make.card import ModelCard
+from infnet_export.make.from_network import manifest_of
+from infnet_export.network.exportable import read_trained
+from infnet_export.network.inf_net.inference_module import inference_module
+from infnet_export.network.tracing import onnx_model, plain_model
 from infnet_export.proof.parity import phantom_input
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet

@@ -174,7 +174,7 @@ def torch_network(weights: Path | None, threads: int) -> tuple[Run, PreprocessSp
     """The network as trained, in eager mode; random weights take the same time."""
     import torch
 
-    from infnet_export.network.trained import read_trained
+    from infnet_export.network.exportable import read_trained
     from infnet_train.networks import InfNet
     from infnet_train.weights.trained import TrainedNetwork
 

@@ -1,6 +1,5 @@
-"""Export of trained weights to one ONNX file that runs without PyTorch.
+"""Export of trained weights to one ONNX file that runs without PyTorch, and what is made from it.
 
-``trained`` reads a checkpoint, ``inference_module`` rewrites the network for inference, ``onnx_graph`` turns
-it into ONNX, ``half_weights`` halves the file, ``parity`` compares the result with the network in double
-precision, and ``model_file`` does all of it in this order.
+``network`` turns a trained network into a graph, ``precision`` makes smaller forms of it, ``proof`` compares
+all of them with the network, ``tensorrt`` and ``triton`` serve it, and ``make`` does this in one call.
 """

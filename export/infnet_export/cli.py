@@ -114,7 +114,9 @@ def make(
     import json
     import logging
 
-    from infnet_export.make.products import Wanted, make, start_from_onnx
+    from infnet_export.make.products import make
+    from infnet_export.make.start import start_from_onnx
+    from infnet_export.make.wanted import Wanted
     from infnet_export.tensorrt.api import Package
     from infnet_export.tensorrt.builder import EngineSettings
     from infnet_runtime.backends.open import default_model
@@ -150,8 +152,9 @@ def make(
     if source.suffix.lower() == ".onnx":
         start = start_from_onnx(source, file_name if named else source.stem)
     else:
-        from infnet_export.make.model_file import ModelCard, WeightStorage, read_metrics, start_from_network
-        from infnet_export.network.trained import read_trained
+        from infnet_export.make.card import ModelCard, read_metrics
+        from infnet_export.make.from_network import WeightStorage, start_from_network
+        from infnet_export.network.exportable import read_trained
 
         # PyTorch's exporter tells everyone without torchvision, which is not used here, that it is not there.
         logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)

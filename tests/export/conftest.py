@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from infnet_export.make.model_file import manifest_of
-from infnet_export.network.inference_module import inference_module
-from infnet_export.network.onnx_graph import onnx_model
-from infnet_export.network.trained import TrainedNetwork
+from infnet_export.make.from_network import manifest_of
+from infnet_export.network.inf_net.inference_module import inference_module
+from infnet_export.network.tracing import onnx_model
 from infnet_export.proof.parity import phantom_input
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
+from infnet_train.weights.trained import TrainedNetwork
 from twin import CARD, SIZE
 
 DAMPING = 0.1

@@ -17,17 +17,20 @@ from typer.testing import CliRunner
 
 from infnet_export.cli import app
 from infnet_export.graph.onnx_file import manifest_in, model_bytes
-from infnet_export.make import model_file, products
-from infnet_export.make.model_file import ModelCard, manifest_of, start_from_network
-from infnet_export.make.products import Wanted, make
-from infnet_export.network.inference_module import inference_module
-from infnet_export.network.onnx_graph import onnx_model
-from infnet_export.network.trained import TrainedNetwork, read_trained
+from infnet_export.make import from_network, products
+from infnet_export.make.card import ModelCard, read_metrics
+from infnet_export.make.from_network import manifest_of, start_from_network
+from infnet_export.make.products import make
+from infnet_export.make.wanted import Wanted
+from infnet_export.network.exportable import read_trained
+from infnet_export.network.inf_net.inference_module import inference_module
+from infnet_export.network.tracing import onnx_model
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import FP16_TOLERANCE, phantom_input
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError, InfnetError
 from infnet_runtime.model.manifest import METADATA_KEY, OutputSpec
+from infnet_train.weights.trained import TrainedNetwork
 from train_slices import write_slice
 
 from .conftest import CARD, damp
@@ -78,7 +81,7 @@ def test_failed_gate_leaves_no_file(
     trained = read_trained(checkpoint)
     with torch.no_grad():
         trained.network.reverse_attention3.out.bn.bias.add_(0.5)
-    monkeypatch.setattr(model_file, "onnx_model", lambda *_: fp32_model)
+    monkeypatch.setattr(from_network, "onnx_model", lambda *_: fp32_model)
     start, _ = start_from_network(trained, "m", ModelCard())
     (tmp_path / "m.onnx").write_bytes(b"the one from before")
     with pytest.raises(GateError, match="no model was written") as caught:
@@ -91,7 +94,7 @@ def test_failed_gate_leaves_no_file(
 def test_paths_on_stdout_and_table_on_stderr(
     checkpoint: Path, fp32_model: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_file, "onnx_model", lambda *_: fp32_model)
+    monkeypatch.setattr(from_network, "onnx_model", lambda *_: fp32_model)
     done = CliRunner().invoke(app, [str(checkpoint), "-o", str(tmp_path), "--weights", "fp32"])
     assert done.exit_code == 0, done.exception
     assert done.stdout.splitlines()[0] == str(tmp_path / "infnet.onnx")
@@ -121,7 +124,7 @@ def test_the_temperature_travels_in_the_file(
 def test_measured_numbers_travel_in_the_file(checkpoint: Path, tmp_path: Path) -> None:
     numbers = tmp_path / "numbers.json"
     numbers.write_text('{"phantom, Dice": 0.5}')
-    card = ModelCard(metrics=model_file.read_metrics(numbers))
+    card = ModelCard(metrics=read_metrics(numbers))
     assert manifest_of(read_trained(checkpoint), card).metrics == {"phantom, Dice": 0.5}
     for wrong, message in (
         ("{", "expected JSON"),
@@ -330,7 +333,7 @@ def test_a_full_disk_leaves_nothing(onnx_source: Path, tmp_path: Path) -> None:
 def test_a_target_below_a_file_is_told_before_the_work(
     onnx_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(products, "_compare", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(products, "compare_all", lambda *_: pytest.fail("work was done"))
     (tmp_path / "file").write_text("here")
     done = CliRunner().invoke(app, [str(onnx_source), "-o", str(tmp_path / "file" / "out")])
     assert isinstance(done.exception, InfnetError)

@@ -9,21 +9,17 @@ moved probabilities by up to 2.5e-3 (mean 7e-5), rounding the large ones alone b
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from infnet_runtime.arrays import FloatArray, HalfArray
-from infnet_runtime.errors import GateError
+from infnet_export.precision.half import rounded_to_half, rounding_loss
+from infnet_runtime.arrays import AnyArray, HalfArray
 
-_LARGEST = float(np.finfo(np.float16).max)
 SMALL_KERNEL = 60_000
 """Kernels with fewer weights stay FP32, together 4 % of the file."""
-
-_SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
 
 
 @dataclass(frozen=True)
@@ -70,13 +66,10 @@ def with_half_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, HalfRepo
         for t in graph.initializer
         if t.name in kernels and t.data_type == TensorProto.FLOAT and math.prod(t.dims) >= SMALL_KERNEL
     }
-    _refuse_overflow({name: numpy_helper.to_array(t) for name, t in singles.items()})
-    reports = []
-    for name, tensor in singles.items():
-        single = numpy_helper.to_array(tensor)
-        half = single.astype(np.float16)
-        reports.append(_report(single, half))
-        tensor.CopyFrom(numpy_helper.from_array(half, name))
+    arrays = {name: numpy_helper.to_array(t) for name, t in singles.items()}
+    halves = rounded_to_half(arrays, advice="export with --weights fp32")
+    for name, half in halves.items():
+        singles[name].CopyFrom(numpy_helper.from_array(half, name))
     for node in graph.node:
         for i, name in enumerate(node.input):
             if name in singles:
@@ -88,43 +81,18 @@ def with_half_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, HalfRepo
     nodes = [*casts, *graph.node]  # first, because they need nothing but the weights
     del graph.node[:]
     graph.node.extend(nodes)
-    return changed, _sum(reports)
+    return changed, _report(arrays, halves)
 
 
 def _single(name: str) -> str:
     return f"{name}:fp32"
 
 
-def _refuse_overflow(arrays: dict[str, FloatArray]) -> None:
-    with np.errstate(over="ignore"):  # that is what is looked for
-        counts = {name: int(np.isinf(a.astype(np.float16)).sum()) for name, a in arrays.items()}
-    total = sum(counts.values())
-    if total:
-        worst = max(arrays, key=lambda name: float(np.abs(arrays[name]).max()))
-        raise GateError(
-            f"{total} weights are too large for half precision, which ends at {_LARGEST:g}: the largest is "
-            f"{np.abs(arrays[worst]).max():g} in {worst}; export with --weights fp32",
-            code=7001,
-        )
-
-
-def _report(single: FloatArray, half: HalfArray) -> HalfReport:
-    zero = half == 0
+def _report(singles: dict[str, AnyArray], halves: dict[str, HalfArray]) -> HalfReport:
+    losses = [rounding_loss(name, singles[name], half) for name, half in halves.items()]
     return HalfReport(
-        weights=single.size,
-        vanished=int((zero & (single != 0)).sum()),
-        subnormal=int((~zero & (np.abs(half) < _SMALLEST_NORMAL)).sum()),
-        largest=float(np.abs(single).max()),
-    )
-
-
-def _sum(reports: list[HalfReport]) -> HalfReport:
-    def total(name: str) -> Iterator[int]:
-        return (getattr(r, name) for r in reports)
-
-    return HalfReport(
-        weights=sum(total("weights")),
-        vanished=sum(total("vanished")),
-        subnormal=sum(total("subnormal")),
-        largest=max((r.largest for r in reports), default=0.0),
+        weights=sum(half.size for half in halves.values()),
+        vanished=sum(loss.vanished for loss in losses),
+        subnormal=sum(loss.subnormal for loss in losses),
+        largest=max((float(np.abs(single).max()) for single in singles.values()), default=0.0),
     )

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from infnet_export.graph.raw_session import raw_session
 from infnet_export.precision.quantised import (
     DEFAULT_OPTIONS,
-    FEWEST_SLICES,
     Calibrated,
     Int8Options,
     calibrate,
@@ -25,14 +25,11 @@ from infnet_export.precision.quantised import (
 from infnet_runtime.arrays import DoubleArray, FloatArray
 from infnet_runtime.errors import GateError, InputError
 
-__all__ = ["FEWEST_SLICES", "Int8Options", "Int8Report", "PartCost", "cpu_session", "to_int8"]
-
 Progress = Callable[[int, int], None]
 
 LARGEST_LOSS = 2e-3
 """Mean distance in probability at which the search for float parts ends. At 2.4e-3 the shipped model moved
 the Dice of single slices by 0.0045 on average, at 1.8e-3 by 0.002 at most; the gate lets 0.003 pass."""
-_QUIET = 3  # errors only
 
 
 @dataclass(frozen=True)
@@ -178,23 +175,11 @@ class _LossMeter:
         return distance
 
     def _run(self, model: onnx.ModelProto) -> DoubleArray:
-        session = cpu_session(model, threads=self._threads)
+        session = raw_session(model, threads=self._threads)
         (source,) = (i.name for i in session.get_inputs())
         return np.concatenate(
             [np.asarray(session.run(None, {source: s[None]})[0], np.float64) for s in self._slices]
         )
-
-
-def cpu_session(model: onnx.ModelProto, *, threads: int) -> Any:  # noqa: ANN401 - untyped library
-    """A session of ONNX Runtime on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = _QUIET
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
 
 
 def _refuse_shared(calibration: FloatArray, held_out: FloatArray) -> None:

@@ -24,7 +24,8 @@ from typing import Any
 import onnx
 
 from infnet_export.graph.onnx_file import check_model
-from infnet_export.graph.tensor_types import TensorTypes, is_one_channel, plain_weights
+from infnet_export.graph.plain_weights import plain_weights
+from infnet_export.graph.tensor_types import TensorTypes, is_one_channel
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import InputError
 

@@ -14,15 +14,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from infnet_export.graph.tensor_types import TensorTypes, plain_weights
-from infnet_export.precision.float16 import LARGEST_HALF
+from infnet_export.graph.plain_weights import plain_weights
+from infnet_export.graph.raw_session import raw_session
+from infnet_export.graph.tensor_types import TensorTypes
+from infnet_export.precision.half import LARGEST_HALF
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError
 
 MARGIN = 4.0
 """How many times larger a tensor may be on a slice that was not looked at."""
 _NAMED = 5  # offenders in a message; the report has all of them
-_QUIET = 3  # errors only
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,8 @@ def measure_magnitudes(model: onnx.ModelProto, slices: FloatArray, *, threads: i
     """
     if len(slices) == 0:
         raise GateError("no slices to measure the ranges on; give some real ones", code=7030)
-    # ONNX Runtime needs a while to load.
-    import onnxruntime
-
     probed, names = _with_probes(plain_weights(model))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = _QUIET
-    session = onnxruntime.InferenceSession(
-        probed.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = raw_session(probed, threads=threads)
     (source,) = (i.name for i in session.get_inputs())
     probes = [probe for name in names for probe in _probes(name)]
     rows = np.array([session.run(probes, {source: one[None]}) for one in slices], np.float64)

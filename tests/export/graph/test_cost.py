@@ -9,13 +9,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from infnet_export.graph.cost import Comparison, GraphCost, NodeCost, graph_cost
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.make.model_file import manifest_of
-from infnet_export.network.inference_module import inference_module
-from infnet_export.network.onnx_graph import onnx_model, plain_model
-from infnet_export.network.trained import TrainedNetwork
+from infnet_export.make.from_network import manifest_of
+from infnet_export.network.inf_net.inference_module import inference_module
+from infnet_export.network.tracing import onnx_model, plain_model
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import phantom_input
 from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_train.weights.trained import TrainedNetwork
 from twin import CARD
 
 MULTIPLY_ADDS = 13_843_298_304

@@ -13,18 +13,19 @@ from onnx import TensorProto, helper, numpy_helper
 
 from golden_fill import reference_state
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.graph.tensor_types import plain_weights
-from infnet_export.make.model_file import manifest_of
-from infnet_export.network.inference_module import inference_module
-from infnet_export.network.onnx_graph import onnx_model
-from infnet_export.network.trained import TrainedNetwork
-from infnet_export.precision.float16 import KeepFp32, to_float16
+from infnet_export.graph.plain_weights import plain_weights
+from infnet_export.make.from_network import manifest_of
+from infnet_export.network.inf_net.inference_module import inference_module
+from infnet_export.network.tracing import onnx_model
+from infnet_export.precision.choice import KeepFp32
+from infnet_export.precision.float16 import to_float16
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import phantom_input
 from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet
 from infnet_train.weights.reference import load_reference_weights
+from infnet_train.weights.trained import TrainedNetwork
 from twin import CARD
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16

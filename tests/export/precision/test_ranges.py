@@ -8,7 +8,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from infnet_export.precision.float16 import LARGEST_HALF, KeepFp32, to_float16
+from infnet_export.precision.choice import KeepFp32
+from infnet_export.precision.float16 import to_float16
+from infnet_export.precision.half import LARGEST_HALF
 from infnet_export.precision.ranges import MARGIN, check_ranges, measure_magnitudes, range_report
 from infnet_runtime.errors import GateError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from infnet_export.network.trained import read_trained
+from infnet_export.network.exportable import read_trained
 from infnet_runtime.errors import ModelError
 from infnet_train.data.source import SourceConfig
 from infnet_train.errors import ConfigError

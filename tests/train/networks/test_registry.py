@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infnet_export.network.trained import read_trained
+from infnet_export.network.exportable import read_trained
 from infnet_runtime.errors import ModelError
 from infnet_train.assess.evaluate import evaluate_file
 from infnet_train.config.propagation import PropagationConfig

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from golden_fill import reference_state
-from infnet_export.network.inference_module import (
+from infnet_export.network.inf_net.inference_module import (
     REWRITES,
     PredictionPath,
     ReducedReverseAttention,
@@ -24,8 +24,12 @@ from infnet_export.network.inference_module import (
     reduce_before_attention,
     simplify_pools,
 )
-from infnet_export.network.merged_convolutions import EdgePyramid, composed, shrunk_global_map, then_shrunk
-from infnet_export.network.trained import TrainedNetwork
+from infnet_export.network.inf_net.merged_convolutions import (
+    EdgePyramid,
+    composed,
+    shrunk_global_map,
+    then_shrunk,
+)
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import to_network
@@ -33,6 +37,7 @@ from infnet_train.data.pictures import read_labelled
 from infnet_train.networks import InfNet
 from infnet_train.networks.blocks import ReverseAttention, resize
 from infnet_train.weights.reference import load_reference_weights
+from infnet_train.weights.trained import TrainedNetwork
 
 RELATIVE = 1e-12  # of the largest value; double precision in another order of summation
 Rewrite = Callable[[InfNet], None]

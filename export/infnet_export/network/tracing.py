@@ -19,7 +19,7 @@ from onnx_ir.passes import Sequential, common
 from onnxscript.optimizer import fold_constants_ir
 
 from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model
-from infnet_export.network.inference_module import InferenceModule
+from infnet_export.network.inf_net.inference_module import InferenceModule
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 from infnet_train.networks import InfNet

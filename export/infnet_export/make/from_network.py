@@ -1,25 +1,21 @@
 """From a trained network to the content of a model file, and what that file is compared with."""
 
 import importlib.metadata
-import json
-import math
-from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 import onnx
 import torch
 
 from infnet_export.graph.onnx_file import check_model, model_bytes
-from infnet_export.make.products import EXACT, Start
-from infnet_export.network.inference_module import inference_module
-from infnet_export.network.onnx_graph import onnx_model
+from infnet_export.make.card import ModelCard
+from infnet_export.make.start import Start
+from infnet_export.network.exportable import inf_net_of
+from infnet_export.network.inf_net.inference_module import inference_module
 from infnet_export.network.torch_reference import network_probabilities
-from infnet_export.network.trained import inf_net_of
+from infnet_export.network.tracing import onnx_model
 from infnet_export.precision.half_weights import HalfReport, with_half_weights
-from infnet_export.proof.parity import FP16_TOLERANCE, FP32_TOLERANCE
+from infnet_export.proof.parity import EXACT, FP16_TOLERANCE, FP32_TOLERANCE
 from infnet_export.proof.parity_report import Form
-from infnet_runtime.errors import InputError
 from infnet_runtime.model.manifest import ModelManifest, OutputSpec
 from infnet_train.weights.trained import TrainedNetwork
 
@@ -32,19 +28,6 @@ class WeightStorage(StrEnum):
 
 
 _TOLERANCES = {WeightStorage.FP16: FP16_TOLERANCE, WeightStorage.FP32: FP32_TOLERANCE}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelCard:
-    """What the person who exports says; see :class:`~infnet_runtime.model.manifest.ModelManifest`."""
-
-    name: str = "inf-net"
-    version: str = "0.1.0"
-    licence: str = "not stated"
-    training_data: str = "not stated"
-    threshold: float = OutputSpec().threshold
-    temperature: float = OutputSpec().temperature
-    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def start_from_network(
@@ -105,27 +88,6 @@ def manifest_of(trained: TrainedNetwork, card: ModelCard) -> ModelManifest:
         metrics=card.metrics,
         created_with={"infnet": _own_version(), "torch": str(torch.__version__), "onnx": onnx.__version__},
     )
-
-
-def read_metrics(path: Path) -> dict[str, float]:
-    """Numbers for the manifest: one JSON object, name to number.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or holds anything else.
-    """
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read metrics from {path}: {error}; expected JSON", code=3123) from error
-    numbers = isinstance(found, dict) and all(
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        for value in found.values()
-    )
-    if not numbers:
-        raise InputError(f"{path} is not one object of names and finite numbers", code=3123)
-    return {name: float(value) for name, value in found.items()}
 
 
 def _own_version() -> str:

@@ -14,9 +14,9 @@ from onnx import numpy_helper
 
 import infnet_train
 from infnet_export.graph.onnx_file import model_bytes, operators
-from infnet_export.make.model_file import manifest_of
-from infnet_export.network.trained import TrainedNetwork
+from infnet_export.make.from_network import manifest_of
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
+from infnet_train.weights.trained import TrainedNetwork
 from twin import CARD, SIZE
 
 PROVIDERS = ["CPUExecutionProvider"]

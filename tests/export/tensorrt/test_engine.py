@@ -10,12 +10,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.graph.tensor_types import plain_weights
-from infnet_export.precision.float16 import KeepFp32, to_float16
-from infnet_export.tensorrt import api, builder, engine_file
+from infnet_export.graph.plain_weights import plain_weights
+from infnet_export.precision.choice import KeepFp32
+from infnet_export.precision.float16 import to_float16
+from infnet_export.tensorrt import api, builder, engine
 from infnet_export.tensorrt.api import Package, check_version, load_tensorrt, message_log
 from infnet_export.tensorrt.builder import BuiltEngine, EngineSettings, build_plan
-from infnet_export.tensorrt.engine_file import build_command, build_engine
+from infnet_export.tensorrt.engine import build_command, build_engine
 from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
 from infnet_runtime.backends.tensorrt.sidecar import BatchRange, read_engine, sidecar_path
 from infnet_runtime.errors import BackendError, InfnetError, InputError, ModelError, OutputError
@@ -272,7 +273,7 @@ def test_fixed_batch_is_refused_by_the_builder_too(tmp_path: Path) -> None:
 def test_target_that_cannot_be_written_is_told_before_the_build(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_file, "build_plan", None)
+    monkeypatch.setattr(engine, "build_plan", None)
     with pytest.raises(OutputError, match=r"\[INF-8001\] cannot write .*none/tiny\.plan"):
         build_engine(tiny, tmp_path / "none" / "tiny.plan", RTX)
     (tmp_path / "tiny.plan.json").mkdir()
@@ -292,7 +293,7 @@ def test_neither_file_without_the_other(tiny: Path, tmp_path: Path, monkeypatch:
         sidecar_path(output).mkdir()
         return build_plan(content, settings, source=source)
 
-    monkeypatch.setattr(engine_file, "build_plan", build)
+    monkeypatch.setattr(engine, "build_plan", build)
     with pytest.raises(OutputError, match=r"cannot write .*tiny\.plan\.json"):
         build_engine(tiny, output, RTX)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.onnx", "tiny.plan.json"]

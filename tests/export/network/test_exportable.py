@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from infnet_export.network.trained import TrainedNetwork, read_trained
+from infnet_export.network.exportable import read_trained
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.weights.reference import reference_name
+from infnet_train.weights.trained import TrainedNetwork
 from twin import SIZE
 
 

@@ -8,8 +8,6 @@ from infnet_runtime.errors import ModelError
 from infnet_train.networks import ALL_PARTS, InfNet, Network
 from infnet_train.weights.trained import TrainedNetwork, read_network
 
-__all__ = ["TrainedNetwork", "inf_net_of", "read_trained"]
-
 
 def read_trained(path: Path) -> TrainedNetwork:
     """Read a trained network that can be exported.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from infnet_export.network.merged_convolutions import (
+from infnet_export.network.inf_net.merged_convolutions import (
     EdgePyramid,
     MergedReceptiveField,
     MergedShortcut,

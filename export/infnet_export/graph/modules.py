@@ -1,0 +1,16 @@
+"""Modules of the network in a graph: nodes are named after them, ``partial_decoder.conv5/Conv``."""
+
+import onnx
+
+
+def in_module(node: onnx.NodeProto, module: str) -> bool:
+    """Whether a node belongs to a module or to one below it.
+
+    Examples
+    --------
+    >>> node = helper.make_node("Conv", ["x", "w"], ["y"], name="rfb2.branch0.0.conv/Conv")
+    >>> in_module(node, "rfb2"), in_module(node, "rfb"), in_module(node, "rfb2.branch0")
+    (True, False, True)
+    """
+    place = node.name.rpartition("/")[0]
+    return place == module or place.startswith(f"{module}.")

@@ -1,0 +1,23 @@
+"""A graph in ONNX Runtime on the CPU as it is: with any inputs and outputs, without a manifest.
+
+For measurements inside a graph. What is shipped is run by the backends of the runtime.
+"""
+
+from typing import Any
+
+import onnx
+
+_QUIET = 3  # errors only
+
+
+def raw_session(model: onnx.ModelProto, *, threads: int) -> Any:  # noqa: ANN401 - untyped library
+    """A session of ONNX Runtime on the CPU."""
+    # ONNX Runtime needs a while to load.
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _QUIET
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )

@@ -1,0 +1,56 @@
+"""What one call begins with: the content of an ONNX file, and what it is compared with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from infnet_export.graph.onnx_file import manifest_in, read_onnx
+from infnet_export.proof.parity import EXACT, Tolerance
+from infnet_export.proof.parity_report import Form, Run
+from infnet_export.proof.runs import by_onnxruntime
+from infnet_runtime.model.manifest import ModelManifest
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The ONNX file to begin with, and what it is compared with.
+
+    Parameters
+    ----------
+    content
+        Of the file.
+    allowed
+        How far it may be from the reference.
+    reference
+        What computes the reference, in words.
+    exact
+        Network input to probabilities of the reference.
+    others
+        More forms to compare, such as the network in single precision.
+    """
+
+    name: str
+    content: bytes
+    manifest: ModelManifest
+    allowed: Tolerance
+    reference: str
+    exact: Run
+    others: tuple[Form, ...] = ()
+
+
+def start_from_onnx(path: Path, file_name: str) -> Start:
+    """Begin with an ONNX file of infnet, which is then its own reference.
+
+    Parameters
+    ----------
+    file_name
+        Of the files to make, without ending.
+
+    Raises
+    ------
+    ModelError
+        If the file is refused.
+    """
+    model, content = read_onnx(path)
+    manifest = manifest_in(model, path)
+    run = by_onnxruntime(content, manifest.output.name)
+    return Start(file_name, content, manifest, EXACT, f"{path.name} in FP32 by ONNX Runtime on the CPU", run)

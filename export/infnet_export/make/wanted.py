@@ -1,0 +1,46 @@
+"""What one call of ``infnet-export`` is asked to make."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from infnet_export.tensorrt.builder import EngineSettings
+from infnet_runtime.backends.tensorrt.sidecar import DEFAULT_BATCH, BatchRange
+from infnet_train.data.pictures import Turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What to make beside the ONNX file.
+
+    Parameters
+    ----------
+    fp16
+        A file that computes in half precision.
+    int8
+        A file that computes in 8 bit, calibrated on ``calibration``.
+    calibration
+        Folder with ``Imgs`` and ``GT`` of training slices; every third one judges, the others calibrate.
+    labelled
+        More folders of that kind for the gate of INT8.
+    turn
+        What turns the slices of these folders upright.
+    engine
+        How to build a TensorRT engine from the FP16 file.
+    hu
+        Rows and columns of a file that takes slices in HU.
+    triton
+        Folder of a model repository.
+    verify
+        Scan or folder of scans to compare on, instead of synthetic slices.
+    """
+
+    fp16: bool = False
+    int8: bool = False
+    calibration: Path | None = None
+    labelled: tuple[Path, ...] = ()
+    turn: Turn = "none"
+    batch: BatchRange = DEFAULT_BATCH
+    engine: EngineSettings | None = None
+    hu: tuple[int, int] | None = None
+    triton: Path | None = None
+    verify: Path | None = None

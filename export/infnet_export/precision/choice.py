@@ -1,0 +1,105 @@
+"""Which nodes of a graph compute in half precision, and which of their inputs and outputs are half then."""
+
+import difflib
+from dataclasses import dataclass
+
+import onnx
+
+from infnet_export.graph.modules import in_module
+from infnet_export.graph.tensor_types import TensorTypes
+from infnet_runtime.errors import ModelError
+
+# Squares, exponentials and long sums leave the range from quite ordinary inputs: x * x from |x| = 256.
+SENSITIVE_OPERATORS = (
+    *("LayerNormalization", "GroupNormalization", "InstanceNormalization", "RMSNormalization"),
+    *("ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare", "Pow", "Sqrt", "Reciprocal"),
+    *("Exp", "Log", "Softmax", "LogSoftmax", "CumSum", "Range", "TopK", "NonMaxSuppression", "RoiAlign"),
+    *("QuantizeLinear", "DequantizeLinear"),
+)
+
+# They take whatever type their input has: a Cast names its result, the others look at the shape alone.
+TAKE_ANY_TYPE = ("Cast", "Shape", "Size")
+# Positions on the grid, exact only in FP32. The operator's scales have no other type.
+_POSITIONS = {("Resize", 1), ("Upsample", 1), ("GridSample", 1)}
+
+
+@dataclass(frozen=True)
+class KeepFp32:
+    """What stays in single precision.
+
+    Parameters
+    ----------
+    modules
+        Names of modules with everything below them: ``partial_decoder`` stands for
+        ``partial_decoder.conv5/Conv`` too.
+    operators
+        Operators that stay FP32 everywhere.
+    one_channel
+        Also whatever gives maps of one channel, (n, 1, h, w): the logits from the last convolution of each
+        level to the sigmoid, which are added up from level to level.
+    """
+
+    modules: tuple[str, ...] = ("partial_decoder",)
+    operators: tuple[str, ...] = SENSITIVE_OPERATORS
+    one_channel: bool = True
+
+
+DEFAULT_KEEP = KeepFp32()
+
+
+def refuse_unknown_modules(model: onnx.ModelProto, keep: KeepFp32) -> None:
+    """Refuse to keep a module that the model does not have.
+
+    Raises
+    ------
+    ModelError
+        With the nearest name.
+    """
+    for module in keep.modules:
+        if not any(in_module(node, module) for node in model.graph.node):
+            known = sorted({node.name.split("/")[0].split(".")[0] for node in model.graph.node if node.name})
+            near = difflib.get_close_matches(module, known, n=1)
+            hint = f", did you mean {near[0]}?" if near else f"; it has {', '.join(known)}"
+            raise ModelError(f"the model has no module '{module}'{hint}", code=4122)
+
+
+def stays(node: onnx.NodeProto, types: TensorTypes, keep: KeepFp32) -> bool:
+    """Whether a node stays in single precision."""
+    return (
+        node.op_type in keep.operators
+        or any(in_module(node, module) for module in keep.modules)
+        or (keep.one_channel and any(name in types.one_channel for name in node.output))
+    )
+
+
+def half_slots(node: onnx.NodeProto, types: TensorTypes, opset: int) -> tuple[frozenset[int], frozenset[int]]:
+    """Positions of the inputs and outputs that are FP16 when the node is.
+
+    By the operator's definition: every type variable that may be FP16 and is FP32 in an input, so that a
+    literal ``tensor(float)``, such as the scales of a Resize, is left alone.
+    """
+    outputs = [j for j, name in enumerate(node.output) if types.is_float(name)]
+    if node.op_type == "Cast" or (node.op_type == "ConstantOfShape" and outputs):
+        return frozenset(), frozenset(outputs)
+    if node.op_type in TAKE_ANY_TYPE:
+        return frozenset(), frozenset()
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    except onnx.defs.SchemaError:  # not a standard operator: nobody knows that it can do FP16
+        return frozenset(), frozenset()
+    free = {
+        c.type_param_str
+        for c in schema.type_constraints
+        if {"tensor(float)", "tensor(float16)"} <= set(c.allowed_type_strs)
+    }
+    inputs = {
+        i: schema.inputs[min(i, len(schema.inputs) - 1)].type_str  # the last one may repeat
+        for i, name in enumerate(node.input)
+        if types.is_float(name) and (node.op_type, i) not in _POSITIONS
+    }
+    bound = free & set(inputs.values())
+    kinds = {j: schema.outputs[min(j, len(schema.outputs) - 1)].type_str for j in outputs}
+    return (
+        frozenset(i for i, kind in inputs.items() if kind in bound),
+        frozenset(j for j, kind in kinds.items() if kind in bound),
+    )
