@@ -69,6 +69,7 @@ def mid_grey_detector(
     gain: float = 200.0,
     output: str = "infection_probability",
     scale: float = 1.0,
+    channel: int = 0,
 ) -> Path:
     """Write a model: probability = scale * sigmoid(gain * (0.15 - |grey - 0.45|)).
 
@@ -76,15 +77,15 @@ def mid_grey_detector(
     not.
     """
     constants = {
-        "first": np.array([0], np.int64),
-        "std": np.array(SPEC.std[0], np.float32),
-        "mean": np.array(SPEC.mean[0] - 0.45, np.float32),
+        "picked": np.array([channel], np.int64),
+        "std": np.array(SPEC.std[channel], np.float32),
+        "mean": np.array(SPEC.mean[channel] - 0.45, np.float32),
         "band": np.array(0.15, np.float32),
         "gain": np.array(gain, np.float32),
         "scale": np.array(scale, np.float32),
     }
     nodes = [
-        helper.make_node("Gather", ["slices", "first"], ["channel"], axis=1),
+        helper.make_node("Gather", ["slices", "picked"], ["channel"], axis=1),
         helper.make_node("Mul", ["channel", "std"], ["spread"]),
         helper.make_node("Add", ["spread", "mean"], ["from_middle"]),
         helper.make_node("Abs", ["from_middle"], ["distance"]),

@@ -30,7 +30,8 @@ from infnet_runtime.segment.overlap import one_after_another, overlapped
 from infnet_runtime.segment.region import Region, Slices, count, lungs_of, region
 from infnet_runtime.segment.result import Provenance, Segmentation
 from infnet_runtime.segment.stopwatch import Stopwatch
-from infnet_runtime.slices.preprocess import from_network, infected_on_grid, to_network
+from infnet_runtime.slices.neighbours import volume_to_network
+from infnet_runtime.slices.preprocess import from_network, infected_on_grid
 from infnet_runtime.version import __version__
 
 Progress = Callable[[int, int], None]
@@ -152,6 +153,7 @@ class Segmenter:
         """Send the slices through the network, and mark infection where it counts."""
         voxels = scan.to_lps()  # (slice, row, column)
         spec, output = self.manifest.preprocess, self.manifest.output
+        spacing_mm = scan.lps_spacing_mm[0]
         rows, columns, inside = looked_at.rows, looked_at.columns, looked_at.inside
         box = looked_at.box_shape
         marked = _Marked(
@@ -160,7 +162,9 @@ class Segmenter:
         )
 
         def prepare(picked: Slices) -> FloatArray:
-            return to_network(voxels[picked, rows, columns], scan.intensity, spec)
+            return volume_to_network(
+                voxels, picked, (rows, columns), scan.intensity, spec, spacing_mm=spacing_mm
+            )
 
         def compute(batch: FloatArray) -> FloatArray:
             return infection_probability(self._session, batch)

@@ -30,7 +30,9 @@ _ONE_THREAD_OPERATIONS = 65536 * 4
 
 
 def to_network(slices: npt.NDArray[np.generic], intensity: Intensity, spec: PreprocessSpec) -> FloatArray:
-    """Network input of some slices, cropped already.
+    """Network input of some slices, cropped already, each by itself: it is its own neighbour.
+
+    Slices of a volume go through :func:`~infnet_runtime.slices.neighbours.volume_to_network`.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def to_network(slices: npt.NDArray[np.generic], intensity: Intensity, spec: Prep
 
     Returns
     -------
-    (n, 3, size, size)
+    (n, channels, size, size)
     """
     grey = resize(to_grey(slices, intensity, spec), spec.size, spec.size)
     return normalise(grey, spec)
@@ -60,12 +62,17 @@ def to_grey(slices: npt.NDArray[np.generic], intensity: Intensity, spec: Preproc
 
 
 def normalise(grey: FloatArray, spec: PreprocessSpec) -> FloatArray:
-    """Three equal channels, normalised: (n, size, size) in 0..1 -> (n, 3, size, size)."""
+    """Equal channels, normalised: (n, size, size) in 0..1 -> (n, channels, size, size)."""
+    return normalise_planes(grey[:, None], spec)
+
+
+def normalise_planes(planes: FloatArray, spec: PreprocessSpec) -> FloatArray:
+    """Channels in 0..1, or one for all of them, (n, 1 or channels, size, size) -> normalised channels."""
     mean = np.asarray(spec.mean, np.float32)[:, None, None]
     std = np.asarray(spec.std, np.float32)[:, None, None]
-    planes: FloatArray = grey[:, None] - mean  # (n, size, size) -> (n, 3, size, size)
-    planes /= std
-    return planes
+    normalised: FloatArray = planes - mean  # (n, ..., size, size) -> (n, channels, size, size)
+    normalised /= std
+    return normalised
 
 
 def from_network(probability: FloatArray, rows: int, columns: int, *, temperature: float = 1.0) -> FloatArray:
