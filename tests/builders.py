@@ -20,6 +20,7 @@ __all__ = [
     "forge_header",
     "forge_nifti",
     "reorient",
+    "rotation",
     "tiny_hu",
     "write_nifti",
 ]
@@ -97,6 +98,18 @@ _FIELDS = {  # name: (offset, struct code), from nifti1.h
     "srow_z": (312, "4f"),
     "magic": (344, "4s"),
 }
+
+
+def rotation(degrees: tuple[float, float, float]) -> npt.NDArray[np.float64]:
+    """Turn about x, then y, then z."""
+    turned = np.eye(3)
+    for axis, angle in enumerate(np.radians(degrees)):
+        one = np.eye(3)
+        n, m = (axis + 1) % 3, (axis + 2) % 3
+        one[n, n] = one[m, m] = np.cos(angle)
+        one[n, m], one[m, n] = -np.sin(angle), np.sin(angle)
+        turned = one @ turned
+    return turned
 
 
 def forge_header(byte_order: Literal["<", ">"] = "<", **fields: Any) -> bytes:  # noqa: ANN401 - struct values of any kind

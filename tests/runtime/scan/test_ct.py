@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from builders import LEFT, ORIENTATIONS, RIGHT, chest_phantom, reorient
+from builders import LEFT, ORIENTATIONS, RIGHT, chest_phantom, reorient, rotation
 from infnet_runtime.errors import GeometryError, InputError
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.grid import orientation_code
@@ -17,17 +17,6 @@ ML_TOLERANCE = 1e-12  # relative; two orders of float64 multiplication
 
 def volume_of(voxels: np.ndarray, affine: np.ndarray, intensity: Intensity = Intensity.HU) -> CtVolume:
     return CtVolume(voxels, affine, intensity, "scan.nii")
-
-
-def rotation(degrees: tuple[float, float, float]) -> np.ndarray:
-    turned = np.eye(3)
-    for axis, angle in enumerate(np.radians(degrees)):
-        one = np.eye(3)
-        n, m = (axis + 1) % 3, (axis + 2) % 3
-        one[n, n] = one[m, m] = np.cos(angle)
-        one[n, m], one[m, n] = -np.sin(angle), np.sin(angle)
-        turned = one @ turned
-    return turned
 
 
 @pytest.mark.parametrize("code", ORIENTATIONS)

@@ -4,23 +4,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from builders import ORIENTATIONS, chest_phantom, reorient
+from builders import ORIENTATIONS, chest_phantom, reorient, rotation
 from infnet_runtime.errors import GeometryError
 from infnet_runtime.scan.grid import Grid, check_affine, lps_axes
 
 SHAPE = (3, 4, 5)  # slices, rows, columns
 SPACING_MM = (5.0, 0.7, 0.8)
-
-
-def rotation(degrees: tuple[float, float, float]) -> np.ndarray:
-    turned = np.eye(3)
-    for axis, angle in enumerate(np.radians(degrees)):
-        one = np.eye(3)
-        n, m = (axis + 1) % 3, (axis + 2) % 3
-        one[n, n] = one[m, m] = np.cos(angle)
-        one[n, m], one[m, n] = -np.sin(angle), np.sin(angle)
-        turned = one @ turned
-    return turned
 
 
 def stored(code: str) -> tuple[np.ndarray, np.ndarray, Grid]:
