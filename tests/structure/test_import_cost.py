@@ -1,5 +1,6 @@
 """Starting costs little: in CPU time, measured against the import of numpy on the same machine."""
 
+import math
 import subprocess
 import sys
 
@@ -10,23 +11,25 @@ resource = pytest.importorskip("resource")
 LIMIT = 2.5
 """Most CPU time, as a multiple of that of ``import numpy``. Measured: 0.2 for the package, 1.1 to 1.8 for the
 help; the most where pydantic is installed, which typer then imports."""
-_RUNS = 5
+_LEAST_RUNS, _MOST_RUNS = 3, 20
 
 
 def cpu_s(*arguments: str) -> float:
-    """Least CPU time of several runs; others on the machine only ever add to it."""
-    times = []
-    for _ in range(_RUNS):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return min(times)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return float(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-@pytest.fixture(scope="module")
-def numpy_s() -> float:
-    return cpu_s("-c", "import numpy")
+def costs_little(*arguments: str) -> bool:
+    """Compare the least CPU times of several runs, in turns: others on the machine only ever add to one."""
+    own, numpy = math.inf, math.inf
+    for run in range(_MOST_RUNS):
+        numpy = min(numpy, cpu_s("-c", "import numpy"))
+        own = min(own, cpu_s(*arguments))
+        if run + 1 >= _LEAST_RUNS and own <= LIMIT * numpy:
+            return True
+    return False
 
 
 @pytest.mark.parametrize(
@@ -38,9 +41,10 @@ def numpy_s() -> float:
     ],
     ids=["import", "help", "doctor --help"],
 )
-def test_starting_costs_little(arguments: tuple[str, ...], numpy_s: float) -> None:
-    assert cpu_s(*arguments) <= LIMIT * numpy_s
+def test_starting_costs_little(arguments: tuple[str, ...]) -> None:
+    assert costs_little(*arguments)
 
 
-def test_the_measure_can_fail(numpy_s: float) -> None:
-    assert cpu_s("-c", "for i in range(20_000_000): pass") > LIMIT * numpy_s
+def test_the_measure_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "_MOST_RUNS", _LEAST_RUNS)
+    assert not costs_little("-c", "for i in range(20_000_000): pass")
