@@ -5,6 +5,19 @@ from pathlib import Path
 
 import pytest
 
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # the workers have all cores; said before NumPy and PyTorch are loaded
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of ``-n auto``: the cores this container may use, and no more than fit in memory, 1.5 GB each."""
+    from infnet_runtime.cpu import usable_cores
+
+    return min(usable_cores(), 8)
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
