@@ -48,10 +48,10 @@ from tables import to_markdown
 from infnet_runtime import Segmenter
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session, open_session
-from infnet_runtime.backends.open import default_model
 from infnet_runtime.backends.session import infection_probability
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.model.manifest import OutputSpec
+from infnet_runtime.model.shipped import default_model
 from infnet_runtime.slices.preprocess import predict_slice
 from infnet_runtime.version import __version__
 

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import volume
 
-from infnet_runtime.backends.open import default_model
 from infnet_runtime.io.nifti import write_nifti
+from infnet_runtime.model.shipped import default_model
 from infnet_runtime.scan.phantom import chest_phantom
 from infnet_runtime.version import __version__
 

@@ -35,13 +35,13 @@ import numpy as np
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session, open_session
-from infnet_runtime.backends.open import default_model
 from infnet_runtime.backends.session import Outputs, run_checked
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, lung_box
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.model.manifest import ModelManifest, OutputSpec, PreprocessSpec
+from infnet_runtime.model.shipped import default_model
 from infnet_runtime.report.text_and_json import to_json
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.phantom import chest_phantom

@@ -119,8 +119,8 @@ def make(
     from infnet_export.make.wanted import Wanted
     from infnet_export.tensorrt.api import Package
     from infnet_export.tensorrt.builder import EngineSettings
-    from infnet_runtime.backends.open import default_model
     from infnet_runtime.backends.tensorrt.sidecar import BatchRange
+    from infnet_runtime.model.shipped import default_model
 
     if trt and rtx:
         raise typer.BadParameter("--trt and --rtx are two engines; make one at a time")

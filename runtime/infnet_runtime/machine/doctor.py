@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infnet_runtime.backends import Session
-from infnet_runtime.backends.open import CPU, CUDA, ONNXRUNTIME, OPENVINO, Candidate
+from infnet_runtime.backends.candidates import CPU, CUDA, ONNXRUNTIME, OPENVINO, Candidate
 from infnet_runtime.errors import BackendError, InfnetError
 from infnet_runtime.version import __version__
 
@@ -229,7 +229,8 @@ def _imported(module: str, distribution: str, install: str, use: str) -> Finding
 
 def _trials(model: Path | None) -> Iterator[Finding]:
     """First what runs without options, then every other backend that is installed."""
-    from infnet_runtime.backends.open import open_candidate, open_session, shipped_model
+    from infnet_runtime.backends.open import open_candidate, open_session
+    from infnet_runtime.model.shipped import shipped_model
 
     used = None
     try:
@@ -247,7 +248,7 @@ def _trials(model: Path | None) -> Iterator[Finding]:
         name = str(candidate)
         try:
             started = time.perf_counter()
-            with open_candidate(candidate, shipped_model(candidate)) as session:
+            with open_candidate(candidate, shipped_model(candidate.kind)) as session:
                 if session.backend != used:
                     found = _try(session, time.perf_counter() - started)
                     yield Finding(part=f"trial {name}", state=State.OK, found=found)

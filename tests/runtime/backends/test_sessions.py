@@ -15,13 +15,16 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+import infnet_runtime.backends.candidates as candidates_module
 import infnet_runtime.backends.open as open_module
+import infnet_runtime.model.shipped as shipped_module
 from infnet_runtime.backends import open_session
-from infnet_runtime.backends.open import Candidate, candidates, default_model, shipped_model
+from infnet_runtime.backends.candidates import Candidate, candidates
 from infnet_runtime.backends.ort import cuda as ort_cuda
 from infnet_runtime.backends.session import infection_probability, run_checked
 from infnet_runtime.errors import BackendError, GateError, ModelError
 from infnet_runtime.model.external_weights import keeps_weights_elsewhere
+from infnet_runtime.model.shipped import default_model, shipped_model
 from plain_device import PlainDevice
 from tiny_models import MANIFEST, SIZE, TWO_OUTPUTS, alone, mid_grey_detector, two_outputs
 
@@ -136,7 +139,7 @@ def test_the_order_of_auto(monkeypatch: pytest.MonkeyPatch) -> None:
         return [str(c) for c in candidates(None, **options)]
 
     installed = {"onnxruntime", "openvino"}
-    monkeypatch.setattr(open_module, "find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setattr(candidates_module, "find_spec", lambda name: name if name in installed else None)
     assert named() == ["onnxruntime on cuda:0", "onnxruntime on cpu", "openvino on cpu"]
     assert named(device="cpu") == ["onnxruntime on cpu", "openvino on cpu"]
     assert named(device="cuda:2") == ["onnxruntime on cuda:2"]
@@ -154,7 +157,7 @@ def test_the_order_of_auto(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_backend_asked_for_and_not_installed(
     model: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(open_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(candidates_module, "find_spec", lambda name: None)
     with pytest.raises(BackendError, match=r"is missing: pip install 'infnet\[") as caught:
         open_session(model, backend=backend)
     assert caught.value.exit_code == 5
@@ -356,12 +359,12 @@ def test_the_shipped_model_suits_the_device(
     for name in ("infnet.onnx", *(["infnet.int8.onnx"] if shipped else [])):
         (models / name).touch()
     monkeypatch.delenv("INFNET_MODEL", raising=False)
-    monkeypatch.setattr(open_module, "__file__", str(models.parent / "backends" / "open.py"))
-    monkeypatch.setattr(open_module, "int8_unit", lambda: unit)
-    assert shipped_model(candidate) == models / expected
+    monkeypatch.setattr(shipped_module, "__file__", str(models.parent / "model" / "shipped.py"))
+    monkeypatch.setattr(shipped_module, "int8_unit", lambda: unit)
+    assert shipped_model(candidate.kind) == models / expected
     assert default_model() == models / "infnet.onnx"
     monkeypatch.setenv("INFNET_MODEL", "mine.onnx")
-    assert shipped_model(candidate) == Path("mine.onnx")
+    assert shipped_model(candidate.kind) == Path("mine.onnx")
 
 
 def test_no_model_given_opens_the_shipped_one_and_says_which(
@@ -372,8 +375,8 @@ def test_no_model_given_opens_the_shipped_one_and_says_which(
     models.mkdir(parents=True)
     for name in ("infnet.onnx", "infnet.int8.onnx"):
         (models / name).write_bytes(model.read_bytes())
-    monkeypatch.setattr(open_module, "__file__", str(models.parent / "backends" / "open.py"))
-    monkeypatch.setattr(open_module, "int8_unit", lambda: "amx_int8")
+    monkeypatch.setattr(shipped_module, "__file__", str(models.parent / "model" / "shipped.py"))
+    monkeypatch.setattr(shipped_module, "int8_unit", lambda: "amx_int8")
     with caplog.at_level("INFO"), open_session(device="cpu"):
         assert "model infnet.int8.onnx, the processor has amx_int8" in caplog.text
     monkeypatch.setenv("INFNET_MODEL", str(tmp_path / "none.onnx"))
@@ -383,7 +386,7 @@ def test_no_model_given_opens_the_shipped_one_and_says_which(
 
 def test_no_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INFNET_MODEL", raising=False)
-    monkeypatch.setattr(open_module, "__file__", str(tmp_path / "package" / "backends" / "open.py"))
+    monkeypatch.setattr(shipped_module, "__file__", str(tmp_path / "package" / "model" / "shipped.py"))
     with pytest.raises(ModelError, match=r"\[INF-4030\] no model was shipped with this installation"):
         open_session()
 

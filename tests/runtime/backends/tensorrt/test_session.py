@@ -13,8 +13,9 @@ import pytest
 import fake_tensorrt
 from fake_tensorrt import GPU, MANIFEST, SIZE, ICudaEngine, expected, sidecar, write_engine
 from infnet_runtime.backends.batching import blocks
+from infnet_runtime.backends.candidates import candidates
 from infnet_runtime.backends.cuda.driver import Gpu
-from infnet_runtime.backends.open import candidates, open_session
+from infnet_runtime.backends.open import open_session
 from infnet_runtime.backends.session import infection_probability, run_checked
 from infnet_runtime.backends.tensorrt.session import TensorRtSession, _deserialised, load_tensorrt
 from infnet_runtime.backends.tensorrt.sidecar import BatchRange, EngineSidecar, EngineTensor

@@ -1,0 +1,72 @@
+"""The model that is used where none is given: ``INFNET_MODEL``, else one of the shipped ones."""
+
+import os
+from pathlib import Path
+
+from infnet_runtime.cpu import int8_unit
+from infnet_runtime.errors import ModelError
+
+DEFAULT_MODEL = "infnet.onnx"
+DEFAULT_INT8_MODEL = "infnet.int8.onnx"
+
+
+def default_model(*, int8: bool = False) -> Path:
+    """The model that is used where none is given: ``INFNET_MODEL``, else the shipped one.
+
+    It is looked for in the installed package, then in the source tree.
+
+    Parameters
+    ----------
+    int8
+        Prefer the one that computes in 8 bit, where it was shipped.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    named = named_model()
+    if named is not None:
+        return named
+    package = Path(__file__).parents[1]
+    folders = [package / "models", package.parents[1] / "models"]
+    names = [DEFAULT_INT8_MODEL, DEFAULT_MODEL] if int8 else [DEFAULT_MODEL]
+    places = [folder / name for name in names for folder in folders]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ModelError(
+        f"no model was shipped with this installation (looked in {', '.join(map(str, folders))}); "
+        "give one with --model or INFNET_MODEL",
+        code=4030,
+    )
+
+
+def shipped_model(kind: str) -> Path:
+    """The shipped model that suits a device.
+
+    On a CPU that multiplies bytes in one instruction it is the 8-bit one, everywhere else the one in single
+    precision: x86 without such a unit adds the products in 16 bits, which saturate.
+
+    Parameters
+    ----------
+    kind
+        ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    return default_model(int8=kind == "cpu" and int8_unit() is not None)
+
+
+def why_shipped(model: Path) -> str:
+    """Why this one of the shipped models was taken, for the log; empty for the usual one."""
+    return f", the processor has {int8_unit()}" if model.name == DEFAULT_INT8_MODEL else ""
+
+
+def named_model() -> Path | None:
+    """The model that the environment names."""
+    named = os.environ.get("INFNET_MODEL")
+    return Path(named) if named else None
