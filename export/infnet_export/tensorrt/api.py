@@ -1,24 +1,16 @@
-"""The import of TensorRT, the names that are used of it, and its one logger.
+"""What the builder needs of TensorRT: which versions, and the names that are used of it.
 
 TensorRT 11 has no precision switch: every network is strongly typed and computes in the types of its ONNX
 file. Version 10 can do the same, so that is the only way here, and nothing that one version lacks is used.
 ``TENSORRT_NAMES`` is compared with the bindings of each version by a test.
 """
 
-import functools
-import importlib
-import importlib.util
-import logging
 import re
 from enum import StrEnum
-from typing import Any, TypeAlias
 
+from infnet_runtime.backends.tensorrt import library
+from infnet_runtime.backends.tensorrt.library import Untyped, load_library
 from infnet_runtime.errors import BackendError
-
-logger = logging.getLogger(__name__)
-
-Untyped: TypeAlias = Any
-"""An object of TensorRT, which comes without types."""
 
 TENSORRT_NAMES: dict[str, tuple[str, ...]] = {
     "": ("__version__",),
@@ -77,16 +69,7 @@ def load_tensorrt(package: Package) -> Untyped:
     BackendError
         If it is not installed, its libraries cannot be loaded, or its version is not one of those known.
     """
-    if importlib.util.find_spec(package) is None:
-        raise BackendError(f"{package} is not installed: {install_command(package)}", code=5020)
-    try:
-        module = importlib.import_module(package)
-    except (ImportError, OSError) as error:
-        raise BackendError(
-            f"{package} is installed and cannot be loaded ({error}); install it again: "
-            f"{install_command(package)}",
-            code=5020,
-        ) from error
+    module = load_library(package, install_command(package))
     check_version(package, module.__version__)
     return module
 
@@ -113,32 +96,6 @@ def _dotted(numbers: tuple[int, ...]) -> str:
     return ".".join(map(str, numbers))
 
 
-@functools.cache
 def message_log(package: Package) -> Untyped:
-    """The logger of a package, one for the process: TensorRT keeps the first it is given.
-
-    Errors are collected for the message of the exception and are not printed; warnings go to ``logging``.
-    """
-    trt = load_tensorrt(package)
-    errors, warning = (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR), trt.ILogger.WARNING
-
-    class MessageLog(trt.ILogger):  # type: ignore[misc, name-defined]  # a class of a module without types
-        """Collects errors until they are taken."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # the base is not made by super() in pybind11's classes
-            self._errors: list[str] = []
-
-        def log(self, level: Untyped, message: str) -> None:
-            """Called by TensorRT, from its own threads too."""
-            if level in errors:
-                self._errors.append(message.strip())
-            elif level == warning:
-                logger.warning("%s: %s", package, message.strip())
-
-        def take_errors(self) -> list[str]:
-            """Errors since the last call."""
-            taken, self._errors = self._errors, []
-            return taken
-
-    return MessageLog()
+    """The logger of a package; see :func:`~infnet_runtime.backends.tensorrt.library.message_log`."""
+    return library.message_log(package, load_tensorrt(package))

@@ -13,11 +13,12 @@ from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.graph.plain_weights import plain_weights
 from infnet_export.precision.choice import KeepFp32
 from infnet_export.precision.float16 import to_float16
-from infnet_export.tensorrt import api, builder, engine
+from infnet_export.tensorrt import builder, engine
 from infnet_export.tensorrt.api import Package, check_version, load_tensorrt, message_log
 from infnet_export.tensorrt.builder import BuiltEngine, EngineSettings, build_plan
 from infnet_export.tensorrt.engine import build_command, build_engine
 from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
+from infnet_runtime.backends.tensorrt import library
 from infnet_runtime.backends.tensorrt.sidecar import BatchRange, read_engine, sidecar_path
 from infnet_runtime.errors import BackendError, InfnetError, InputError, ModelError, OutputError
 from infnet_runtime.model.manifest import METADATA_KEY
@@ -329,7 +330,7 @@ def test_settings_are_checked(change: dict[str, int], message: str) -> None:
 def test_without_tensorrt_the_message_says_what_to_run_where(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(library.importlib.util, "find_spec", lambda _: None)
     before = tiny.read_bytes()
     output = tmp_path / "out" / "tiny.plan"
     with pytest.raises(BackendError) as caught:

@@ -12,6 +12,7 @@ import pytest
 
 from infnet_export.tensorrt import api, builder
 from infnet_export.tensorrt.api import TENSORRT_NAMES
+from infnet_runtime.backends.tensorrt import library
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "tensorrt_names.json").read_text("utf-8"))
 ALL_VERSIONS = "".join(GOLDEN["versions"])
@@ -97,13 +98,13 @@ def test_the_precision_switch_is_gone() -> None:
     assert missing({"Builder": ("build_engine_with_config",)}) == ["Builder.build_engine_with_config"]
 
 
-@pytest.mark.parametrize("module", [api, builder], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [api, builder, library], ids=lambda m: m.__name__)
 def test_the_sources_use_nothing_else(module: object) -> None:
     assert used_beside_the_table(Path(str(module.__file__)).read_text("utf-8")) == []  # type: ignore[attr-defined]
 
 
 def test_the_table_names_nothing_that_is_not_used() -> None:
-    source = "".join(Path(str(m.__file__)).read_text("utf-8") for m in (api, builder))
+    source = "".join(Path(str(m.__file__)).read_text("utf-8") for m in (api, builder, library))
     attributes = {n.attr for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Attribute)}
     defined = {n.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)}
     used = attributes | defined

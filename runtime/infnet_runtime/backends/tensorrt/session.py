@@ -1,17 +1,12 @@
-"""TensorRT engines, and those of TensorRT for RTX. The only file that imports either.
+"""TensorRT engines, and those of TensorRT for RTX.
 
 An engine runs on the version and the kind of GPU it was built with; the sidecar says which, and is checked
 before any object of TensorRT is made.
 """
 
-import functools
-import importlib
-import importlib.util
-import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.batching import prepared_lengths
@@ -19,14 +14,10 @@ from infnet_runtime.backends.cuda.device import Device
 from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
 from infnet_runtime.backends.cuda.open import open_device
 from infnet_runtime.backends.session import ClosedByBlock, Outputs
+from infnet_runtime.backends.tensorrt.library import Untyped, load_library, message_log
 from infnet_runtime.backends.tensorrt.runner import NUMPY_TYPES, EngineRunner
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor, read_engine
 from infnet_runtime.errors import BackendError, GateError, ModelError
-
-logger = logging.getLogger(__name__)
-
-Untyped: TypeAlias = Any
-"""An object of TensorRT, which comes without types."""
 
 _INSTALL = {
     "tensorrt": "pip install 'infnet[tensorrt]'",
@@ -143,45 +134,16 @@ def load_tensorrt(package: str) -> Untyped:
             f"the engine was built by '{package}', expected {' or '.join(_INSTALL)}; build it again",
             code=4043,
         )
-    if importlib.util.find_spec(package) is None:
-        raise BackendError(f"{package} is not installed: {how}", code=5020)
-    try:
-        return importlib.import_module(package)
-    except (ImportError, OSError) as error:
-        raise BackendError(
-            f"{package} is installed and cannot be loaded ({error}); install it again: {how}", code=5020
-        ) from error
-
-
-@functools.cache
-def _message_log(package: str, trt: Untyped) -> Untyped:
-    """The logger of a package, one for the process: TensorRT keeps the first it is given."""
-    errors, warning = (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR), trt.ILogger.WARNING
-
-    class MessageLog(trt.ILogger):  # type: ignore[misc]  # a class of a module without types
-        """Collects errors for the exception that follows; warnings go to ``logging``."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # the base is not made by super() in pybind11's classes
-            self.errors: list[str] = []
-
-        def log(self, level: Untyped, message: str) -> None:
-            """Called by TensorRT, from its own threads too."""
-            if level in errors:
-                self.errors.append(message.strip())
-            elif level == warning:
-                logger.warning("%s: %s", package, message.strip())
-
-    return MessageLog()
+    return load_library(package, how)
 
 
 def _deserialised(trt: Untyped, package: str, plan: bytes, path: Path) -> tuple[Untyped, Untyped]:
-    log = _message_log(package, trt)
-    log.errors.clear()
+    log = message_log(package, trt)
+    log.take_errors()
     runtime = trt.Runtime(log)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        said = "; ".join(log.errors[:3]) or "no reason given"
+        said = "; ".join(log.take_errors()[:3]) or "no reason given"
         raise ModelError(
             f"{package} {trt.__version__} does not take the engine {path}: {said}. Build it again on this "
             "machine with infnet-export",

@@ -330,7 +330,7 @@ def test_a_gpu_without_memory(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "infnet_runtime.backends.tensorrt.session.importlib.util.find_spec", lambda name: None
+        "infnet_runtime.backends.tensorrt.library.importlib.util.find_spec", lambda name: None
     )
     for package, how in (("tensorrt", "'infnet[tensorrt]'"), ("tensorrt_rtx", "'tensorrt-rtx>=1.7,<2'")):
         told = re.escape(f"[INF-5020] {package} is not installed: pip install {how}")
