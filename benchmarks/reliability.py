@@ -23,9 +23,8 @@ import numpy as np
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.metrics.reliability import LabelledPixels, Reliability, reliability
-from infnet_runtime.slices.preprocess import predict_slice
 from infnet_train.assess.calibrate import labelled_pixels
-from infnet_train.assess.evaluate import open_model
+from infnet_train.assess.predict import open_model
 from infnet_train.data.pictures import read_labelled
 
 Colour = tuple[int, int, int]
@@ -50,7 +49,7 @@ def main() -> None:
     with open_model(options.model, "cpu", purpose="measure") as opened:
         pixels = labelled_pixels(
             read_labelled(options.data, options.turn),
-            lambda grey: predict_slice(grey, opened.preprocess, opened.run),
+            opened.predict_uncalibrated,
             inside_lungs=options.inside_lungs,
         )
     own = opened.output.temperature

@@ -19,7 +19,7 @@ from measures import Mean, ScoredSlice, score_pictures, summarise
 from tables import PAPER, mean_cell, number_cell, table
 
 from infnet_runtime.metrics import LabelledSlice
-from infnet_train.assess.evaluate import open_model
+from infnet_train.assess.predict import open_model
 from infnet_train.data.pictures import read_labelled
 
 DATA = Path(os.environ.get("INFNET_DATA") or Path(__file__).parents[2] / "shared" / "data")

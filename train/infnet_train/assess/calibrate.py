@@ -22,9 +22,8 @@ from infnet_runtime.metrics.reliability import (
     reliability,
 )
 from infnet_runtime.scan.ct import Intensity
-from infnet_runtime.slices.preprocess import predict_slice
 from infnet_runtime.version import __version__
-from infnet_train.assess.evaluate import open_model
+from infnet_train.assess.predict import open_model
 from infnet_train.data.pictures import Turn, read_labelled
 
 logger = logging.getLogger(__name__)
@@ -111,10 +110,7 @@ def calibrate_file(
     slices = read_labelled(data, turn)
     counted: list[str] = []
     with open_model(model, device, purpose="calibrate") as opened:
-
-        def predict(grey: ByteArray) -> FloatArray:
-            return predict_slice(grey, opened.preprocess, opened.run)
-
+        predict = opened.predict_uncalibrated
         pixels = labelled_pixels(_noted(slices, counted), predict, inside_lungs=inside_lungs)
     temperature = fit_temperature(pixels)
     return Calibration(

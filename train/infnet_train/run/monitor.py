@@ -17,6 +17,7 @@ from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise
+from infnet_train.assess.predict import logits_of
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.networks import Network, Outputs
 from infnet_train.networks.losses import LossConfig, pixel_weights, structure_loss_terms
@@ -66,9 +67,8 @@ class Monitor:
         chosen = np.unique(np.linspace(0, len(slices) - 1, _PICTURES).round().astype(int))
         grey = slices.images[chosen].astype(np.float32) / np.float32(255)
         model.eval()
-        with torch.no_grad():
-            found = model(torch.from_numpy(normalise(grey, spec)).to(device)).prediction >= 0
-        for number, prediction in zip(chosen, found.cpu().numpy()[:, 0], strict=True):
+        found = logits_of(model, torch.from_numpy(normalise(grey, spec)).to(device)) >= 0
+        for number, prediction in zip(chosen, found.cpu().numpy(), strict=True):
             picture = contours(slices.images[number], slices.masks[number] > 127, prediction)
             name = f"validation/{slices.names[number]}"
             self._writer.add_image(name, picture, step, dataformats="HWC")

@@ -11,11 +11,9 @@ import numpy as np
 import torch
 
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.slices.preprocess import normalise
+from infnet_train.assess.predict import input_batches, logits_of
 from infnet_train.data.datasets import LabelledSlices, edge_of
 from infnet_train.networks import Network
-
-_BATCH = 8
 
 
 def refine_labels(
@@ -32,16 +30,12 @@ def refine_labels(
     """
     masks, edges = np.empty_like(slices.masks), np.empty_like(slices.edges)
     teacher.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    for start in range(0, len(slices), _BATCH):
-        part = slice(start, start + _BATCH)
-        grey = slices.images[part].astype(np.float32) / np.float32(255)
-        images = torch.from_numpy(normalise(grey, spec)).to(device, memory_format=torch.channels_last)
-        with torch.no_grad(), torch.autocast(device.split(":")[0], torch.bfloat16, enabled=bf16):
-            straight = torch.sigmoid(teacher(images).prediction.float())
-            mirrored = torch.sigmoid(teacher(images.flip(-1)).prediction.float()).flip(-1)
-        predicted = ((straight + mirrored) / 2).cpu().numpy()[:, 0]
+    for part, images in input_batches(slices, spec, device):
+        straight = torch.sigmoid(logits_of(teacher, images, bf16=bf16))
+        mirrored = torch.sigmoid(logits_of(teacher, images.flip(-1), bf16=bf16)).flip(-1)
+        predicted = ((straight + mirrored) / 2).cpu().numpy()
         label = (1 - share) * slices.masks[part] + share * 255 * predicted
         masks[part] = np.rint(label).astype(np.uint8)
-        for i, mask in enumerate(masks[part], start):
+        for i, mask in enumerate(masks[part], part.start):
             edges[i] = np.where(edge_of(mask > 127), 255, 0)
     return replace(slices, masks=masks, edges=edges)

@@ -20,7 +20,7 @@ from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.slices.preprocess import predict_grey
-from infnet_train.assess.evaluate import network_runner
+from infnet_train.assess.predict import network_runner
 from infnet_train.config.propagation import PropagationConfig
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.datasets import chosen_slices, regrade

@@ -1,0 +1,114 @@
+"""A trained network on slices: at network size in batches, or one by one at their own sizes."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infnet_runtime.arrays import ByteArray, FloatArray
+from infnet_runtime.backends import open_session
+from infnet_runtime.backends.session import infection_probability
+from infnet_runtime.errors import GateError
+from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
+from infnet_runtime.slices.preprocess import normalise, predict_slice
+from infnet_train.data.datasets import LabelledSlices
+from infnet_train.machine.device import choose_device
+from infnet_train.networks import Network, Outputs
+from infnet_train.weights.trained import read_network
+
+_BATCH = 8
+
+
+def input_batches(
+    slices: LabelledSlices, spec: PreprocessSpec, device: str
+) -> Iterator[tuple[slice, Tensor]]:
+    """Network input of all slices, a few at a time: which of them, and (n, 3, size, size)."""
+    for start in range(0, len(slices), _BATCH):
+        part = slice(start, start + _BATCH)
+        grey = slices.images[part].astype(np.float32) / np.float32(255)
+        images = torch.from_numpy(normalise(grey, spec)).to(device, memory_format=torch.channels_last)
+        yield part, images
+
+
+@torch.no_grad()
+def logits_of(network: Network, images: Tensor, *, bf16: bool = False) -> Tensor:
+    """What a network in evaluation mode predicts: (n, 3, h, w) to logits in single precision, (n, h, w)."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        outputs: Outputs = network(images)
+    return outputs.prediction.float()[:, 0]
+
+
+def network_runner(network: Network, device: str) -> Callable[[FloatArray], FloatArray]:
+    """Network input (n, 3, size, size) to probability (n, size, size), refusing what is not finite."""
+    network.to(device).eval()
+
+    def run(batch: FloatArray) -> FloatArray:
+        probability = torch.sigmoid(logits_of(network, torch.from_numpy(batch).to(device)))
+        if not torch.isfinite(probability).all():
+            raise GateError("the network returned probabilities that are not finite", code=7020)
+        return np.asarray(probability.cpu().numpy(), np.float32)
+
+    return run
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model file ready for slices, whatever its kind.
+
+    Parameters
+    ----------
+    sha256
+        Hash of the file.
+    output
+        Threshold and temperature: the model's own, the defaults for training weights.
+    run
+        Network input (n, 3, size, size) to the network's own probability (n, size, size).
+    """
+
+    sha256: str
+    device: str
+    preprocess: PreprocessSpec
+    output: OutputSpec
+    run: Callable[[FloatArray], FloatArray]
+
+    def predict(self, grey: ByteArray) -> FloatArray:
+        """Calibrated probability of one slice, (rows, columns)."""
+        return predict_slice(grey, self.preprocess, self.run, temperature=self.output.temperature)
+
+    def predict_uncalibrated(self, grey: ByteArray) -> FloatArray:
+        """The network's own probability of one slice, (rows, columns)."""
+        return predict_slice(grey, self.preprocess, self.run)
+
+
+@contextmanager
+def open_model(model: Path, device: str, *, purpose: str) -> Iterator[OpenModel]:
+    """Open weights, the folder of a run, the authors' ``.pth`` or an ONNX file.
+
+    Parameters
+    ----------
+    device
+        As of :func:`~infnet_train.assess.evaluate.evaluate_file`.
+    purpose
+        What the model is opened for, for messages: a verb.
+    """
+    if model.suffix.lower() == ".onnx":
+        with open_session(model, device=device) as session:
+            manifest = session.manifest
+            yield OpenModel(
+                session.model_sha256,
+                session.device,
+                manifest.preprocess,
+                manifest.output,
+                partial(infection_probability, session),
+            )
+        return
+    path = model / "weights.safetensors" if model.is_dir() else model
+    trained, used = read_network(path, purpose=purpose), choose_device(device)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    yield OpenModel(digest, used, trained.preprocess, OutputSpec(), network_runner(trained.network, used))
