@@ -16,7 +16,7 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
 from infnet_train.assess.calibrate import calibrate_file, labelled_pixels
 from infnet_train.assess.evaluate import evaluate_file
-from infnet_train.cli import app
+from infnet_train.cli.main import app
 from infnet_train.data.pictures import DataError, read_labelled
 from infnet_train.data.source import SourceConfig
 from infnet_train.networks import InfNet

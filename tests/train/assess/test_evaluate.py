@@ -13,7 +13,7 @@ from golden_fill import reference_state
 from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
 from infnet_train.assess.evaluate import evaluate_file
-from infnet_train.cli import app
+from infnet_train.cli.main import app
 from infnet_train.data.pictures import DataError
 from infnet_train.data.source import SourceConfig
 from infnet_train.networks import InfNet

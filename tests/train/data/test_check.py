@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from infnet_train.cli import app
+from infnet_train.cli.main import app
 from infnet_train.data.check import check_data
 from infnet_train.data.edges import EdgeDefinition, edges, write_edges
 from infnet_train.data.pictures import DataError

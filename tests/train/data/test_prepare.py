@@ -16,7 +16,7 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.lungs import lung_box
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.phantom import ChestPhantom
-from infnet_train.cli import app
+from infnet_train.cli.main import app
 from infnet_train.data.pictures import DataError, read_grey, upright
 from infnet_train.data.prepare import prepare, slices_of_volume, transfer_labels
 from infnet_train.data.reserved import RESERVED

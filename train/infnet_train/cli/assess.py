@@ -1,0 +1,49 @@
+"""The commands ``infnet-train eval`` and ``infnet-train calibrate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infnet_train.cli.options import DeviceOption, ModelArgument, TableJsonOption, Turn, TurnOption
+
+
+def evaluate(
+    model: ModelArgument,
+    data: Annotated[Path, typer.Argument(help="Folder with Imgs/ and GT/.")],
+    turn: TurnOption = Turn.none,
+    device: DeviceOption = "auto",
+    as_json: TableJsonOption = False,
+) -> None:
+    """Score a model on labelled slices, by the protocol of the paper and by the clinical one."""
+    import json
+
+    from infnet_train.assess.evaluate import evaluate_file
+
+    result = evaluate_file(model, data, turn=turn.value, device=device)
+    typer.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False) if as_json else result.to_text())
+
+
+def calibrate(
+    model: ModelArgument,
+    data: Annotated[
+        Path, typer.Argument(help="Folder with Imgs/ and GT/: validation slices, never the test set.")
+    ],
+    turn: TurnOption = Turn.none,
+    device: DeviceOption = "auto",
+    inside_lungs: Annotated[
+        bool, typer.Option("--inside-lungs", help="Count pixels inside the lungs only; the lungs are found.")
+    ] = False,
+    as_json: TableJsonOption = False,
+) -> None:
+    """Fit the temperature that makes a model's probabilities mean what they say.
+
+    The slices must be neither those of the training nor the test set: scores on slices that the temperature
+    was fitted on are no test.
+    """
+    import json
+
+    from infnet_train.assess.calibrate import calibrate_file
+
+    result = calibrate_file(model, data, turn=turn.value, device=device, inside_lungs=inside_lungs)
+    typer.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False) if as_json else result.to_text())

@@ -1,0 +1,94 @@
+"""The commands ``infnet-train data``: look at training data and prepare them."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infnet_train.cli.options import JsonOption
+from infnet_train.cli.progress import log_to_stderr
+
+app = typer.Typer(no_args_is_help=True, help="Look at training data and prepare them.")
+
+
+class _EdgeDefinition(StrEnum):
+    gradient = "gradient"
+    canny = "canny"
+
+
+@app.command("check")
+def check(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Root of COVID-SemiSeg, or a folder with Imgs/ and GT/.")
+    ],
+    hard: Annotated[
+        bool, typer.Option("--hard", help="The masks are said to be 0 and 255 only: name those that are not.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read every picture of a data folder and say what is there and what is wrong."""
+    import json
+
+    from infnet_train.data.check import check_data
+    from infnet_train.data.pictures import DataError
+
+    report = check_data(folder, hard_labels=hard)
+    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
+    if report.problems:
+        raise DataError(f"{len(report.problems)} problems in {folder}, listed in the report", code=3139)
+
+
+@app.command("edges")
+def edges(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with Imgs/ and GT/.")],
+    definition: Annotated[
+        _EdgeDefinition,
+        typer.Option(
+            help="gradient: two pixels wide, as of the labelled slices; canny: one, as of pseudo-labels."
+        ),
+    ] = _EdgeDefinition.gradient,
+    as_json: JsonOption = False,
+) -> None:
+    """Write Edge/<name>.png for each mask that has none. Nothing is overwritten."""
+    import json
+
+    from infnet_runtime.version import __version__
+    from infnet_train.data.edges import write_edges
+
+    done = write_edges(folder, definition.value)
+    values = {
+        "schema": "infnet.edges/1",
+        "infnet": __version__,
+        "folder": str(done.folder),
+        "definition": done.definition,
+        "written": done.written,
+        "kept": done.kept,
+    }
+    text = f"{done.folder}: {done.written} edge maps written ({done.definition}), {done.kept} were there"
+    typer.echo(json.dumps(values, indent=2) if as_json else text)
+
+
+@app.command("prepare")
+def prepare(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Holds covid-semiseg and, if there, radiopaedia-covid-volumes and coronacases-slices.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The training folder.", envvar="INFNET_OUT")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make one training folder of the public sets: upright, in one grey scale, without reserved cases."""
+    import json
+
+    from infnet_runtime.version import __version__
+    from infnet_train.data.prepare import prepare as run
+
+    log_to_stderr()
+    slices = run(data, out)
+    values = {"schema": "infnet.prepared/1", "infnet": __version__, "out": str(out), "slices": slices}
+    text = "\n".join(f"{count:5d} slices  {out / name}" for name, count in slices.items())
+    typer.echo(json.dumps(values, indent=2) if as_json else text)

@@ -1,0 +1,133 @@
+"""The command ``infnet-train``: a training, and the other commands by name."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infnet_runtime.cli.process import print_version, run_command
+from infnet_train.cli import assess, data
+from infnet_train.cli.options import DeviceOption
+from infnet_train.cli.progress import Progress, log_to_stderr
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command("eval")(assess.evaluate)
+app.add_typer(data.app, name="data")
+app.command()(assess.calibrate)
+
+_USAGE = 2
+_DEFAULT_DATA = Path("data/prepared")
+
+
+class _Precision(StrEnum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+@app.callback(invoke_without_command=True)
+def train(
+    context: typer.Context,
+    config: Annotated[
+        Path,
+        typer.Option(
+            help="Recipe: a TOML file, or the name of one in train/configs.", envvar="INFNET_CONFIG"
+        ),
+    ] = Path("default.toml"),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Data folder; the first lines of a recipe say which. data/prepared where not given.",
+            envvar="INFNET_TRAIN_DATA",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder of the run; runs/<recipe> where not given.", envvar="INFNET_OUT"
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
+    device: DeviceOption = "auto",
+    precision: Annotated[
+        _Precision, typer.Option(help="Of the convolutions; weights and losses are fp32.")
+    ] = _Precision.fp32,
+    backbone_weights: Annotated[
+        Path | None, typer.Option(help="ImageNet weights of Res2Net-50 v1b 26w4s (.pth), if you have them.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one value of the recipe: key=value.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads, 0 for all.", min=0)] = 0,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Train Inf-Net by a recipe. An interrupted run goes on with --resume and gives the same weights."""
+    if context.invoked_subcommand is not None:
+        _refuse_options_of_training(context)
+        return
+    from infnet_train.recipe import find_recipe
+
+    recipe_file = find_recipe(config)
+    data = data or _default_data()
+    out = out or Path("runs") / recipe_file.stem
+    import torch
+
+    from infnet_train.machine.device import choose_device
+    from infnet_train.recipe import read_recipe, run_recipe
+
+    log_to_stderr()
+    if threads:
+        torch.set_num_threads(threads)
+    stages = read_recipe(recipe_file, set_)
+    chosen = choose_device(device)
+    with Progress() as progress:
+        weights = run_recipe(
+            stages,
+            data,
+            out,
+            device=chosen,
+            bf16=precision is _Precision.bf16,
+            resume=resume,
+            backbone_weights=backbone_weights,
+            progress=progress,
+        )
+    typer.echo(weights)
+
+
+def _default_data() -> Path:
+    """The prepared data of a checkout, or what to do to get there."""
+    if _DEFAULT_DATA.is_dir():
+        return _DEFAULT_DATA
+    typer.echo(
+        f"a training needs data: there is no folder {_DEFAULT_DATA} here and no --data\n"
+        "1. get COVID-SemiSeg, and if you can the Radiopaedia volumes and the coronacases slices\n"
+        f"2. infnet-train data prepare FOLDER_OF_THE_SETS --out {_DEFAULT_DATA}\n"
+        "3. infnet-train\n"
+        "other commands are 'infnet-train eval', 'calibrate' and 'data'; see infnet-train --help",
+        err=True,
+    )
+    raise typer.Exit(_USAGE)
+
+
+def _refuse_options_of_training(context: typer.Context) -> None:
+    """Options before a sub-command would be ignored; environment variables may be there for other runs."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = name.rstrip("_").replace("_", "-")
+            typer.echo(
+                f"--{option} belongs to a training, not to '{context.invoked_subcommand}'; "
+                "give options after the sub-command",
+                err=True,
+            )
+            raise typer.Exit(_USAGE)
+
+
+def main() -> None:
+    """Entry point."""
+    run_command(app)
