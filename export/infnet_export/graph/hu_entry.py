@@ -19,7 +19,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model
 from infnet_runtime.arrays import FloatArray
-from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
+from infnet_runtime.model.manifest import CONTRACT_VERSION, METADATA_KEY, ManifestError, ModelManifest
 from infnet_runtime.slices.preprocess import resize_matrix
 
 HU_INPUT = "hu"
@@ -51,12 +51,18 @@ def with_hu_entry(model: onnx.ModelProto, rows: int, columns: int) -> onnx.Model
     ValueError
         If rows or columns are not positive.
     ManifestError
-        If the manifest is damaged or of another version.
+        If the manifest is damaged or of another version than 1.
     """
     if rows < 1 or columns < 1:
         raise ValueError(f"slices have {rows} x {columns} pixels, expected at least one along each axis")
     properties = {p.key: p.value for p in model.metadata_props}
     manifest = ModelManifest.from_json(properties[METADATA_KEY], source="the model to give an HU entry")
+    if manifest.contract_version != CONTRACT_VERSION:
+        raise ManifestError(
+            f"the model follows contract {manifest.contract_version}, an HU entry is made for one output and "
+            f"equal channels: contract {CONTRACT_VERSION}",
+            code=4022,
+        )
     (slices,) = (i.name for i in model.graph.input)
     before = _preprocessing(manifest, rows, columns)
     after = _inverse(manifest, rows, columns)

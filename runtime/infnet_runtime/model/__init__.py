@@ -1,4 +1,4 @@
 """What a model file says about itself, and the checks before it is used.
 
-Files and their contents; running a network belongs to ``backends``.
+Files and their contents, and where the shipped ones lie; running a network belongs to ``backends``.
 """

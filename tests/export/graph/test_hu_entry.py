@@ -19,10 +19,10 @@ from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import ModelError
 from infnet_runtime.io import open_scan
-from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest, OutputSpec
+from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelManifest, OutputSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import from_network, to_network
-from tiny_models import MANIFEST, SIZE, SPEC, mid_grey_detector
+from tiny_models import MANIFEST, SIZE, SPEC, mid_grey_detector, two_outputs
 
 ROUNDING = 2e-6
 """Largest distance in network input and probability; 5e-7 was seen. Both sides multiply by the same FP32
@@ -115,6 +115,12 @@ def test_another_window_is_found(model: onnx.ModelProto) -> None:
     hu = any_hu(100, 100)
     found, expected = run(with_hu_entry(other, 100, 100), hu=hu), by_python(model, hu, 1.0)
     assert float(np.abs(found - expected).max()) > ROUNDING * STEEP
+
+
+def test_neighbours_and_several_outputs_are_refused(tmp_path: Path) -> None:
+    two = onnx.load_from_string(two_outputs(tmp_path / "two.onnx").read_bytes())
+    with pytest.raises(ManifestError, match=r"\[INF-4022\] the model follows contract 2, an HU entry"):
+        with_hu_entry(two, 100, 120)
 
 
 def test_the_file_says_what_it_takes_and_the_runtime_refuses_it(
