@@ -124,6 +124,33 @@ def open_candidate(
     return OrtCudaSession(model, index=candidate.index, threads=threads, batch_size=batch_size)
 
 
+def open_content(content: bytes, name: str, *, backend: str = ONNXRUNTIME, threads: int = 0) -> Session:
+    """Load a model that is not on disk yet, on the CPU.
+
+    Parameters
+    ----------
+    name
+        Of the model, for messages.
+
+    Raises
+    ------
+    ModelError
+        If the model is damaged or foreign.
+    BackendError
+        If the backend is not installed.
+    """
+    threads = threads or usable_cores()
+    if not is_installed(backend):
+        raise nothing_installed(backend)
+    if backend == OPENVINO:
+        from infnet_runtime.backends.openvino import OpenVinoSession
+
+        return OpenVinoSession(Path(name), threads=threads, content=content)
+    from infnet_runtime.backends.ort.cpu import OrtSession
+
+    return OrtSession(Path(name), threads=threads, content=content)
+
+
 def _check_kind(model: Path) -> None:
     if model.suffix.lower() in _TRAINING_SUFFIXES:
         raise ModelError(

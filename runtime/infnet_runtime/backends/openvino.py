@@ -30,6 +30,11 @@ class OpenVinoSession(ClosedByBlock):
     Calls from several threads run one after another. The batch stays free: another number of slices costs no
     compilation and changes no byte of a slice's result.
 
+    Parameters
+    ----------
+    content
+        Of the file, where it has none yet; ``model`` then names it in messages.
+
     Raises
     ------
     ModelError
@@ -38,9 +43,11 @@ class OpenVinoSession(ClosedByBlock):
         If OpenVINO cannot be loaded, or would not compute in single precision.
     """
 
-    def __init__(self, model: Path, *, threads: int, batch_size: int | None = None) -> None:
+    def __init__(
+        self, model: Path, *, threads: int, batch_size: int | None = None, content: bytes | None = None
+    ) -> None:
         openvino = load_openvino()
-        content = model.read_bytes()
+        content = model.read_bytes() if content is None else content
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.device = "cpu"
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE

@@ -25,14 +25,21 @@ class OrtSession(ClosedByBlock):
 
     Calls from several threads run side by side.
 
+    Parameters
+    ----------
+    content
+        Of the file, where it has none yet; ``model`` then names it in messages.
+
     Raises
     ------
     ModelError
         If the file is no ONNX model, has no manifest or other inputs and outputs than the contract.
     """
 
-    def __init__(self, model: Path, *, threads: int, batch_size: int | None = None) -> None:
-        content = model.read_bytes()
+    def __init__(
+        self, model: Path, *, threads: int, batch_size: int | None = None, content: bytes | None = None
+    ) -> None:
+        content = model.read_bytes() if content is None else content
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.device = "cpu"
         self.batch_size = batch_size or _BATCH_SIZE
