@@ -30,7 +30,7 @@ from infnet_export.network.inf_net.inference_module import inference_module
 from infnet_export.network.tracing import onnx_model, plain_model
 from infnet_export.proof.parity import phantom_input
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_train.networks import InfNet
+from infnet_train.networks import InfNet, SideOutputs
 from infnet_train.weights.trained import TrainedNetwork
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     trained = read_trained(options.weights) if options.weights else _untrained(options.size)
     size = trained.preprocess.size
-    before = plain_model(trained.network, size)
+    before = plain_model(trained.network, size, SideOutputs._fields)
     after = onnx_model(inference_module(trained.network), manifest_of(trained, ModelCard()))
     comparison = Comparison(graph_cost(before), graph_cost(after))
     seconds = cpu_seconds([before, after], phantom_input(trained.preprocess)[:1], options.repeats)

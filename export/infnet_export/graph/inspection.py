@@ -43,7 +43,7 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "manifest": _plain(self.manifest)}
 
     def to_text(self) -> str:
         """The same for a person to read."""
@@ -127,6 +127,14 @@ def inspect_engine(path: Path) -> EngineInspection:
     """
     _, sidecar = read_engine(path)
     return EngineInspection(str(path), sidecar)
+
+
+def _plain(manifest: ModelManifest) -> dict[str, Any]:
+    """As in the file, with a temperature of 1 as well."""
+    values: dict[str, Any] = json.loads(manifest.to_json())
+    for output in values.get("outputs", [values.get("output")]):
+        output.setdefault("temperature", 1.0)
+    return values
 
 
 def _manifest_rows(manifest: ModelManifest) -> dict[str, str]:

@@ -14,3 +14,15 @@ def in_module(node: onnx.NodeProto, module: str) -> bool:
     """
     place = node.name.rpartition("/")[0]
     return place == module or place.startswith(f"{module}.")
+
+
+def module_of(node: onnx.NodeProto) -> tuple[str, ...]:
+    """Names of the modules around a node, from the outermost; none for what belongs to none.
+
+    Examples
+    --------
+    >>> module_of(onnx.NodeProto(name="rfb2.branch0.0.conv/Conv")), module_of(onnx.NodeProto(name="Resize"))
+    (('rfb2', 'branch0', '0', 'conv'), ())
+    """
+    place = node.name.rpartition("/")[0]
+    return tuple(place.split(".")) if place else ()

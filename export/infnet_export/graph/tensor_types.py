@@ -4,6 +4,7 @@ Models with tensors whose type does not follow from standard operators are refus
 """
 
 import math
+from collections.abc import Iterable
 
 import onnx
 from onnx import TensorProto, helper
@@ -39,8 +40,10 @@ class TensorTypes:
         self.weights = {t.name for t in model.graph.initializer} - {v.name for v in model.graph.input}
         """Names of the weights that cannot be given as inputs."""
         values = [*inferred.input, *inferred.value_info, *inferred.output]
-        self.one_channel = {v.name for v in values if is_one_channel(v)}
-        """Names of the tensors (n, 1, h, w)."""
+        self.channels = channels_of_maps(values)
+        """Number of channels of all maps, (n, channels, h, w)."""
+        self.output_maps = like_outputs(values, inferred.output)
+        """Names of the maps with as many channels as one that the graph gives."""
         self._kinds = {v.name: v.type.tensor_type.elem_type for v in values}
         self._kinds |= {t.name: t.data_type for t in model.graph.initializer}
         for node in model.graph.node:
@@ -61,10 +64,16 @@ class TensorTypes:
         return any(self.is_float(name) for name in node.output)
 
 
-def is_one_channel(value: onnx.ValueInfoProto) -> bool:
-    """Whether a tensor holds maps of one channel, (n, 1, h, w)."""
-    dimensions = value.type.tensor_type.shape.dim
-    return len(dimensions) == 4 and dimensions[1].dim_value == 1
+def channels_of_maps(values: Iterable[onnx.ValueInfoProto]) -> dict[str, int]:
+    """Number of channels of every map, (n, channels, h, w); 0 where it is not known."""
+    shapes = {v.name: v.type.tensor_type.shape.dim for v in values}
+    return {name: shape[1].dim_value for name, shape in shapes.items() if len(shape) == 4}
+
+
+def like_outputs(values: Iterable[onnx.ValueInfoProto], outputs: Iterable[onnx.ValueInfoProto]) -> set[str]:
+    """Names of the maps with as many channels as one of the outputs: logits and what becomes of them."""
+    given = set(channels_of_maps(outputs).values()) - {0}
+    return {name for name, channels in channels_of_maps(values).items() if channels in given}
 
 
 def _light(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -3,7 +3,6 @@
 import importlib.metadata
 from importlib.util import find_spec
 
-import numpy as np
 import onnx
 
 from infnet_export.graph.hu_entry import HU_INPUT
@@ -18,6 +17,7 @@ from infnet_export.proof.parity import (
     PHANTOMS,
     check_parity,
     compare,
+    network_thresholds,
     phantom_input,
     phantom_slices,
     scan_input,
@@ -25,11 +25,11 @@ from infnet_export.proof.parity import (
 from infnet_export.proof.parity_report import Form, ParityReport, measure_forms
 from infnet_export.proof.runs import by_onnxruntime, by_openvino
 from infnet_runtime.arrays import FloatArray
+from infnet_runtime.backends.session import infection_of
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import from_network, to_network
-from infnet_runtime.slices.temperature import network_threshold
 
 
 def comparison_slices(wanted: Wanted, manifest: ModelManifest) -> tuple[FloatArray, str]:
@@ -46,14 +46,13 @@ def check_hu_entry(extended: onnx.ModelProto, start: Start, shape: tuple[int, in
     manifest = start.manifest
     rows, columns = shape
     hu = phantom_slices(PHANTOMS, max(shape))[:, :rows, :columns]
-    own = by_onnxruntime(start.content, manifest.output.name)(
-        to_network(hu, Intensity.HU, manifest.preprocess)
-    )
+    batch = to_network(hu, Intensity.HU, manifest.preprocess)
+    own = by_onnxruntime(start.content, start.name)(batch)
     expected = from_network(
-        np.asarray(own[:, 0], np.float32), rows, columns, temperature=manifest.output.temperature
+        infection_of(own, manifest), rows, columns, temperature=manifest.output.temperature
     )
     found = raw_session(extended, threads=usable_cores()).run(None, {HU_INPUT: hu})[0]
-    check_parity(compare(found[:, None], expected[:, None], manifest.output.threshold), EXACT)
+    check_parity(compare(found[:, None], expected[:, None], [manifest.output.threshold]), EXACT)
 
 
 def compare_all(
@@ -68,24 +67,23 @@ def compare_all(
     described
         Where the slices come from, in words.
     """
-    output = start.manifest.output
     forms = list(start.others)
     forms.append(
         Form(
             f"{start.name}.onnx, ONNX Runtime CPU",
-            by_onnxruntime(contents["onnx"], output.name),
+            by_onnxruntime(contents["onnx"], start.name),
             start.allowed,
             "rounding of stored weights" if start.allowed == FP16_TOLERANCE else "rounding of FP32",
         )
     )
     not_run: dict[str, str] = {}
     if "fp16" in contents:
-        run = by_onnxruntime(contents["fp16"], output.name)
+        run = by_onnxruntime(contents["fp16"], start.name)
         reason = "rounding between the layers; the CPU computes each in FP32"
         forms.append(Form(f"{start.name}.fp16.onnx, ONNX Runtime CPU", run, HALF_TOLERANCE, reason))
         not_run["FP16 arithmetic"] = "needs a GPU; the range check stands in for it here"
     if "int8" in contents:
-        run = by_onnxruntime(contents["int8"], output.name)
+        run = by_onnxruntime(contents["int8"], start.name)
         forms.append(
             Form(f"{start.name}.int8.onnx, ONNX Runtime CPU", run, None, "Dice and millilitres, see the gate")
         )
@@ -93,7 +91,7 @@ def compare_all(
         forms.append(
             Form(
                 f"{start.name}.onnx, OpenVINO CPU, FP32",
-                by_openvino(contents["onnx"]),
+                by_openvino(contents["onnx"], start.name),
                 max(start.allowed, FP32_TOLERANCE, key=lambda t: t.largest),
                 "another program's order of rounding",
             )
@@ -102,20 +100,20 @@ def compare_all(
         not_run["OpenVINO"] = "is not installed (pip install 'infnet[openvino]')"
     if wanted.engine:
         not_run["TensorRT engine"] = "runs on the GPU it is built for; the runtime compares it there"
-    threshold = network_threshold(output.threshold, output.temperature)
+    thresholds = network_thresholds(start.manifest)
     batch = wanted.batch
     results, picture = measure_forms(
         forms,
         start.exact(slices),
         slices,
-        threshold,
+        thresholds,
         (batch.smallest, batch.usual, batch.largest),
     )
     return ParityReport(
         f"{start.manifest.name} {start.manifest.version}",
         start.reference,
         described,
-        threshold,
+        thresholds[start.manifest.output.name][start.manifest.output.infection_channel],
         {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime", "numpy")},
         results,
         not_run,

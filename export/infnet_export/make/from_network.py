@@ -1,6 +1,7 @@
 """From a trained network to the content of a model file, and what that file is compared with."""
 
 import importlib.metadata
+from dataclasses import replace
 from enum import StrEnum
 
 import onnx
@@ -9,14 +10,21 @@ import torch
 from infnet_export.graph.onnx_file import check_model, model_bytes
 from infnet_export.make.card import ModelCard
 from infnet_export.make.start import Start
-from infnet_export.network.exportable import inf_net_of
-from infnet_export.network.inf_net.inference_module import inference_module
+from infnet_export.network.exportable import exporter_of
 from infnet_export.network.torch_reference import network_probabilities
 from infnet_export.network.tracing import onnx_model
 from infnet_export.precision.half_weights import HalfReport, with_half_weights
+from infnet_export.precision.notes import with_notes
 from infnet_export.proof.parity import EXACT, FP16_TOLERANCE, FP32_TOLERANCE
 from infnet_export.proof.parity_report import Form
-from infnet_runtime.model.manifest import ModelManifest, OutputSpec
+from infnet_runtime.model.manifest import (
+    CONTRACT_VERSION,
+    READ_VERSIONS,
+    ModelManifest,
+    OutputSpec,
+    PreprocessSpec,
+)
+from infnet_runtime.model.specs import EQUAL
 from infnet_train.weights.trained import TrainedNetwork
 
 
@@ -51,15 +59,15 @@ def start_from_network(
     GateError
         If a weight is too large for half precision.
     """
-    manifest, network = manifest_of(trained, card), inf_net_of(trained)
-    model = onnx_model(inference_module(network), manifest)
+    manifest, exporter, network = manifest_of(trained, card), exporter_of(trained), trained.network
+    model = with_notes(onnx_model(exporter.inference(network), manifest), exporter.notes)
     half = None
     if weights is WeightStorage.FP16:
         model, half = with_half_weights(model)
         check_model(model)
     single = Form(
         "PyTorch, FP32",
-        lambda slices: network_probabilities(network, slices, torch.float32),
+        lambda slices: network_probabilities(network, exporter, slices, torch.float32),
         EXACT,
         "rounding of FP32",
     )
@@ -69,7 +77,7 @@ def start_from_network(
         manifest=manifest,
         allowed=_TOLERANCES[weights],
         reference="the trained network in double precision",
-        exact=lambda slices: network_probabilities(network, slices),
+        exact=lambda slices: network_probabilities(network, exporter, slices),
         others=(single,),
     )
     return start, half
@@ -77,6 +85,7 @@ def start_from_network(
 
 def manifest_of(trained: TrainedNetwork, card: ModelCard) -> ModelManifest:
     """The manifest that travels in the file."""
+    outputs = tuple(_as_on_card(o, card) if o.has_infection else o for o in exporter_of(trained).outputs)
     return ModelManifest(
         name=card.name,
         version=card.version,
@@ -84,10 +93,23 @@ def manifest_of(trained: TrainedNetwork, card: ModelCard) -> ModelManifest:
         training_data=card.training_data,
         weights_sha256=trained.weights_sha256,
         preprocess=trained.preprocess,
-        outputs=(OutputSpec(thresholds=(card.threshold,), temperature=card.temperature),),
+        outputs=outputs,
+        contract_version=_oldest_contract(outputs, trained.preprocess),
         metrics=card.metrics,
         created_with={"infnet": _own_version(), "torch": str(torch.__version__), "onnx": onnx.__version__},
     )
+
+
+def _as_on_card(output: OutputSpec, card: ModelCard) -> OutputSpec:
+    thresholds = list(output.thresholds)
+    thresholds[output.infection_channel] = card.threshold
+    return replace(output, thresholds=tuple(thresholds), temperature=card.temperature)
+
+
+def _oldest_contract(outputs: tuple[OutputSpec, ...], preprocess: PreprocessSpec) -> int:
+    """The first that can say it, so that older versions run what they can."""
+    simple = len(outputs) == len(outputs[0].classes) == 1 and preprocess.channels == EQUAL
+    return CONTRACT_VERSION if simple else READ_VERSIONS[-1]
 
 
 def _own_version() -> str:

@@ -17,7 +17,7 @@ from infnet_export.make.in_place import write_all
 from infnet_export.make.judged_int8 import judged_int8
 from infnet_export.make.start import Start
 from infnet_export.make.wanted import Wanted
-from infnet_export.precision.choice import DEFAULT_KEEP
+from infnet_export.precision.choice import keep_of, kept_in_words
 from infnet_export.precision.float16 import Float16Report, to_float16
 from infnet_export.precision.int8 import Int8Report
 from infnet_export.precision.ranges import RangeReport, check_ranges, measure_magnitudes
@@ -83,9 +83,10 @@ def make(start: Start, folder: Path, wanted: Wanted) -> Products:
     prepare_folder(folder)  # before the work, so that a wrong place is told at once
     made = Products()
     model = onnx.load_model_from_string(start.content)
+    keep = keep_of(model)
     contents = {"onnx": start.content}
     if wanted.fp16 or wanted.engine:
-        half, made.float16 = to_float16(model)
+        half, made.float16 = to_float16(model, keep)
         magnitudes = measure_magnitudes(model, slices, threads=usable_cores())
         made.ranges = check_ranges(magnitudes, made.float16.half_tensors, slices=len(slices))
         contents["fp16"] = model_bytes(half)
@@ -106,7 +107,7 @@ def make(start: Start, folder: Path, wanted: Wanted) -> Products:
             made.files["fp16"],
             folder / f"{start.name}.plan",
             wanted.engine,
-            kept_in_fp32=(*DEFAULT_KEEP.modules, "maps of one channel"),
+            kept_in_fp32=kept_in_words(keep, [o.channels for o in start.manifest.outputs]),
         )
         made.files["engine"] = made.engine.path
     if wanted.triton:

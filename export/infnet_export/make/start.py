@@ -52,5 +52,5 @@ def start_from_onnx(path: Path, file_name: str) -> Start:
     """
     model, content = read_onnx(path)
     manifest = manifest_in(model, path)
-    run = by_onnxruntime(content, manifest.output.name)
+    run = by_onnxruntime(content, path.name)
     return Start(file_name, content, manifest, EXACT, f"{path.name} in FP32 by ONNX Runtime on the CPU", run)

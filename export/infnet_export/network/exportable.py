@@ -1,12 +1,17 @@
-"""Which trained networks can be exported."""
+"""Which trained networks can be exported; another kind is a folder here and a line in ``EXPORTERS``."""
 
 from pathlib import Path
 
 import torch
 
+from infnet_export.network.exporter import Exporter
+from infnet_export.network.inf_net.exporter import INF_NET
 from infnet_runtime.errors import ModelError
-from infnet_train.networks import ALL_PARTS, InfNet, Network
+from infnet_train.networks import Network
 from infnet_train.weights.trained import TrainedNetwork, read_network
+
+EXPORTERS: dict[str, Exporter] = {"inf-net": INF_NET}
+"""By the names of :data:`infnet_train.networks.NETWORKS`."""
 
 
 def read_trained(path: Path) -> TrainedNetwork:
@@ -15,37 +20,37 @@ def read_trained(path: Path) -> TrainedNetwork:
     Raises
     ------
     ModelError
-        As :func:`~infnet_train.weights.trained.read_network`, or if the network is not Inf-Net, lacks a
-        part or has weights that are not finite.
+        As :func:`~infnet_train.weights.trained.read_network`, or if the export does not know the network,
+        refuses it, or its weights are not finite.
     """
     trained = read_network(path, purpose="export")
-    _refuse_ablated(inf_net_of(trained), path)
+    reason = exporter_of(trained, str(path)).refusal(trained.network)
+    if reason:
+        raise ModelError(f"{path} holds {reason}", code=4104)
     _refuse_non_finite(trained.network, path)
     return trained
 
 
-def inf_net_of(trained: TrainedNetwork) -> InfNet:
-    """The network, if it is the one that can be exported.
+def exporter_of(trained: TrainedNetwork, source: str = "this checkpoint") -> Exporter:
+    """What the export knows of a network.
+
+    Parameters
+    ----------
+    source
+        Where the network comes from, for messages.
 
     Raises
     ------
     ModelError
-        If it is another.
+        If it knows nothing.
     """
-    if not isinstance(trained.network, InfNet):
-        name = type(trained.network).__name__
-        raise ModelError(f"the network is a {name}; only Inf-Net can be exported", code=4104)
-    return trained.network
-
-
-def _refuse_ablated(network: InfNet, path: Path) -> None:
-    missing = [part for part in ALL_PARTS if part not in network.parts]
-    if missing:
+    if trained.kind not in EXPORTERS:
         raise ModelError(
-            f"{path} holds an ablated network, without {', '.join(missing)}; only the full network can be "
-            "exported: train with all parts",
+            f"{source} holds the network '{trained.kind}'; only {', '.join(sorted(EXPORTERS))} can be "
+            "exported",
             code=4104,
         )
+    return EXPORTERS[trained.kind]
 
 
 def _refuse_non_finite(network: Network, path: Path) -> None:

@@ -5,30 +5,32 @@ rounding of the weights all show.
 """
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from infnet_export.network.exporter import Exporter
 from infnet_export.proof.parity import refuse_non_finite
 from infnet_runtime.arrays import FloatArray
-from infnet_train.networks import InfNet
+from infnet_train.networks import Network
 
 
 def network_probabilities(
-    network: InfNet, slices: FloatArray, precision: torch.dtype = torch.float64
-) -> npt.NDArray[np.floating]:
+    network: Network, exporter: Exporter, slices: FloatArray, precision: torch.dtype = torch.float64
+) -> Mapping[str, npt.NDArray[np.floating]]:
     """Probabilities of the network, one slice after the other.
 
     Parameters
     ----------
-    slices : (n, 3, size, size)
+    slices : (n, channels, size, size)
     precision
         Of weights and arithmetic.
 
     Returns
     -------
-    (n, 1, size, size)
+    Output to its probabilities, (n, channels, size, size)
 
     Raises
     ------
@@ -37,7 +39,9 @@ def network_probabilities(
     """
     exact = copy.deepcopy(network).to(precision).eval()
     with torch.no_grad():
-        found = [torch.sigmoid(exact(torch.from_numpy(s[None]).to(precision)).s3).numpy() for s in slices]
-    probabilities = np.concatenate(found)
-    refuse_non_finite(probabilities, "the network itself")
-    return probabilities
+        found = [exporter.probabilities(exact, torch.from_numpy(s[None]).to(precision)) for s in slices]
+    rows = [one if isinstance(one, tuple) else (one,) for one in found]
+    outputs = [np.concatenate([tensor.numpy() for tensor in column]) for column in zip(*rows, strict=True)]
+    for probabilities in outputs:
+        refuse_non_finite(probabilities, "the network itself")
+    return dict(zip((o.name for o in exporter.outputs), outputs, strict=True))

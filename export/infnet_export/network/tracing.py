@@ -3,27 +3,25 @@
 PyTorch's exporter writes the graph. Everything it adds for debugging is left behind (stack traces with local
 paths among it): the model is built again from operators, weights and names only.
 
-Nodes and weights carry the name of their module, ``partial_decoder.conv5/Conv``, so that a pass over the
+Nodes and weights carry the name of their module, ``decoder.conv5/Conv``, so that a pass over the
 graph can choose by module. Such passes are functions from model to model; ``half_weights`` is one.
 """
 
 import ast
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import onnx
 import torch
 from onnx import helper, numpy_helper
 from onnx_ir.passes import Sequential, common
 from onnxscript.optimizer import fold_constants_ir
+from torch import nn
 
 from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model
-from infnet_export.network.inf_net.inference_module import InferenceModule
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
-from infnet_train.networks import InfNet
-from infnet_train.networks.inf_net import SideOutputs
 
 # The set PyTorch's exporter writes without converting; TensorRT 10, OpenVINO and ONNX Runtime all take it.
 OPSET = 18
@@ -34,37 +32,41 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 _OWN_SCOPE = "network."  # our wrapper's name for the network
 
 
-def onnx_model(module: InferenceModule, manifest: ModelManifest) -> onnx.ModelProto:
+def onnx_model(module: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:
     """Export to ONNX.
 
     Parameters
     ----------
     manifest
-        Travels in the metadata; gives the size of the slices and the name of the output.
+        Travels in the metadata; gives the shape of the slices and the names of the outputs.
 
     Returns
     -------
-    Input ``slices`` (n, 3, size, size), output (n, 1, size, size), batch free, FP32, checked.
+    Input ``slices`` (n, channels, size, size), outputs (n, channels, size, size), batch free, FP32, checked.
     """
-    program = _trace(module, manifest.preprocess.size, [manifest.output.name])
+    program = _trace(module, manifest.preprocess.input_shape, [o.name for o in manifest.outputs])
     model = _rebuilt(program.model_proto)
     helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
     check_model(model)
     return model
 
 
-def plain_model(network: InfNet, size: int) -> onnx.ModelProto:
-    """The network as trained, in evaluation mode and with nothing rewritten, to compare costs with.
+def plain_model(network: nn.Module, size: int, outputs: Sequence[str]) -> onnx.ModelProto:
+    """A network as trained, in evaluation mode and with nothing rewritten, to compare costs with.
 
     What the exporter itself would fold is left as well; only its shape arithmetic on constants is gone.
 
+    Parameters
+    ----------
+    outputs
+        Names of what the network gives.
+
     Returns
     -------
-    Input ``slices`` (n, 3, size, size); the outputs are named as in
-    :class:`~infnet_train.networks.inf_net.SideOutputs`, logits (n, 1, size, size). No manifest.
+    Input ``slices`` (n, 3, size, size); logits (n, 1, size, size). No manifest.
     """
     training = network.training
-    program = _trace(network.eval(), size, list(SideOutputs._fields), optimize=False)
+    program = _trace(network.eval(), (3, size, size), list(outputs), optimize=False)
     network.train(training)
     fold_constants_ir(program.model)
     Sequential(
@@ -78,9 +80,9 @@ def plain_model(network: InfNet, size: int) -> onnx.ModelProto:
 
 
 def _trace(
-    module: InferenceModule | InfNet, size: int, output_names: list[str], *, optimize: bool = True
+    module: nn.Module, shape: tuple[int, int, int], output_names: list[str], *, optimize: bool = True
 ) -> torch.onnx.ONNXProgram:
-    example = torch.zeros(_TRACED_BATCH, 3, size, size)
+    example = torch.zeros(_TRACED_BATCH, *shape)
     with warnings.catch_warnings():
         # PyTorch 2.13 warns about its own use of a name it deprecates.
         warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)

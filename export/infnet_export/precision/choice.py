@@ -1,12 +1,14 @@
 """Which nodes of a graph compute in half precision, and which of their inputs and outputs are half then."""
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import onnx
 
 from infnet_export.graph.modules import in_module
 from infnet_export.graph.tensor_types import TensorTypes
+from infnet_export.precision.notes import notes_in
 from infnet_runtime.errors import ModelError
 
 # Squares, exponentials and long sums leave the range from quite ordinary inputs: x * x from |x| = 256.
@@ -30,21 +32,35 @@ class KeepFp32:
     Parameters
     ----------
     modules
-        Names of modules with everything below them: ``partial_decoder`` stands for
-        ``partial_decoder.conv5/Conv`` too.
+        Names of modules with everything below them: ``decoder`` stands for ``decoder.conv5/Conv`` too.
     operators
         Operators that stay FP32 everywhere.
-    one_channel
-        Also whatever gives maps of one channel, (n, 1, h, w): the logits from the last convolution of each
-        level to the sigmoid, which are added up from level to level.
+    output_maps
+        Also whatever gives maps with as many channels as one of the outputs: the logits from the last
+        convolution of each level to the sigmoid, which are added up from level to level.
     """
 
-    modules: tuple[str, ...] = ("partial_decoder",)
+    modules: tuple[str, ...] = ()
     operators: tuple[str, ...] = SENSITIVE_OPERATORS
-    one_channel: bool = True
+    output_maps: bool = True
 
 
-DEFAULT_KEEP = KeepFp32()
+def keep_of(model: onnx.ModelProto) -> KeepFp32:
+    """What a model, or its network, says must stay in single precision."""
+    return KeepFp32(notes_in(model).fp32)
+
+
+def kept_in_words(keep: KeepFp32, output_channels: Collection[int]) -> tuple[str, ...]:
+    """What stays in single precision, for people.
+
+    Examples
+    --------
+    >>> kept_in_words(KeepFp32(("decoder",)), [1]), kept_in_words(KeepFp32(), [3, 1])
+    (('decoder', 'maps of one channel'), ('maps of 1 or 3 channels',))
+    """
+    counts = sorted(set(output_channels))
+    channels = "one channel" if counts == [1] else f"{' or '.join(map(str, counts))} channels"
+    return (*keep.modules, f"maps of {channels}")
 
 
 def refuse_unknown_modules(model: onnx.ModelProto, keep: KeepFp32) -> None:
@@ -68,7 +84,7 @@ def stays(node: onnx.NodeProto, types: TensorTypes, keep: KeepFp32) -> bool:
     return (
         node.op_type in keep.operators
         or any(in_module(node, module) for module in keep.modules)
-        or (keep.one_channel and any(name in types.one_channel for name in node.output))
+        or (keep.output_maps and any(name in types.output_maps for name in node.output))
     )
 
 

@@ -4,9 +4,9 @@ TensorRT takes its precisions from the types in the ONNX file, so the choice is 
 model to model. Every node is FP16 or FP32 by :class:`KeepFp32`; a ``Cast`` stands where a tensor changes
 sides, one for each tensor, behind what produces it. Inputs and outputs of the graph keep their types.
 
-The decoder multiplies feature maps with each other and the logits are sums over what it gives; nothing in
-the graph bounds them, so both stay FP32 by default. ``ranges`` measures whether that is enough for the
-weights and slices at hand.
+Logits are sums that nothing in the graph bounds, so they stay FP32 unless told otherwise, and with them the
+modules that the network names (``notes``). ``ranges`` measures whether that is enough for the weights and
+slices at hand.
 """
 
 import copy
@@ -21,7 +21,6 @@ from infnet_export.graph.onnx_file import check_model
 from infnet_export.graph.plain_weights import attribute_of, plain_weights
 from infnet_export.graph.tensor_types import TensorTypes
 from infnet_export.precision.choice import (
-    DEFAULT_KEEP,
     TAKE_ANY_TYPE,
     KeepFp32,
     half_slots,
@@ -66,9 +65,7 @@ class Float16Report:
         return asdict(self)
 
 
-def to_float16(
-    model: onnx.ModelProto, keep: KeepFp32 = DEFAULT_KEEP
-) -> tuple[onnx.ModelProto, Float16Report]:
+def to_float16(model: onnx.ModelProto, keep: KeepFp32) -> tuple[onnx.ModelProto, Float16Report]:
     """Convert a model to half precision.
 
     Parameters

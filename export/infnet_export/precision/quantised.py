@@ -5,7 +5,7 @@ each output channel, activations with ranges seen on training slices. ``int8`` s
 leave in float.
 
 Activations are unsigned by default: on x86 the fast product is unsigned by signed, and signed activations
-made the Inf-Net as slow as FP32. Weights use all 8 bits, because VNNI and AMX add the products in 32 bits;
+made Inf-Net as slow as FP32. Weights use all 8 bits, because VNNI and AMX add the products in 32 bits;
 processors before them saturate at 16 bits and need ``reduce_range``, which takes one bit from the weights.
 """
 
@@ -15,7 +15,7 @@ import logging
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,9 +23,11 @@ from typing import Any
 
 import onnx
 
+from infnet_export.graph.modules import module_of
 from infnet_export.graph.onnx_file import check_model
 from infnet_export.graph.plain_weights import plain_weights
-from infnet_export.graph.tensor_types import TensorTypes, is_one_channel
+from infnet_export.graph.tensor_types import TensorTypes, like_outputs
+from infnet_export.precision.notes import notes_in
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import InputError
 
@@ -125,7 +127,7 @@ def calibrate(
         name = node.name or node.op_type
         taken[name] += 1
         node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
-    part_of = parts_of(typed)
+    part_of = parts_of(typed, notes_in(model).divided)
     return Calibrated(
         typed, _ranges(typed, slices, options), part_of, _shares(typed, part_of), slices, options
     )
@@ -178,25 +180,28 @@ def quantised_unchecked(calibrated: Calibrated, float_parts: tuple[str, ...]) ->
     return quantised
 
 
-def parts_of(model: onnx.ModelProto) -> dict[str, str]:
+def parts_of(model: onnx.ModelProto, divided: Collection[str]) -> dict[str, str]:
     """Part of the model each node is quantised with.
 
-    Whatever gives maps of one channel is ``logits``; the rest goes by module, of the backbone by layer. What
+    Whatever gives maps with as many channels as an output is ``logits``; the rest goes by module. What
     belongs to no module, or to one without weights, goes with what it reads.
 
     Parameters
     ----------
     model
         With the types and shapes of its tensors.
+    divided
+        Modules of which each child is a part.
     """
-    one_channel = {v.name for v in (*model.graph.value_info, *model.graph.output) if is_one_channel(v)}
+    logits = like_outputs((*model.graph.value_info, *model.graph.output), model.graph.output)
     weights = {t.name for t in model.graph.initializer}
-    weighted = {_module(node) for node in model.graph.node if weights & set(node.input)}
+    part_names = {node.name: _part(node, divided) for node in model.graph.node}
+    weighted = {part_names[node.name] for node in model.graph.node if weights & set(node.input)}
     producer: dict[str, str] = {}
     parts: dict[str, str] = {}
     for node in model.graph.node:
-        module = _module(node)
-        if any(name in one_channel for name in node.output):
+        module = part_names[node.name]
+        if any(name in logits for name in node.output):
             part = LOGITS
         elif module and module in weighted:
             part = module
@@ -207,9 +212,9 @@ def parts_of(model: onnx.ModelProto) -> dict[str, str]:
     return parts
 
 
-def _module(node: onnx.NodeProto) -> str:
-    names = node.name.rpartition("/")[0].split(".")
-    return ".".join(names[: 2 if names[0] == "backbone" else 1])
+def _part(node: onnx.NodeProto, divided: Collection[str]) -> str:
+    names = module_of(node)
+    return ".".join(names[: 2 if names[:1] and names[0] in divided else 1])
 
 
 def _shares(model: onnx.ModelProto, part_of: dict[str, str]) -> dict[str, float]:

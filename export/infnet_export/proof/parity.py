@@ -4,19 +4,21 @@ Distances are in probability: logits of a network are unbounded and their roundi
 mask. Nothing here needs PyTorch; the network itself as a reference is in ``torch_reference``.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.arrays import FloatArray
+from infnet_runtime.arrays import BoolArray, FloatArray
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.io import open_scan
-from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.manifest import ModelManifest, PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.phantom import chest_phantom, textured
 from infnet_runtime.slices.preprocess import to_network
+from infnet_runtime.slices.temperature import network_threshold
 
 PHANTOMS = 4
 SLICES_PER_VOLUME = 8
@@ -121,13 +123,24 @@ def check_parity(parity: Parity, tolerance: Tolerance) -> None:
     )
 
 
-def compare(found: npt.NDArray[np.floating], reference: npt.NDArray[np.floating], threshold: float) -> Parity:
-    """Distances between probabilities of equal shape (n, 1, size, size).
+Probability = npt.NDArray[np.floating]
+
+
+def network_thresholds(manifest: ModelManifest) -> dict[str, tuple[float, ...]]:
+    """Output to the thresholds on the network's own probability; none where the largest class counts."""
+    return {
+        output.name: tuple(network_threshold(t, output.temperature) for t in output.thresholds)
+        for output in manifest.outputs
+    }
+
+
+def compare(found: Probability, reference: Probability, thresholds: Sequence[float]) -> Parity:
+    """Distances between probabilities of equal shape (n, channels, size, size).
 
     Parameters
     ----------
-    threshold
-        On these probabilities; see :func:`~infnet_runtime.slices.temperature.network_threshold`.
+    thresholds
+        On these probabilities, one for each class; see :func:`network_thresholds`.
 
     Raises
     ------
@@ -139,7 +152,7 @@ def compare(found: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
             f"expected probabilities {reference.shape}, the exported model returned {found.shape}", code=7002
         )
     distance = np.abs(found.astype(np.float64) - reference)
-    mask, mask_reference = found >= threshold, reference >= threshold
+    mask, mask_reference = _masks(found, thresholds), _masks(reference, thresholds)
     size, size_reference = int(mask.sum()), int(mask_reference.sum())
     both = size + size_reference
     return Parity(
@@ -151,6 +164,33 @@ def compare(found: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
         mask_dice=2 * int((mask & mask_reference).sum()) / both if both else 1.0,
         volume_change=abs(size - size_reference) / max(size_reference, 1),
     )
+
+
+def worst_of(parities: Collection[Parity]) -> Parity:
+    """The largest of each distance; a number that is none wins."""
+    first = next(iter(parities))
+
+    def most(name: str) -> float:
+        return float(np.max([getattr(p, name) for p in parities]))  # unlike max, NaN wins
+
+    return Parity(
+        slices=first.slices,
+        largest_distance=most("largest_distance"),
+        mean_distance=most("mean_distance"),
+        undecided=first.undecided,
+        mask_disagreement=most("mask_disagreement"),
+        mask_dice=float(np.min([p.mask_dice for p in parities])),
+        volume_change=most("volume_change"),
+    )
+
+
+def _masks(probability: Probability, thresholds: Sequence[float]) -> BoolArray:
+    """(n, channels, h, w) -> (n, classes, h, w); in front of the classes there may be a background."""
+    if not thresholds:
+        best = probability.argmax(axis=1)
+        return np.stack([best == k for k in range(1, probability.shape[1])], axis=1)
+    first = probability.shape[1] - len(thresholds)
+    return np.stack([probability[:, first + k] >= t for k, t in enumerate(thresholds)], axis=1)
 
 
 def phantom_slices(count: int, size: int) -> npt.NDArray[np.int16]:
@@ -216,7 +256,7 @@ def _input_of(path: Path, spec: PreprocessSpec) -> FloatArray:
     return to_network(slices[picks], volume.intensity, spec)
 
 
-def refuse_non_finite(probability: npt.NDArray[np.floating], source: str) -> None:
+def refuse_non_finite(probability: Probability, source: str) -> None:
     """Refuse probabilities that are not finite.
 
     Raises

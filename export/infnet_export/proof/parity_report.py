@@ -6,19 +6,20 @@ end. A form passes if it is within its tolerance in every one of these runs.
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from infnet_export.proof.parity import Parity, Tolerance, compare, refuse_non_finite
+from infnet_export.proof.parity import Parity, Probability, Tolerance, compare, refuse_non_finite, worst_of
 from infnet_runtime.arrays import ByteArray, FloatArray
 from infnet_runtime.errors import GateError
 
-Run = Callable[[FloatArray], npt.NDArray[np.floating]]
+Probabilities = Mapping[str, Probability]
+"""Output to (n, channels, size, size)."""
+Run = Callable[[FloatArray], Probabilities]
 
 _PANEL = 352  # pixels, side of a panel of the picture
 _CAPTION = 26
@@ -34,7 +35,7 @@ class Form:
     name
         File and what runs it.
     run
-        (n, 3, size, size) -> (n, 1, size, size), probabilities.
+        (n, channels, size, size) -> every output.
     tolerance
         None where the form is judged by another gate.
     reason
@@ -54,7 +55,7 @@ class FormResult:
     Parameters
     ----------
     runs
-        Batch size to distances from the reference.
+        Batch size to distances from the reference, the largest over the outputs.
     worst
         The largest of each distance over the runs.
     """
@@ -165,19 +166,20 @@ def _limits(tolerance: Tolerance) -> str:
 
 def measure_forms(
     forms: list[Form],
-    reference: npt.NDArray[np.floating],
+    reference: Probabilities,
     slices: FloatArray,
-    threshold: float,
+    thresholds: Mapping[str, Sequence[float]],
     batch_sizes: tuple[int, ...],
 ) -> tuple[tuple[FormResult, ...], ByteArray]:
     """Run all forms; also draw the slice with the largest distance of any.
 
     Parameters
     ----------
-    reference : (n, 1, size, size)
-    slices : (n, 3, size, size)
-    threshold
-        On the network's own probability.
+    reference
+        Output to (n, channels, size, size).
+    slices : (n, channels, size, size)
+    thresholds
+        Of each output, on the network's own probability.
     batch_sizes
         Smallest, usual and largest batch; each is followed by a short one where the slices do not fill it.
 
@@ -193,13 +195,17 @@ def measure_forms(
     for form in forms:
         runs = {}
         for size in sorted(set(batch_sizes)):
-            found = np.concatenate([form.run(slices[part]) for part in _parts(len(slices), size)])
-            refuse_non_finite(found, form.name)
-            runs[size] = compare(found, reference, threshold)
-            if runs[size].largest_distance > farthest:
-                farthest = runs[size].largest_distance
-                drawn = _draw(form.name, found, reference, slices)
-        results.append(FormResult(form.name, runs, _worst(runs), form.tolerance, form.reason))
+            parts = [form.run(slices[part]) for part in _parts(len(slices), size)]
+            parities = {}
+            for name, expected in reference.items():
+                found = np.concatenate([part[name] for part in parts])
+                refuse_non_finite(found, form.name)
+                parities[name] = compare(found, expected, thresholds[name])
+                if parities[name].largest_distance > farthest:
+                    farthest = parities[name].largest_distance
+                    drawn = _draw(form.name, found, expected, slices)
+            runs[size] = worst_of(parities.values())
+        results.append(FormResult(form.name, runs, worst_of(runs.values()), form.tolerance, form.reason))
     return tuple(results), drawn
 
 
@@ -213,37 +219,22 @@ def _parts(count: int, size: int) -> Iterator[slice]:
         yield slice(first, min(first + size, count))
 
 
-def _worst(runs: dict[int, Parity]) -> Parity:
-    parities = list(runs.values())
-
-    def most(name: str) -> float:
-        return float(np.max([getattr(p, name) for p in parities]))  # unlike max, NaN wins
-
-    return Parity(
-        slices=parities[0].slices,
-        largest_distance=most("largest_distance"),
-        mean_distance=most("mean_distance"),
-        undecided=parities[0].undecided,
-        mask_disagreement=most("mask_disagreement"),
-        mask_dice=float(np.min([p.mask_dice for p in parities])),
-        volume_change=most("volume_change"),
-    )
-
-
 def _draw(
     name: str,
-    found: npt.NDArray[np.floating],
-    reference: npt.NDArray[np.floating],
+    found: Probability,
+    reference: Probability,
     slices: FloatArray,
 ) -> ByteArray:
-    distance = np.abs(found.astype(np.float64) - reference)[:, 0]
+    distances = np.abs(found.astype(np.float64) - reference)
+    channel = int(distances.max((0, 2, 3)).argmax())
+    distance = distances[:, channel]
     k = int(distance.max((1, 2)).argmax())
     plane = slices[k, 0]
     grey = (plane - plane.min()) / max(float(np.ptp(plane)), 1e-6)
     panels = {
         f"slice {k}": grey,
-        "reference": reference[k, 0],
-        name: found[k, 0],
+        "reference": reference[k, channel],
+        name: found[k, channel],
         f"distance x {_DIFFERENCE_GAIN}, largest {distance[k].max():.1e}": distance[k] * _DIFFERENCE_GAIN,
     }
     columns = []

@@ -133,15 +133,15 @@ def _elsewhere(error: BackendError, model: Path, output: Path, settings: EngineS
 
 
 def _check_signature(graph: onnx.ModelProto, manifest: ModelManifest, model: Path) -> None:
-    size = manifest.preprocess.size
+    shape = [0, *manifest.preprocess.input_shape]
+    promised = [o.name for o in manifest.outputs]
     inputs = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.graph.input]
     outputs = [v.name for v in graph.graph.output]
     # A free dimension reads as 0.
-    if inputs != [[0, 3, size, size]] or outputs != [manifest.output.name]:
+    if inputs != [shape] or outputs != promised:
         raise ModelError(
             f"{model} takes {inputs} (0 is free) and gives {outputs}, its manifest promises one input with "
-            f"free batch, [0, 3, {size}, {size}], and '{manifest.output.name}'; export it again with "
-            "infnet-export",
+            f"free batch, {shape}, and {', '.join(map(repr, promised))}; export it again with infnet-export",
             code=4033,
         )
 

@@ -15,6 +15,7 @@ from infnet_export.network.tracing import onnx_model, plain_model
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import phantom_input
 from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_train.networks import SideOutputs
 from infnet_train.weights.trained import TrainedNetwork
 from twin import CARD
 
@@ -91,7 +92,7 @@ def test_an_unknown_shape_is_told() -> None:
 
 @pytest.fixture(scope="module")
 def plain(trained: TrainedNetwork) -> onnx.ModelProto:
-    return plain_model(trained.network, SIZE)
+    return plain_model(trained.network, SIZE, SideOutputs._fields)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ def test_no_operator_for_shapes_is_left(costs: tuple[GraphCost, GraphCost]) -> N
 
 @pytest.mark.slow
 def test_the_plain_graph_is_the_network(trained: TrainedNetwork) -> None:
-    model = plain_model(trained.network, trained.preprocess.size)
+    model = plain_model(trained.network, trained.preprocess.size, SideOutputs._fields)
     slices = phantom_input(trained.preprocess)[:2]
     session = onnxruntime.InferenceSession(model_bytes(model), providers=["CPUExecutionProvider"])
     assert [o.name for o in session.get_outputs()] == ["global_map", "s5", "s4", "s3", "edge"]

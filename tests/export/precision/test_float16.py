@@ -17,7 +17,7 @@ from infnet_export.graph.plain_weights import plain_weights
 from infnet_export.make.from_network import manifest_of
 from infnet_export.network.inf_net.inference_module import inference_module
 from infnet_export.network.tracing import onnx_model
-from infnet_export.precision.choice import KeepFp32
+from infnet_export.precision.choice import KeepFp32, keep_of
 from infnet_export.precision.float16 import to_float16
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import phantom_input
@@ -29,7 +29,7 @@ from infnet_train.weights.trained import TrainedNetwork
 from twin import CARD
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
-ALL_HALF = KeepFp32(modules=(), one_channel=False)
+ALL_HALF = KeepFp32(modules=(), output_maps=False)
 
 # ONNX Runtime computes the converted model in FP32 on the CPU, so that the rounding of the weights is left,
 # and that of the tensors at the few casts it keeps. Measured: 5e-5 from the model, 3e-5 from one with the
@@ -105,7 +105,7 @@ def test_one_cast_for_all_consumers_right_behind_the_producer() -> None:
         helper.make_node("Add", ["b", "c"], ["y"], name="single/Add"),
     ]
     half, _ = to_float16(
-        model_of(nodes, {"w": kernel()}), KeepFp32(modules=("single",), operators=(), one_channel=False)
+        model_of(nodes, {"w": kernel()}), KeepFp32(modules=("single",), operators=(), output_maps=False)
     )
     assert casts(half) == [("x", "x:fp16"), ("a", "a:fp32")]
     assert [n.op_type for n in half.graph.node] == ["Cast", "Conv", "Cast", "Relu", "Sigmoid", "Add"]
@@ -286,7 +286,7 @@ def golden_model() -> onnx.ModelProto:
 
 
 def test_inf_net_in_half_precision(golden_model: onnx.ModelProto) -> None:
-    half, report = to_float16(with_half_weights(golden_model)[0])
+    half, report = to_float16(with_half_weights(golden_model)[0], keep_of(golden_model))
     assert half.metadata_props == golden_model.metadata_props
     assert all(
         name.startswith("partial_decoder") or "out.conv" in name or not name.startswith(("backbone", "rfb"))

@@ -156,7 +156,7 @@ def test_nothing_goes_to_float_where_the_loss_is_small_enough() -> None:
 
 
 def test_parts_follow_modules_and_logits_their_channel(calibrated: Calibrated) -> None:
-    assert parts_of(calibrated.model) == {
+    assert parts_of(calibrated.model, ["backbone"]) == {
         "backbone.stem.0/Conv": "backbone.stem",
         "backbone.stem.1/Relu": "backbone.stem",
         "rfb2.branch0/Conv": "rfb2",

@@ -14,7 +14,7 @@ from infnet_export.precision.half import LARGEST_HALF
 from infnet_export.precision.ranges import MARGIN, check_ranges, measure_magnitudes, range_report
 from infnet_runtime.errors import GateError
 
-ALL_HALF = KeepFp32(modules=(), one_channel=False)
+ALL_HALF = KeepFp32(modules=(), output_maps=False)
 
 
 def model(gain: float) -> onnx.ModelProto:
@@ -72,14 +72,14 @@ def test_a_graph_that_grows_too_large_is_refused_by_name() -> None:
     with pytest.raises(GateError, match=r"2 of 4 tensors .* large by 2\.44, positive by 2\.44 times"):
         check_ranges(magnitudes, half.half_tensors, slices=2)
 
-    _, half = to_float16(model(1e4), KeepFp32(modules=("up", "down"), operators=(), one_channel=False))
+    _, half = to_float16(model(1e4), KeepFp32(modules=("up", "down"), operators=(), output_maps=False))
     report = check_ranges(magnitudes, half.half_tensors, slices=2)
     assert set(report.largest) == {"x", "log"}
     assert report.largest_fp32["large"] == pytest.approx(4e4)
 
 
 def test_a_tensor_that_is_cast_to_half_counts_though_it_is_computed_in_single() -> None:
-    _, half = to_float16(model(1e4), KeepFp32(modules=("up",), one_channel=False))
+    _, half = to_float16(model(1e4), KeepFp32(modules=("up",), output_maps=False))
     with pytest.raises(GateError, match="positive by"):
         check_ranges(measure_magnitudes(model(1e4), slices(4)), half.half_tensors, slices=1)
 

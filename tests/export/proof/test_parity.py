@@ -15,6 +15,7 @@ from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.make.card import ModelCard
 from infnet_export.make.from_network import WeightStorage, manifest_of, start_from_network
 from infnet_export.network.exportable import read_trained
+from infnet_export.network.inf_net.exporter import INF_NET
 from infnet_export.network.torch_reference import network_probabilities
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import (
@@ -23,6 +24,7 @@ from infnet_export.proof.parity import (
     Parity,
     check_parity,
     compare,
+    network_thresholds,
     phantom_input,
     phantom_slices,
     scan_input,
@@ -45,10 +47,9 @@ seen after a brief training."""
 
 
 def measure_parity(content: bytes, network: InfNet, slices: FloatArray, manifest: ModelManifest) -> Parity:
-    output = manifest.output
-    threshold = network_threshold(output.threshold, output.temperature)
-    form = Form("the exported model", by_onnxruntime(content, output.name), None, "measured")
-    (result,), _ = measure_forms([form], network_probabilities(network, slices), slices, threshold, (3,))
+    form = Form("the exported model", by_onnxruntime(content, "model.onnx"), None, "measured")
+    expected = network_probabilities(network, INF_NET, slices)
+    (result,), _ = measure_forms([form], expected, slices, network_thresholds(manifest), (3,))
     return result.worst
 
 
@@ -114,7 +115,7 @@ def test_swapped_slices_are_found(fp32_model: onnx.ModelProto, trained: TrainedN
     with torch.no_grad():
         p = torch.sigmoid(trained.network(torch.from_numpy(slices)).s3).numpy()
     with pytest.raises(GateError):
-        check_parity(compare(p[[0, 2, 1, 3]], p, 0.5), FP32_TOLERANCE)
+        check_parity(compare(p[[0, 2, 1, 3]], p, [0.5]), FP32_TOLERANCE)
 
 
 def test_not_a_number_fails(fp32_model: onnx.ModelProto, trained: TrainedNetwork) -> None:
@@ -135,7 +136,7 @@ def test_not_a_number_fails(fp32_model: onnx.ModelProto, trained: TrainedNetwork
 def test_comparing_nothing_fails() -> None:
     slices = np.empty((0, 3, SIZE, SIZE), np.float32)
     with pytest.raises(GateError, match="no slices to compare the exported model on") as caught:
-        measure_forms([], np.empty((0, 1, SIZE, SIZE)), slices, 0.5, (3,))
+        measure_forms([], {}, slices, {}, (3,))
     assert caught.value.code == 7004
 
 
@@ -143,14 +144,14 @@ def test_distances_by_arithmetic() -> None:
     reference = np.zeros((1, 1, 2, 2))
     reference[0, 0] = [[0.2, 0.6], [0.9, 0.0]]
     found = reference + np.array([[0.0, -0.2], [0.0, 0.02]])
-    parity = compare(found, reference, 0.5)
+    parity = compare(found, reference, [0.5])
     assert parity.largest_distance == pytest.approx(0.2)
     assert parity.mean_distance == pytest.approx(0.055)
     assert parity.mask_disagreement == pytest.approx(0.25)
     assert parity.mask_dice == pytest.approx(2 / 3)
     assert parity.undecided == pytest.approx(0.75)
     assert parity.volume_change == pytest.approx(0.5)
-    assert compare(reference * 0, reference * 0, 0.5).mask_dice == pytest.approx(1.0)
+    assert compare(reference * 0, reference * 0, [0.5]).mask_dice == pytest.approx(1.0)
 
 
 def test_phantoms_are_seeded_and_differ() -> None:

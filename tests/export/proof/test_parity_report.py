@@ -1,29 +1,35 @@
 """The report on all forms: what each row says, and that a wrong form cannot pass."""
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from infnet_export.proof.parity import Tolerance
-from infnet_export.proof.parity_report import Form, ParityReport, measure_forms
+from infnet_export.proof.parity_report import Form, ParityReport, Run, measure_forms
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError
 
 RNG = np.random.default_rng(0)
 SLICES = RNG.normal(size=(5, 3, 32, 32)).astype(np.float32)
 TIGHT = Tolerance(largest=1e-3, mean=1e-4)
+NAME = "infection"
 
 
 def probability(slices: FloatArray) -> FloatArray:
     return np.asarray(1 / (1 + np.exp(-slices[:, :1])), np.float32)
 
 
+def named(run: Callable[[FloatArray], FloatArray]) -> Run:
+    return lambda slices: {NAME: run(slices)}
+
+
 REFERENCE = probability(SLICES).astype(np.float64)
 
 
 def report(*forms: Form, batches: tuple[int, ...] = (1, 2, 4)) -> ParityReport:
-    results, picture = measure_forms(list(forms), REFERENCE, SLICES, 0.5, batches)
+    results, picture = measure_forms(list(forms), {NAME: REFERENCE}, SLICES, {NAME: [0.5]}, batches)
     return ParityReport("m", "r", "five", 0.5, {"numpy": "2"}, results, {"TensorRT": "no GPU"}, picture)
 
 
@@ -34,7 +40,7 @@ def test_an_equal_form_passes_in_every_batch_size_and_the_last_batch_is_short() 
         seen.append(len(slices))
         return probability(slices)
 
-    made = report(Form("same", run, TIGHT, "equal"), batches=(1, 2, 4, 5))
+    made = report(Form("same", named(run), TIGHT, "equal"), batches=(1, 2, 4, 5))
     assert seen == [1] * 5 + [2, 2, 1] + [4, 1] + [5]
     made.check()
     (form,) = made.forms
@@ -52,7 +58,7 @@ def test_full_batches_only_would_hide_a_fault_of_short_ones() -> None:
         seen.append(len(slices))
         return probability(slices)
 
-    measure_forms([Form("f", run, TIGHT, "")], REFERENCE[:4], SLICES[:4], 0.5, (2,))
+    measure_forms([Form("f", named(run), TIGHT, "")], {NAME: REFERENCE[:4]}, SLICES[:4], {NAME: [0.5]}, (2,))
     assert seen == [1, 2, 1]
 
 
@@ -63,7 +69,7 @@ def test_a_form_that_fails_in_one_batch_size_alone_is_refused() -> None:
             wrong[2, 0, 3, 3] = 1 - wrong[2, 0, 3, 3]
         return wrong
 
-    made = report(Form("same", probability, TIGHT, ""), Form("sometimes", run, TIGHT, ""))
+    made = report(Form("same", named(probability), TIGHT, ""), Form("sometimes", named(run), TIGHT, ""))
     assert [form.passed for form in made.forms] == [True, False]
     with pytest.raises(GateError, match=r"too far from r: sometimes by up to 0\.\d+") as caught:
         made.check()
@@ -77,7 +83,7 @@ def test_the_worst_slice_is_drawn() -> None:
         wrong[:, 0, :8] = 0
         return wrong
 
-    made = report(Form("cut", run, None, "judged elsewhere"))
+    made = report(Form("cut", named(run), None, "judged elsewhere"))
     assert made.forms[0].passed is None
     made.check()
     difference = made.picture[26:, 3 * 352 :]
@@ -86,6 +92,6 @@ def test_the_worst_slice_is_drawn() -> None:
 
 def test_no_slices_and_what_is_not_finite_are_refused() -> None:
     with pytest.raises(GateError, match="no slices"):
-        measure_forms([], REFERENCE, SLICES[:0], 0.5, (1,))
+        measure_forms([], {NAME: REFERENCE}, SLICES[:0], {NAME: [0.5]}, (1,))
     with pytest.raises(GateError, match="of nan are not finite"):
-        report(Form("nan", lambda s: probability(s) * np.float32(np.nan), TIGHT, ""))
+        report(Form("nan", named(lambda s: probability(s) * np.float32(np.nan)), TIGHT, ""))

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.graph.plain_weights import plain_weights
-from infnet_export.precision.choice import KeepFp32
+from infnet_export.precision.choice import KeepFp32, keep_of
 from infnet_export.precision.float16 import to_float16
 from infnet_export.tensorrt import builder, engine
 from infnet_export.tensorrt.api import Package, check_version, load_tensorrt, message_log
@@ -44,7 +44,7 @@ def tiny(tmp_path: Path) -> Path:
 
 
 def half(path: Path, target: Path) -> Path:
-    model, _ = to_float16(onnx.load(path), KeepFp32(modules=(), one_channel=False))
+    model, _ = to_float16(onnx.load(path), KeepFp32(modules=(), output_maps=False))
     target.write_bytes(model_bytes(model))
     return target
 
@@ -123,7 +123,7 @@ def test_batch_ranges(tiny: Path, batch: str, tmp_path: Path) -> None:
 def test_infnet_in_single_and_half_precision(tmp_path: Path) -> None:
     """The whole network: every operator is taken, and half precision halves the engine."""
     model = onnx.load(INFNET)
-    converted, conversion = to_float16(model)
+    converted, conversion = to_float16(model, keep_of(model))
     sizes, layers = {}, {}
     for name, graph in (("fp32", plain_weights(model)), ("fp16", converted)):
         path = tmp_path / f"{name}.onnx"

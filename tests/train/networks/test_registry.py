@@ -110,7 +110,7 @@ def test_another_network_is_evaluated_and_teaches_but_is_not_exported(
     weights = train(config, data, tmp_path / "run")
     assert isinstance(read_network(weights, purpose="evaluate").network, Plain)
     assert evaluate_file(weights, data / "small", device="cpu").to_dict()["slices"] == 6
-    with pytest.raises(ModelError, match="the network is a Plain; only Inf-Net can be exported") as caught:
+    with pytest.raises(ModelError, match="holds the network 'plain'; only inf-net can be exported") as caught:
         read_trained(weights)
     assert caught.value.code == 4104
     taught = {"name": "small", "folder": "small", "teacher_share": 0.5}

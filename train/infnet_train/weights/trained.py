@@ -27,10 +27,13 @@ class TrainedNetwork:
         In evaluation mode.
     preprocess
         How its training slices were prepared.
+    kind
+        Name of the network, see :data:`~infnet_train.networks.NETWORKS`.
     """
 
     network: Network
     preprocess: PreprocessSpec
+    kind: str = NetworkConfig().network
 
     @property
     def weights_sha256(self) -> str:
@@ -69,9 +72,10 @@ def read_network(path: Path, *, purpose: str) -> TrainedNetwork:
             "best.safetensors of the run",
             code=4101,
         )
-    network = build_network(_architecture(checkpoint.state, path)).eval()
+    config = _architecture(checkpoint.state, path)
+    network = build_network(config).eval()
     fill_weights(network, checkpoint, path)
-    return TrainedNetwork(network, _preprocess(checkpoint.state, path, purpose))
+    return TrainedNetwork(network, _preprocess(checkpoint.state, path, purpose), config.network)
 
 
 def _architecture(state: dict[str, Any], path: Path) -> NetworkConfig:
