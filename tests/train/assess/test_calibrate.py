@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from infnet_runtime.errors import InputError
 from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
+from infnet_runtime.plain import to_plain
 from infnet_train.assess.calibrate import calibrate_file, labelled_pixels
 from infnet_train.assess.evaluate import evaluate_file
 from infnet_train.cli.main import app
@@ -144,9 +145,7 @@ def test_weights_of_a_run(slices: Path, tmp_path: Path) -> None:
     tensors = {f"weights/{k}": v for k, v in InfNet().state_dict().items()}
     # All weights 0 give the probability 0.5 everywhere, for which no temperature is best.
     tensors = {k: v * 0 if v.is_floating_point() else v for k, v in tensors.items()}
-    write_checkpoint(
-        tmp_path / "weights.safetensors", Checkpoint(tensors, {"config": dataclasses.asdict(config)})
-    )
+    write_checkpoint(tmp_path / "weights.safetensors", Checkpoint(tensors, {"config": to_plain(config)}))
     with pytest.raises(InputError, match="no temperature from 0.05 to 20 is best"):
         calibrate_file(tmp_path, slices / "small", device="cpu")
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from golden_fill import reference_state
 from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
+from infnet_runtime.plain import to_plain
 from infnet_train.assess.evaluate import evaluate_file
 from infnet_train.cli.main import app
 from infnet_train.data.pictures import DataError
@@ -68,7 +69,7 @@ def test_slices_are_turned_with_their_masks(slices: Path, tmp_path: Path) -> Non
 
 
 def test_weights_of_a_run(slices: Path, tmp_path: Path) -> None:
-    path = checkpoint(tmp_path / "weights.safetensors", {"config": dataclasses.asdict(CONFIG)})
+    path = checkpoint(tmp_path / "weights.safetensors", {"config": to_plain(CONFIG)})
     result = evaluate_file(path, slices / "small", device="cpu")
     assert result.preprocess == CONFIG.preprocess
     assert len(result.scores.clinical.volumes) == 6
@@ -82,7 +83,7 @@ def test_an_ablated_network_is_built_with_its_parts(slices: Path, tmp_path: Path
     network = InfNet(config.architecture.parts)
     tensors = {f"weights/{k}": v for k, v in network.state_dict().items()}
     path = tmp_path / "weights.safetensors"
-    write_checkpoint(path, Checkpoint(tensors, {"config": dataclasses.asdict(config)}))
+    write_checkpoint(path, Checkpoint(tensors, {"config": to_plain(config)}))
     result = evaluate_file(path, slices / "small", device="cpu")
     assert len(result.scores.clinical.volumes) == 6
 
@@ -97,7 +98,7 @@ def test_the_authors_file_gets_their_preprocessing(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_finite_give_no_score(slices: Path, tmp_path: Path) -> None:
-    path = checkpoint(tmp_path / "w.safetensors", {"config": dataclasses.asdict(CONFIG)}, fill=float("nan"))
+    path = checkpoint(tmp_path / "w.safetensors", {"config": to_plain(CONFIG)}, fill=float("nan"))
     with pytest.raises(GateError, match="probabilities that are not finite"):
         evaluate_file(path, slices / "small", device="cpu")
 
