@@ -1,4 +1,6 @@
-"""Training of Inf-Net with PyTorch: network, losses, data and the loop.
+"""Training with PyTorch: from pictures and a recipe to weights, and how good those are.
 
-Export belongs to ``infnet_export``; how a slice becomes network input is decided by ``infnet_runtime``.
+A recipe (``recipe``, ``config``) is one training after the other (``run``, ``semi``) of a network
+(``networks``, ``weights``) on slices (``data``), judged by ``assess``. Nothing here is needed to use a model:
+that is ``infnet_runtime``; files for it are made by ``infnet_export``.
 """

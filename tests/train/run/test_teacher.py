@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_train.data.datasets import LabelledSlices, edge_of, load_source
+from infnet_train.data.datasets import LabelledSlices, load_source
+from infnet_train.data.edges import edge_of
 from infnet_train.data.source import SourceConfig
 from infnet_train.networks import InfNet, SideOutputs
 from infnet_train.run.teacher import refine_labels

@@ -12,29 +12,16 @@ import numpy as np
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.slices.preprocess import resize
-from infnet_train.data.edges import edge_of, edges
+from infnet_train.data.edges import edges
 from infnet_train.data.pictures import (
     INFECTED,
     DataError,
     read_edge,
-    read_grey,
     read_pair,
     slices_in,
     upright,
 )
 from infnet_train.data.source import SourceConfig
-
-__all__ = [
-    "ByteArray",
-    "DataError",
-    "LabelledSlices",
-    "chosen_slices",
-    "edge_of",
-    "edges",
-    "load_source",
-    "read_grey",
-    "regrade",
-]
 
 # For dropping false labels outside the lungs; sizes in pixels of the slices, about 300 wide.
 _DARK = 0.45

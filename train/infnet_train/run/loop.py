@@ -38,8 +38,6 @@ from infnet_train.weights.checkpoint import (
 )
 from infnet_train.weights.reference import fill_backbone
 
-__all__ = ["Progress", "learning_rate", "train"]
-
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]

@@ -12,7 +12,8 @@ import torch
 
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.assess.predict import input_batches, logits_of
-from infnet_train.data.datasets import LabelledSlices, edge_of
+from infnet_train.data.datasets import LabelledSlices
+from infnet_train.data.edges import edge_of
 from infnet_train.networks import Network
 
 
