@@ -1,7 +1,7 @@
 """Where the lungs are: a finder by threshold and shape, for scans that come without a lung mask.
 
 It works on a reduced grid of about 2 mm (``reduced``): air inside the body, without the windpipe and without
-gas in the bowel (``air``), split into right and left (``sides``), and closed over vessels and over dense
+gas in the bowel (``air``), split into right and left (``split``), and closed over vessels and over dense
 lesions at the chest wall (``closing``). The labels are then brought back to the grid of the scan. No learning
 and no atlas: a lung that is dense as a whole is not found, which is why results that rest on it are called
 approximate.
@@ -11,6 +11,6 @@ it, is ``scan.lung_mask``.
 """
 
 from infnet_runtime.lungs.finder import find_lungs, lung_box, slices_with_lung
-from infnet_runtime.lungs.sides import side_labels
+from infnet_runtime.lungs.split import side_labels
 
 __all__ = ["find_lungs", "lung_box", "side_labels", "slices_with_lung"]

@@ -8,7 +8,7 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.lungs.air import lung_air
 from infnet_runtime.lungs.closing import close_lungs
 from infnet_runtime.lungs.reduced import enlarge, reduce_scan
-from infnet_runtime.lungs.sides import split_sides
+from infnet_runtime.lungs.split import split_sides
 from infnet_runtime.scan.ct import Intensity
 
 # Spongy bone begins here, contrast-filled vessels too: those inside a lung are filled all the same.
