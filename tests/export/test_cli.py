@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -23,8 +24,6 @@ from infnet_export.make.from_network import manifest_of, start_from_network
 from infnet_export.make.products import make
 from infnet_export.make.wanted import Wanted
 from infnet_export.network.exportable import read_trained
-from infnet_export.network.inf_net.inference_module import inference_module
-from infnet_export.network.tracing import onnx_model
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import FP16_TOLERANCE, phantom_input
 from infnet_runtime.backends import open_session
@@ -33,7 +32,7 @@ from infnet_runtime.model.manifest import METADATA_KEY, OutputSpec
 from infnet_train.weights.trained import TrainedNetwork
 from train_slices import write_slice
 
-from .conftest import CARD, damp
+from .conftest import CARD, DAMPING
 
 COMMAND = [sys.executable, "-W", "error::UserWarning", "-m", "infnet_export.cli"]
 CARD_OPTIONS = [
@@ -46,6 +45,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
+LAST_CONVOLUTION = re.compile(r"partial_decoder\.conv5\.|reverse_attention\d\.level\.out\.conv\.")
 MADE = ["m.onnx", "m.parity.json", "m.parity.md", "m.parity.png"]
 
 
@@ -103,20 +103,17 @@ def test_paths_on_stdout_and_table_on_stderr(
 
 
 def test_the_temperature_travels_in_the_file(
-    checkpoint: Path,
-    trained: TrainedNetwork,
-    fp32_model: onnx.ModelProto,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    checkpoint: Path, trained: TrainedNetwork, fp32_model: onnx.ModelProto, tmp_path: Path
 ) -> None:
     """And changes nothing else: the graph gives the network's own probability."""
     paths = [tmp_path / "plain.onnx", tmp_path / "calibrated.onnx"]
-    for path, options in zip(paths, ([], ["--temperature", "1.7"]), strict=True):
-        done = CliRunner().invoke(app, [str(checkpoint), "-o", str(path), "--weights", "fp32", *options])
-        assert done.exit_code == 0, done.exception
+    paths[0].write_bytes(model_bytes(fp32_model))
+    options = ["--weights", "fp32", "--threshold", str(CARD.threshold), "--temperature", "1.7"]
+    done = CliRunner().invoke(app, [str(checkpoint), "-o", str(paths[1]), *options])
+    assert done.exit_code == 0, done.exception
     with open_session(paths[0], device="cpu") as plain, open_session(paths[1], device="cpu") as calibrated:
-        assert plain.manifest.output == OutputSpec()
-        assert calibrated.manifest.output == OutputSpec(temperature=1.7)
+        assert plain.manifest.output == OutputSpec(thresholds=(CARD.threshold,))
+        assert calibrated.manifest.output == OutputSpec(thresholds=(CARD.threshold,), temperature=1.7)
         batch = phantom_input(trained.preprocess)
         assert np.array_equal(*(session.run(batch)[OutputSpec().name] for session in (plain, calibrated)))
 
@@ -141,12 +138,16 @@ def test_measured_numbers_travel_in_the_file(checkpoint: Path, tmp_path: Path) -
 
 
 @pytest.fixture(scope="module")
-def calm_content(trained: TrainedNetwork) -> bytes:
+def calm_content(fp32_model: onnx.ModelProto) -> bytes:
     """Random weights whose probabilities stand half precision as those of a trained network do."""
-    network = copy.deepcopy(trained.network)
-    damp(network, 0.1)
-    calm = TrainedNetwork(network, trained.preprocess)
-    return model_bytes(onnx_model(inference_module(network), manifest_of(calm, CARD)))
+    calm = copy.deepcopy(fp32_model)
+    last = [t for t in calm.graph.initializer if LAST_CONVOLUTION.match(t.name)]
+    assert len(last) == 8
+    for tensor in last:
+        tensor.CopyFrom(
+            onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * DAMPING, tensor.name)
+        )
+    return model_bytes(calm)
 
 
 @pytest.fixture
@@ -300,6 +301,7 @@ def test_files_that_are_no_model_of_infnet(onnx_source: Path, tmp_path: Path, br
 )
 def test_refusals(
     checkpoint: Path,
+    fp32_model: onnx.ModelProto,
     arguments: list[str],
     exit_code: int,
     message: str,
@@ -307,6 +309,7 @@ def test_refusals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(from_network, "onnx_model", lambda *_: fp32_model)
     done = CliRunner().invoke(app, [str(checkpoint) if a == "CHECKPOINT" else a for a in arguments])
     assert isinstance(done.exception, InfnetError)
     assert done.exception.exit_code == exit_code
