@@ -13,7 +13,7 @@ if (
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Of ``-n auto``: the cores this container may use, and no more than fit in memory, 1.5 GB each."""
+    """Of ``-n auto``: the cores this container may use, and no more than eight, for their memory."""
     from infnet_runtime.cpu import usable_cores
 
     return min(usable_cores(), 8)
