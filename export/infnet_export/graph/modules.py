@@ -1,4 +1,4 @@
-"""Modules of the network in a graph: nodes are named after them, ``partial_decoder.conv5/Conv``."""
+"""Modules of the network in a graph: nodes are named after them, ``head.conv5/Conv``."""
 
 import onnx
 

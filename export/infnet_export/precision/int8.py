@@ -16,9 +16,9 @@ import onnx
 from infnet_export.graph.raw_session import raw_session
 from infnet_export.precision.quantised import (
     DEFAULT_OPTIONS,
-    Calibrated,
     Int8Options,
-    calibrate,
+    Ranged,
+    measure_ranges,
     quantise,
     quantised_unchecked,
 )
@@ -126,16 +126,16 @@ def to_int8(
         If the model has inner graphs or tensors of unknown type.
     """
     _refuse_shared(calibration, held_out)
-    calibrated = calibrate(model, calibration, options)
-    measure = _LossMeter(calibrated, held_out, threads)
-    parts = sorted(set(calibrated.part_of.values()))
+    ranged = measure_ranges(model, calibration, options)
+    measure = _LossMeter(ranged, held_out, threads)
+    parts = sorted(set(ranged.part_of.values()))
     total, done = 2 * len(parts) + 1, iter(range(1, 2 * len(parts) + 2))
     loss_all = measure(())
     progress(next(done), total)
     costs = []
     for part in parts:
         loss = measure((part,))
-        costs.append(PartCost(part, calibrated.share.get(part, 0.0), loss, loss_all - loss))
+        costs.append(PartCost(part, ranged.share.get(part, 0.0), loss, loss_all - loss))
         progress(next(done), total)
     costs.sort(key=lambda cost: -cost.cost)
     kept: list[str] = []
@@ -151,7 +151,7 @@ def to_int8(
     report = Int8Report(
         options, len(calibration), len(held_out), loss_all, tuple(costs), tuple(kept), tuple(steps), loss
     )
-    return quantise(calibrated, tuple(kept)), report
+    return quantise(ranged, tuple(kept)), report
 
 
 class _LossMeter:
@@ -160,14 +160,14 @@ class _LossMeter:
     Of several outputs, of that which suffers most.
     """
 
-    def __init__(self, calibrated: Calibrated, slices: FloatArray, threads: int) -> None:
+    def __init__(self, ranged: Ranged, slices: FloatArray, threads: int) -> None:
         if len(slices) == 0:
             raise InputError("no held-out slices to measure the loss of the quantisation on", code=3121)
-        self._calibrated, self._slices, self._threads = calibrated, slices, threads
-        self._reference = self._run(calibrated.model)
+        self._ranged, self._slices, self._threads = ranged, slices, threads
+        self._reference = self._run(ranged.model)
 
     def __call__(self, float_parts: tuple[str, ...]) -> float:
-        found = self._run(quantised_unchecked(self._calibrated, float_parts))
+        found = self._run(quantised_unchecked(self._ranged, float_parts))
         pairs = zip(found, self._reference, strict=True)
         distance = float(np.max([np.abs(one - other).mean() for one, other in pairs]))  # NaN wins
         if not math.isfinite(distance):

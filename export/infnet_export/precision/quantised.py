@@ -5,8 +5,8 @@ each output channel, activations with ranges seen on training slices. ``int8`` s
 leave in float.
 
 Activations are unsigned by default: on x86 the fast product is unsigned by signed, and signed activations
-made Inf-Net as slow as FP32. Weights use all 8 bits, because VNNI and AMX add the products in 32 bits;
-processors before them saturate at 16 bits and need ``reduce_range``, which takes one bit from the weights.
+were as slow as FP32. Weights use all 8 bits, because VNNI and AMX add the products in 32 bits; processors
+before them saturate at 16 bits and need ``reduce_range``, which takes one bit from the weights.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ class ActivationType(StrEnum):
     INT8 = "int8"
 
 
-class CalibrationMethod(StrEnum):
+class RangeMethod(StrEnum):
     """How a range follows from the values seen: all of them, or all but the rarest."""
 
     MINMAX = "minmax"
@@ -62,13 +62,13 @@ class Int8Options:
     Parameters
     ----------
     percentile : %
-        Share of the values inside the range, for ``CalibrationMethod.PERCENTILE``.
+        Share of the values inside the range, for ``RangeMethod.PERCENTILE``.
     reduce_range
         7-bit weights, for x86 processors without VNNI.
     """
 
     activations: ActivationType = ActivationType.UINT8
-    method: CalibrationMethod = CalibrationMethod.MINMAX
+    method: RangeMethod = RangeMethod.MINMAX
     percentile: float = 99.999
     reduce_range: bool = False
 
@@ -77,7 +77,7 @@ DEFAULT_OPTIONS = Int8Options()
 
 
 @dataclass(frozen=True, eq=False)
-class Calibrated:
+class Ranged:
     """A model with the ranges of its activations, ready to be quantised in parts.
 
     Parameters
@@ -100,9 +100,9 @@ class Calibrated:
     options: Int8Options
 
 
-def calibrate(
+def measure_ranges(
     model: onnx.ModelProto, slices: FloatArray, options: Int8Options = DEFAULT_OPTIONS
-) -> Calibrated:
+) -> Ranged:
     """Measure the ranges of all activations.
 
     Parameters
@@ -128,12 +128,10 @@ def calibrate(
         taken[name] += 1
         node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
     part_of = parts_of(typed, notes_in(model).divided)
-    return Calibrated(
-        typed, _ranges(typed, slices, options), part_of, _shares(typed, part_of), slices, options
-    )
+    return Ranged(typed, _ranges(typed, slices, options), part_of, _shares(typed, part_of), slices, options)
 
 
-def quantise(calibrated: Calibrated, float_parts: tuple[str, ...] = ()) -> onnx.ModelProto:
+def quantise(ranged: Ranged, float_parts: tuple[str, ...] = ()) -> onnx.ModelProto:
     """Quantise a model but for some parts.
 
     Parameters
@@ -145,29 +143,29 @@ def quantise(calibrated: Calibrated, float_parts: tuple[str, ...] = ()) -> onnx.
     -------
     Checked, with the metadata of the model that was calibrated.
     """
-    quantised = quantised_unchecked(calibrated, float_parts)
+    quantised = quantised_unchecked(ranged, float_parts)
     check_model(quantised)
     return quantised
 
 
-def quantised_unchecked(calibrated: Calibrated, float_parts: tuple[str, ...]) -> onnx.ModelProto:
+def quantised_unchecked(ranged: Ranged, float_parts: tuple[str, ...]) -> onnx.ModelProto:
     """:func:`quantise` for a model that is measured and thrown away."""
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    options = calibrated.options
+    options = ranged.options
     signed = options.activations is ActivationType.INT8
     start = onnx.ModelProto()
-    start.CopyFrom(calibrated.model)
+    start.CopyFrom(ranged.model)
     quantizer = QDQQuantizer(
         start,
         per_channel=True,
         reduce_range=options.reduce_range,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8 if signed else QuantType.QUInt8,
-        tensors_range=calibrated.ranges,
+        tensors_range=ranged.ranges,
         nodes_to_quantize=[],
-        nodes_to_exclude=[node for node, part in calibrated.part_of.items() if part in float_parts],
+        nodes_to_exclude=[node for node, part in ranged.part_of.items() if part in float_parts],
         op_types_to_quantize=list(_OPERATORS),
         extra_options={"ActivationSymmetric": signed},
     )
@@ -176,7 +174,7 @@ def quantised_unchecked(calibrated: Calibrated, float_parts: tuple[str, ...]) ->
         quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
     del quantised.metadata_props[:], quantised.graph.value_info[:]
-    quantised.metadata_props.extend(calibrated.model.metadata_props)
+    quantised.metadata_props.extend(ranged.model.metadata_props)
     return quantised
 
 
@@ -237,7 +235,7 @@ def _ranges(model: onnx.ModelProto, slices: FloatArray, options: Int8Options) ->
     import onnxruntime.quantization as ort
 
     (source,) = (value.name for value in model.graph.input)
-    if options.method is CalibrationMethod.PERCENTILE:
+    if options.method is RangeMethod.PERCENTILE:
         method, extra = (
             ort.CalibrationMethod.Percentile,
             {"percentile": options.percentile, "symmetric": False},

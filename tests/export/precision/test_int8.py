@@ -10,10 +10,10 @@ from infnet_export.precision.int8 import Int8Report, PartCost, to_int8
 from infnet_export.precision.quantised import (
     FEWEST_SLICES,
     ActivationType,
-    Calibrated,
-    CalibrationMethod,
     Int8Options,
-    calibrate,
+    Ranged,
+    RangeMethod,
+    measure_ranges,
     parts_of,
     quantise,
 )
@@ -60,8 +60,8 @@ def some_slices(count: int, seed: int) -> npt.NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def calibrated() -> Calibrated:
-    return calibrate(tiny_network(), some_slices(FEWEST_SLICES, 1))
+def calibrated() -> Ranged:
+    return measure_ranges(tiny_network(), some_slices(FEWEST_SLICES, 1))
 
 
 def weight_scales(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
@@ -74,7 +74,7 @@ def weight_scales(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     }
 
 
-def test_everything_is_quantised_with_a_scale_for_each_channel(calibrated: Calibrated) -> None:
+def test_everything_is_quantised_with_a_scale_for_each_channel(ranged: Ranged) -> None:
     model = quantise(calibrated)
     assert weight_scales(model) == {
         "first_quantized": (CHANNELS,),
@@ -87,8 +87,8 @@ def test_everything_is_quantised_with_a_scale_for_each_channel(calibrated: Calib
     assert TensorProto.UINT8 in zero_points
 
 
-def test_parts_that_are_left_out_stay_float(calibrated: Calibrated) -> None:
-    model = quantise(calibrated, ("rfb2", "logits"))
+def test_parts_that_are_left_out_stay_float(ranged: Ranged) -> None:
+    model = quantise(ranged, ("rfb2", "logits"))
     assert set(weight_scales(model)) == {"first_quantized"}
     stored = {t.name: t.data_type for t in model.graph.initializer}
     assert stored["second"] == stored["head"] == TensorProto.FLOAT
@@ -97,22 +97,20 @@ def test_parts_that_are_left_out_stay_float(calibrated: Calibrated) -> None:
 def test_calibrating_does_not_change_the_model() -> None:
     model = tiny_network()
     before = model.SerializeToString()
-    quantise(calibrate(model, some_slices(FEWEST_SLICES, 1)))
+    quantise(measure_ranges(model, some_slices(FEWEST_SLICES, 1)))
     assert model.SerializeToString() == before
 
 
-@pytest.mark.parametrize("method", CalibrationMethod)
-def test_the_methods_say_nothing_on_stdout(
-    method: CalibrationMethod, capfd: pytest.CaptureFixture[str]
-) -> None:
-    made = calibrate(tiny_network(), some_slices(FEWEST_SLICES, 1), Int8Options(method=method))
+@pytest.mark.parametrize("method", RangeMethod)
+def test_the_methods_say_nothing_on_stdout(method: RangeMethod, capfd: pytest.CaptureFixture[str]) -> None:
+    made = measure_ranges(tiny_network(), some_slices(FEWEST_SLICES, 1), Int8Options(method=method))
     assert weight_scales(quantise(made))
     assert capfd.readouterr().out == ""
 
 
 def test_signed_activations_are_symmetric() -> None:
     options = Int8Options(activations=ActivationType.INT8)
-    model = quantise(calibrate(tiny_network(), some_slices(FEWEST_SLICES, 1), options))
+    model = quantise(measure_ranges(tiny_network(), some_slices(FEWEST_SLICES, 1), options))
     zero_points = [
         numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith("_zero_point")
     ]
@@ -155,8 +153,8 @@ def test_nothing_goes_to_float_where_the_loss_is_small_enough() -> None:
     assert len(weight_scales(model)) == 3
 
 
-def test_parts_follow_modules_and_logits_their_channel(calibrated: Calibrated) -> None:
-    assert parts_of(calibrated.model, ["backbone"]) == {
+def test_parts_follow_modules_and_logits_their_channel(ranged: Ranged) -> None:
+    assert parts_of(ranged.model, ["backbone"]) == {
         "backbone.stem.0/Conv": "backbone.stem",
         "backbone.stem.1/Relu": "backbone.stem",
         "rfb2.branch0/Conv": "rfb2",
@@ -168,7 +166,7 @@ def test_parts_follow_modules_and_logits_their_channel(calibrated: Calibrated) -
 
 def test_too_few_slices_are_refused() -> None:
     with pytest.raises(InputError) as caught:
-        calibrate(tiny_network(), some_slices(FEWEST_SLICES - 1, 1))
+        measure_ranges(tiny_network(), some_slices(FEWEST_SLICES - 1, 1))
     assert str(caught.value) == (
         "[INF-3121] 7 slices to calibrate on, expected at least 8 that show what the model will see; give "
         "more training slices"
