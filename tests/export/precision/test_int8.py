@@ -60,7 +60,7 @@ def some_slices(count: int, seed: int) -> npt.NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def calibrated() -> Ranged:
+def ranged() -> Ranged:
     return measure_ranges(tiny_network(), some_slices(FEWEST_SLICES, 1))
 
 
@@ -75,7 +75,7 @@ def weight_scales(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 
 def test_everything_is_quantised_with_a_scale_for_each_channel(ranged: Ranged) -> None:
-    model = quantise(calibrated)
+    model = quantise(ranged)
     assert weight_scales(model) == {
         "first_quantized": (CHANNELS,),
         "second_quantized": (CHANNELS,),
