@@ -14,9 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from golden_fill import reference_state
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.graph.plain_weights import plain_weights
-from infnet_export.make.from_network import manifest_of
 from infnet_export.network.inf_net.inference_module import inference_module
-from infnet_export.network.tracing import onnx_model
 from infnet_export.precision.choice import KeepFp32, keep_of
 from infnet_export.precision.float16 import to_float16
 from infnet_export.precision.half_weights import with_half_weights
@@ -25,8 +23,6 @@ from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_train.networks import InfNet
 from infnet_train.weights.reference import load_reference_weights
-from infnet_train.weights.trained import TrainedNetwork
-from twin import CARD
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 ALL_HALF = KeepFp32(modules=(), output_maps=False)
@@ -277,12 +273,25 @@ def test_an_unknown_module_is_refused_with_the_nearest_name() -> None:
 
 
 @pytest.fixture(scope="module")
-def golden_model() -> onnx.ModelProto:
+def golden_model(fp32_model: onnx.ModelProto) -> onnx.ModelProto:
+    """The weights of the golden file in the exported graph: tracing costs more than the rest of this file."""
     network = InfNet().eval()
     load_reference_weights(network, reference_state(), source="the golden fill")
-    trained = TrainedNetwork(network, PreprocessSpec(size=96))
+    exported = inference_module(network)
+    weights = {name.removeprefix("network."): value for name, value in exported.state_dict().items()}
+    model = onnx.ModelProto()
+    model.CopyFrom(fp32_model)
+    stored = {t.name: t for t in model.graph.initializer if not t.name.startswith("constant_")}
+    assert stored.keys() < weights.keys()
+    for name in weights.keys() - stored.keys():  # equal weights are stored once
+        assert any(torch.equal(weights[name], weights[other]) for other in stored), name
+    for name, tensor in stored.items():
+        assert tuple(tensor.dims) == tuple(weights[name].shape), name
+        tensor.CopyFrom(numpy_helper.from_array(weights[name].numpy(), name))
+    slices = phantom_input(PreprocessSpec(size=96))
     with torch.no_grad():
-        return onnx_model(inference_module(trained.network), manifest_of(trained, CARD))
+        np.testing.assert_allclose(run(model, slices), exported(torch.from_numpy(slices)), atol=1e-4)
+    return model
 
 
 def test_inf_net_in_half_precision(golden_model: onnx.ModelProto) -> None:
