@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,23 +14,26 @@ from infnet_train.machine.ranks import join
 from infnet_train.networks import InfNet
 from infnet_train.networks.losses import total_loss
 from infnet_train.run.loop import train
+from small_network import NAME, register
 from train_config import train_config
 
-# Five slices in batches of three: shares of 2 and 1, then of 1 and 1. Why the rate is small: see LOSS_RTOL.
-CONFIG = train_config(
+# Five slices in batches of three: shares of 2 and 1, then of 1 and 1.
+CONFIG: dict[str, Any] = dict(
     name="two ranks",
+    network=NAME,
     sources=(SourceConfig(name="small", folder="small", names=("s0", "s1", "s2", "s3", "s4")),),
     validation=SourceConfig(name="small", folder="small", names=("s5",)),
     augment=AugmentConfig(mirror=0.5, rotation_deg=10, noise=0.05, blur=1.0),
     epochs=2,
     batch_size=3,
     sizes=(64,),
-    learning_rate=1e-6,
+    learning_rate=1e-3,
     ema=0.5,
     clip_norm=1.0,
 )
 SPLITS = ((3, 3), (5, 1), (6, 0), (0, 6))
 TOTALS = (3, 1)
+JOINED = 40
 
 
 def normalisation() -> nn.BatchNorm2d:
@@ -88,28 +92,27 @@ def save_computed(out: str) -> None:
 
 
 def train_and_resume(data: str, out: str, begun: str, cache: str) -> None:
-    """A whole run, and the rest of one that a single process has begun."""
+    """A whole run, and the rest of one that a single process has begun; then join as often as in a recipe."""
     torch.set_num_threads(1)
-    train(CONFIG, Path(data), Path(out), cache=Path(cache))
-    train(CONFIG, Path(data), Path(begun), cache=Path(cache), resume=True)
-
-
-def join_often(times: str) -> None:
-    """As the stages of a recipe do, one after the other."""
-    for _ in range(int(times)):
+    config = train_config(**CONFIG)
+    train(config, Path(data), Path(out), cache=Path(cache))
+    train(config, Path(data), Path(begun), cache=Path(cache), resume=True)
+    for _ in range(JOINED):
         with join("cpu") as ranks:
             ranks.wait()
 
 
 def train_and_report(data: str, out: str) -> None:
-    """A run that says when a step is done and writes a checkpoint after each."""
+    """A run that says when a step is done, waits for a line, and writes a checkpoint."""
     torch.set_num_threads(1)
 
     def report(step: int, _total: int, _text: str) -> None:
         print(f"step {step}", flush=True)  # noqa: T201 - read by the test
+        sys.stdin.readline()
 
-    train(CONFIG, Path(data), Path(out), progress=report, checkpoint_seconds=0)
+    train(train_config(**CONFIG), Path(data), Path(out), progress=report, checkpoint_seconds=0)
 
 
 if __name__ == "__main__":
+    register()
     globals()[sys.argv[1]](*sys.argv[2:])

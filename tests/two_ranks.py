@@ -23,6 +23,7 @@ def start_two(function: str, *arguments: object) -> list[subprocess.Popen[str]]:
             subprocess.Popen(
                 [sys.executable, _WORK, function, *map(str, arguments)],
                 env=os.environ | place,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

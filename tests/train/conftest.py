@@ -1,9 +1,12 @@
-"""Small training data for the tests of the loop."""
+"""Small training data and a small network for the tests of the loop."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from infnet_train.networks import NETWORKS
+from small_network import NAME, Plain
 from train_slices import write_slice
 
 
@@ -14,3 +17,11 @@ def slices(tmp_path: Path) -> Path:
     for i in range(6):
         write_slice(root / "small", f"s{i}", seed=i)
     return root
+
+
+@pytest.fixture(scope="module")
+def small_network() -> Iterator[str]:
+    """Name of a network that the registry knows for the tests of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, NAME, lambda _config: Plain())
+        yield NAME

@@ -124,12 +124,11 @@ def test_a_bare_name_is_a_recipe_of_the_checkout(tmp_path: Path, monkeypatch: py
     assert find_recipe(Path("infnet.toml")) == Path("infnet.toml")
 
 
-@pytest.mark.slow
 def test_stages_run_one_after_the_other_and_resume_leaves_out_what_is_done(
-    slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slices: Path, small_network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.set_num_threads(1)
-    stages = read_recipe(write(tmp_path, TWO_STAGES))
+    stages = read_recipe(write(tmp_path, f'network = "{small_network}"\n{TWO_STAGES}'))
     out = tmp_path / "run"
     weights = run_recipe(stages, slices, out)
     assert weights == out / "second" / "weights.safetensors"

@@ -3,6 +3,7 @@
 import csv
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ import torch
 
 from infnet_runtime.errors import BackendError
 from infnet_train.machine.ranks import Ranks, join
+from infnet_train.networks import build_network
 from infnet_train.networks.losses import total_loss
 from infnet_train.run.loop import train
 from infnet_train.weights.checkpoint import read_checkpoint
 from rank_work import CONFIG, SPLITS, TOTALS, network_inputs, normalisation, normalisation_inputs
+from train_config import changed, train_config
 from two_ranks import LIMIT_S, start_two, torchrun_two
 
 # Double precision: sums in another order differ in the last digits, through 157 normalisations in some more.
@@ -21,11 +24,10 @@ EXACT = {"rtol": 1e-9, "atol": 1e-11}
 # Of the length of the whole gradient. One slice leaves four values for the deepest normalisations: the loss
 # then differs by 3e-11 of itself, and the gradient by more.
 GRADIENT_RTOL = 1e-5
-# Single precision. A fresh network on two slices of 64 pixels amplifies rounding, and Adam moves each weight
-# by the learning rate whatever the size of its gradient: in one process, noise of 1e-7 on the input changes
-# the loss after one step by 5 % at a rate of 1e-4, and by 6e-5 at the rate of 1e-6 used here.
-LOSS_RTOL = 1e-3
-WEIGHT_CHANGE = 0.5  # mean difference of the weights, as a fraction of how far training moved them
+# Single precision, the small network: 2e-7 of the loss and 4e-6 of the way of the weights were seen. Inf-Net
+# amplifies rounding too much for that; its gradients are compared in double precision.
+LOSS_RTOL = 1e-5
+WEIGHT_CHANGE = 1e-3  # mean difference of the weights, as a fraction of how far training moved them
 
 
 def curve(run: Path, column: str = "loss") -> list[float]:
@@ -33,8 +35,11 @@ def curve(run: Path, column: str = "loss") -> list[float]:
 
 
 def weights(run: Path) -> torch.Tensor:
-    group = read_checkpoint(run / "last.safetensors").group("model")
-    return torch.cat([v.flatten() for k, v in sorted(group.items()) if k.endswith("weight")])
+    return flat_weights(read_checkpoint(run / "last.safetensors").group("model"))
+
+
+def flat_weights(state: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return torch.cat([v.flatten() for k, v in sorted(state.items()) if k.endswith("weight")])
 
 
 @pytest.mark.slow
@@ -71,19 +76,23 @@ def test_statistics_and_gradients_are_those_of_the_whole_batch(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_curve_of_one(slices: Path, tmp_path: Path) -> None:
+def test_two_processes_give_the_curve_of_one_and_join_again_and_again(
+    slices: Path, small_network: str, tmp_path: Path
+) -> None:
     torch.set_num_threads(1)
+    config = train_config(**CONFIG)
+    assert config.architecture.network == small_network
 
     def note_first_epoch(step: int, _total: int, _text: str) -> None:
         if step == 3:  # the checkpoint of the first epoch, two steps long, is there
             shutil.copytree(tmp_path / "one", tmp_path / "begun")
 
-    train(CONFIG, slices, tmp_path / "one", progress=note_first_epoch)
+    train(config, slices, tmp_path / "one", progress=note_first_epoch)
     torchrun_two("train_and_resume", slices, tmp_path / "two", tmp_path / "begun", tmp_path / "cache")
     expected = curve(tmp_path / "one")
     assert len(expected) == 2
-    torch.manual_seed(CONFIG.batching.seed)
-    start = network_start()
+    torch.manual_seed(config.batching.seed)
+    start = flat_weights(build_network(config.architecture).state_dict())
     moved = (weights(tmp_path / "one") - start).abs().mean()
     for run in ("two", "begun"):
         assert curve(tmp_path / run) == pytest.approx(expected, rel=LOSS_RTOL), run
@@ -91,18 +100,8 @@ def test_two_processes_give_the_curve_of_one(slices: Path, tmp_path: Path) -> No
         difference = (weights(tmp_path / run) - weights(tmp_path / "one")).abs().mean()
         assert difference < WEIGHT_CHANGE * moved, run
     assert list((tmp_path / "cache").glob("*.npy"))
-
-
-def network_start() -> torch.Tensor:
-    from infnet_train.networks import InfNet
-
-    state = InfNet().state_dict()
-    return torch.cat([v.flatten() for k, v in sorted(state.items()) if k.endswith("weight")])
-
-
-@pytest.mark.slow
-def test_processes_can_join_again_and_again() -> None:
-    torchrun_two("join_often", 40)
+    train(changed(config, seed=1), slices, tmp_path / "other")
+    assert curve(tmp_path / "other") != pytest.approx(expected, rel=LOSS_RTOL)
 
 
 @pytest.mark.slow
@@ -112,7 +111,8 @@ def test_a_rank_that_dies_ends_the_others_and_leaves_whole_files(slices: Path, t
         assert first.stdout
         assert first.stdout.readline() == "step 1\n"
         second.send_signal(signal.SIGKILL)
-        first.communicate(timeout=LIMIT_S)
+        second.wait(LIMIT_S)
+        first.communicate("go on\n", timeout=LIMIT_S)
         assert first.returncode not in (0, None)
     finally:
         for process in (first, second):

@@ -1,11 +1,10 @@
 """Networks by name: one of another kind trains, resumes, evaluates and pre-labels like Inf-Net."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infnet_export.network.exportable import read_trained
 from infnet_runtime.errors import ModelError
@@ -14,53 +13,24 @@ from infnet_train.config.propagation import PropagationConfig
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.source import SourceConfig
 from infnet_train.errors import ConfigError
-from infnet_train.networks import NETWORKS, InfNet, Network, NetworkConfig, Outputs, build_network
+from infnet_train.networks import InfNet, NetworkConfig, build_network
 from infnet_train.run.loop import train
 from infnet_train.semi.pseudo_labels import propagate
 from infnet_train.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from infnet_train.weights.trained import read_network
+from small_network import Plain
 from train_config import changed, train_config
 from train_slices import write_slice
 
 ALL = SourceConfig(name="small", folder="small")
 
 
-class OneMap(NamedTuple):
-    """No side outputs and no edge."""
-
-    prediction: Tensor
-
-    @property
-    def infection_maps(self) -> dict[str, Tensor]:
-        return {"prediction": self.prediction}
-
-    @property
-    def edge(self) -> None:
-        return None
-
-    def to_float(self) -> Outputs:
-        return OneMap(self.prediction.float())
-
-
-class Plain(Network):
-    """Two convolutions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 1, 3, padding=1)
-        self.norm = nn.BatchNorm2d(8)
-
-    def forward(self, x: Tensor) -> OneMap:
-        return OneMap(self.last(torch.relu(self.norm(self.first(x)))))
-
-
 @pytest.fixture(autouse=True)
-def config(monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+def config(small_network: str) -> TrainConfig:
     """A run of the network, after the one line in the registry."""
-    monkeypatch.setitem(NETWORKS, "plain", lambda _config: Plain())
     return train_config(
         name="other",
-        network="plain",
+        network=small_network,
         sources=(ALL,),
         validation=ALL,
         epochs=2,

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from infnet_runtime.errors import InfnetError, ModelError
+from infnet_train.config.schema import TrainConfig
 from infnet_train.data.augment import AugmentConfig
 from infnet_train.data.source import SourceConfig
 from infnet_train.run.loop import train
@@ -30,16 +31,26 @@ SMALL = train_config(
     ema=0.9,
 )
 STEPS = 8  # 2 epochs x 2 batches x 2 sizes
-# A checkpoint after every step, and a line when a step is done and its checkpoint is about to be written.
+# A checkpoint after every step, and a line when a step is done and its checkpoint is about to be written; it
+# goes no further than the step given.
 KILLED = """
 import sys
 from pathlib import Path
 import torch
+from small_network import NAME, register
 from test_loop import SMALL
+from train_config import changed
 from infnet_train.run.loop import train
 torch.set_num_threads(1)
-data, out = map(Path, sys.argv[1:])
-train(SMALL, data, out, checkpoint_seconds=0, progress=lambda *step: print(step[0], flush=True))
+register()
+data, out = map(Path, sys.argv[1:3])
+
+def report(step, *_):
+    print(step, flush=True)
+    if step == int(sys.argv[3]):
+        sys.stdin.read()  # until it is killed
+
+train(changed(SMALL, network=NAME), data, out, checkpoint_seconds=0, progress=report)
 """
 
 
@@ -57,10 +68,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(small_network: str) -> TrainConfig:
+    return changed(SMALL, network=small_network)
+
+
+@pytest.fixture(scope="module")
+def whole(small: TrainConfig, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an uninterrupted run."""
     torch.set_num_threads(1)
-    return train(SMALL, data, tmp_path_factory.mktemp("runs") / "whole").parent
+    return train(small, data, tmp_path_factory.mktemp("runs") / "whole").parent
 
 
 def equal(one: Path, other: Path) -> bool:
@@ -68,11 +84,10 @@ def equal(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.slow
-def test_same_seed_same_weights(data: Path, whole: Path, tmp_path: Path) -> None:
-    train(SMALL, data, tmp_path / "again", cache=tmp_path / "cache")
+def test_same_seed_same_weights(small: TrainConfig, data: Path, whole: Path, tmp_path: Path) -> None:
+    train(small, data, tmp_path / "again", cache=tmp_path / "cache")
     assert equal(whole, tmp_path / "again")
-    train(changed(SMALL, seed=1), data, tmp_path / "other", cache=tmp_path / "cache")
+    train(changed(small, seed=1), data, tmp_path / "other", cache=tmp_path / "cache")
     assert not equal(whole, tmp_path / "other")
     assert (whole / "curves.csv").read_bytes() == (tmp_path / "again" / "curves.csv").read_bytes()
     rows = list(csv.DictReader((whole / "curves.csv").read_text().splitlines()))
@@ -80,34 +95,48 @@ def test_same_seed_same_weights(data: Path, whole: Path, tmp_path: Path) -> None
     assert all(float(r["loss"]) > 0 and 0 <= float(r["validation_dice"]) <= 1 for r in rows)
 
 
+def test_resume_after_an_error_is_exact(small: TrainConfig, data: Path, whole: Path, tmp_path: Path) -> None:
+    stopped_and_resumed(small, data, whole, tmp_path, steps=STEPS)
+
+
 @pytest.mark.slow
-def test_resume_after_an_error_is_exact(data: Path, whole: Path, tmp_path: Path) -> None:
+def test_inf_net_resumes_exactly(data: Path, tmp_path: Path) -> None:
+    """Half the steps: one size."""
+    config = changed(SMALL, sizes=(32,))
+    whole = train(config, data, tmp_path / "whole").parent
+    stopped_and_resumed(config, data, whole, tmp_path / "stopped", steps=STEPS // 2)
+
+
+def stopped_and_resumed(config: TrainConfig, data: Path, whole: Path, out: Path, *, steps: int) -> None:
+    """Stop in the second of two epochs, go on, and compare with the run that went through."""
+
     def stop_in_second_epoch(step: int, total: int, _text: str) -> None:
-        assert total == STEPS
-        if step == 6:
+        assert total == steps
+        if step == steps * 3 // 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(SMALL, data, tmp_path, progress=stop_in_second_epoch)
-    assert read_checkpoint(tmp_path / "last.safetensors").state["step"] == 4
+        train(config, data, out, progress=stop_in_second_epoch)
+    assert read_checkpoint(out / "last.safetensors").state["step"] == steps // 2
     with pytest.raises(ModelError, match=r"another configuration \(learning_rate differ\)"):
-        train(changed(SMALL, learning_rate=1e-3), data, tmp_path, resume=True)
-    train(SMALL, data, tmp_path, resume=True)
-    assert equal(whole, tmp_path)
-    assert (whole / "curves.csv").read_bytes() == (tmp_path / "curves.csv").read_bytes()
+        train(changed(config, learning_rate=1e-3), data, out, resume=True)
+    train(config, data, out, resume=True)
+    assert equal(whole, out)
+    assert (whole / "curves.csv").read_bytes() == (out / "curves.csv").read_bytes()
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_a_random_moment_resumes_to_the_same_weights(
-    data: Path, whole: Path, tmp_path: Path
+    small: TrainConfig, data: Path, whole: Path, tmp_path: Path
 ) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"random moment from seed {seed}")  # noqa: T201 - shown when the test fails
     moment = random.Random(seed)
     steps = moment.randrange(2, STEPS - 1)
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(data), str(tmp_path)],
+        [sys.executable, "-c", KILLED, str(data), str(tmp_path), str(steps + 1)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:3]))},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -123,14 +152,15 @@ def test_a_run_killed_at_a_random_moment_resumes_to_the_same_weights(
     assert process.returncode == -9
     assert not (tmp_path / "weights.safetensors").exists()
     assert read_checkpoint(tmp_path / "last.safetensors").state["step"] >= steps - 1
-    train(SMALL, data, tmp_path, resume=True)
+    train(small, data, tmp_path, resume=True)
     assert equal(whole, tmp_path)
     assert (whole / "curves.csv").read_bytes() == (tmp_path / "curves.csv").read_bytes()
 
 
-@pytest.mark.slow
-def test_weights_to_start_from_make_a_difference(data: Path, whole: Path, tmp_path: Path) -> None:
-    one_epoch = changed(SMALL, epochs=1, sizes=(32,))
+def test_weights_to_start_from_make_a_difference(
+    small: TrainConfig, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    one_epoch = changed(small, epochs=1, sizes=(32,))
     started = changed(one_epoch, init_from=str(whole / "weights.safetensors"))
     train(one_epoch, data, tmp_path / "random")
     train(started, data, tmp_path / "started")

@@ -12,9 +12,9 @@ from infnet_train.config.propagation import PropagationConfig
 from infnet_train.data.pictures import upright
 from infnet_train.data.source import SourceConfig
 from infnet_train.errors import ConfigError
-from infnet_train.networks import InfNet
 from infnet_train.semi.pseudo_labels import as_stored, propagate
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
+from small_network import Plain
 from train_config import changed, train_config
 
 PROPAGATION = PropagationConfig(
@@ -36,10 +36,11 @@ CONFIG = train_config(
 
 @pytest.fixture
 def start(tmp_path: Path) -> str:
+    """Random weights of the small network."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     path = tmp_path / "start.safetensors"
-    tensors = {f"weights/{k}": v for k, v in InfNet().state_dict().items()}
+    tensors = {f"weights/{k}": v for k, v in Plain().state_dict().items()}
     write_checkpoint(path, Checkpoint(tensors, {}))
     return str(path)
 
@@ -48,11 +49,10 @@ def labels(folder: Path) -> dict[str, bytes]:
     return {f"{p.parents[1].name}/{p.name}": p.read_bytes() for p in sorted(folder.glob("*/GT/*.png"))}
 
 
-@pytest.mark.slow
 def test_all_slices_are_labelled_once_and_an_interruption_changes_nothing(
-    slices: Path, tmp_path: Path, start: str
+    slices: Path, tmp_path: Path, start: str, small_network: str
 ) -> None:
-    config = changed(CONFIG, init_from=start)
+    config = changed(CONFIG, init_from=start, network=small_network)
     whole = propagate(config, slices, tmp_path / "whole")
     assert set(labels(whole)) == {"0/s2.png", "0/s3.png", "0/s4.png", "1/s5.png"}
     for name in labels(whole):
