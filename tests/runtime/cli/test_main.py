@@ -1,10 +1,12 @@
 """The command: files beside the input, a short summary, errors as one line with an exit code."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,14 +16,31 @@ import numpy as np
 import pytest
 
 from builders import chest_phantom, reorient, write_nifti
+from infnet_runtime.cli.main import main
 from tiny_models import mid_grey_detector
 
 
-def run(
-    *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
-) -> "subprocess.CompletedProcess[str]":
+def run(*arguments: object, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    """The command as a user starts it."""
     command = [sys.executable, "-m", "infnet_runtime.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})})
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})})
+
+
+def run_here(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """The same in this process, where what it does to one does not matter."""
+    command = ["infnet-infer", *map(str, arguments)]
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "argv", command)
+            with pytest.raises(SystemExit) as left:
+                main()
+    finally:
+        for number, handler in signals.items():
+            signal.signal(number, handler)
+    assert left.value.code is None or isinstance(left.value.code, int)
+    return subprocess.CompletedProcess(command, left.value.code or 0, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +85,7 @@ def test_two_runs_give_the_same_bytes(scan: Path, model: Path, tmp_path: Path) -
 
 
 def test_json_goes_to_stdout(scan: Path, model: Path) -> None:
-    done = run(scan, "--model", model, "--json")
+    done = run_here(scan, "--model", model, "--json")
     assert json.loads(done.stdout)["outputs"] == {"mask": "scan.infection.nii.gz"}
 
 
@@ -74,7 +93,9 @@ def test_json_goes_to_stdout(scan: Path, model: Path) -> None:
 def test_backend_asked_for_is_in_the_report(scan: Path, model: Path, backend: str) -> None:
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    done = run(scan, "--model", model, "--backend", backend, "--device", "cpu", "--threads", "1", "--json")
+    done = run_here(
+        scan, "--model", model, "--backend", backend, "--device", "cpu", "--threads", "1", "--json"
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["provenance"]["backend"].startswith(f"{backend} ")
 
@@ -85,7 +106,7 @@ def test_lung_mask_of_the_user(scan: Path, model: Path, tmp_path: Path) -> None:
         phantom.lungs, phantom.spacing_mm, "LPS"
     )  # stored in another order than the scan
     lungs = write_nifti(tmp_path / "lungs.nii.gz", stored, affine)
-    done = run(scan, "--model", model, "--lungs", lungs, "--json")
+    done = run_here(scan, "--model", model, "--lungs", lungs, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["provenance"]["lungs"] == "given"
@@ -93,7 +114,7 @@ def test_lung_mask_of_the_user(scan: Path, model: Path, tmp_path: Path) -> None:
     assert report["quantification"]["right"]["lung_ml"] == pytest.approx(expected, rel=1e-6)
     affine[0, 3] += 5
     shifted = write_nifti(tmp_path / "shifted.nii.gz", stored, affine)
-    done = run(scan, "--model", model, "--lungs", shifted)
+    done = run_here(scan, "--model", model, "--lungs", shifted)
     assert done.returncode == 3
     assert "error[INF-3062] the lung mask shifted.nii.gz" in done.stderr
     assert "5.00 mm apart" in done.stderr
@@ -104,7 +125,7 @@ def test_picture(model: Path, tmp_path: Path) -> None:
     middle = int(phantom.infection.sum((1, 2)).argmax())
     grey = np.clip((phantom.hu[middle].astype(float) + 1050) / 1300 * 255, 0, 255).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "slice.png"), grey)
-    done = run(tmp_path / "slice.png", "--model", model)
+    done = run_here(tmp_path / "slice.png", "--model", model)
     assert done.returncode == 0, done.stderr
     mask = cv2.imread(str(tmp_path / "slice.infection.png"), cv2.IMREAD_UNCHANGED)
     truth = phantom.infection[middle]
@@ -140,11 +161,14 @@ def test_picture(model: Path, tmp_path: Path) -> None:
         (["{scan}", "--lungs", "none.nii"], 3, "error[INF-3001] there is no lung mask none.nii"),
     ],
 )
-def test_errors(arguments: list[str], code: int, message: str, scan: Path, model: Path) -> None:
+def test_errors(
+    arguments: list[str], code: int, message: str, scan: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scan.parent)
     given = [a.format(scan=scan) for a in arguments]
     if "--model" not in given and given:
         given += ["--model", str(model)]
-    done = run(*given, cwd=scan.parent)
+    done = run_here(*given)
     assert done.returncode == code, done.stderr
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
@@ -169,7 +193,7 @@ def test_missing_backend_names_the_extra(scan: Path, model: Path, tmp_path: Path
 
 def test_several_inputs_of_which_one_fails(scan: Path, model: Path) -> None:
     (scan.parent / "broken.nii").write_bytes(b"x" * 400)
-    done = run(scan.parent / "broken.nii", scan, "--model", model)
+    done = run_here(scan.parent / "broken.nii", scan, "--model", model)
     assert done.returncode == 6
     assert "broken.nii: error[INF-3010]" in done.stderr
     assert "1 of 2 inputs failed" in done.stderr
@@ -178,7 +202,7 @@ def test_several_inputs_of_which_one_fails(scan: Path, model: Path) -> None:
 
 def test_non_finite_output_writes_nothing(scan: Path, tmp_path: Path) -> None:
     broken = mid_grey_detector(tmp_path / "nan.onnx", scale=float("nan"))
-    done = run(scan, "--model", broken)
+    done = run_here(scan, "--model", broken)
     assert done.returncode == 7
     assert "error[INF-7020]" in done.stderr
     assert not list(scan.parent.glob("scan.inf*"))
