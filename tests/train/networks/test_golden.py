@@ -67,7 +67,11 @@ def test_layout_has_946_entries_of_which_two_are_the_unused_head() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "shape"), [("eval_1x3x96x128", (1, 3, 96, 128)), ("eval_2x3x352x352", (2, 3, 352, 352))]
+    ("key", "shape"),
+    [
+        ("eval_1x3x96x128", (1, 3, 96, 128)),
+        pytest.param("eval_2x3x352x352", (2, 3, 352, 352), marks=pytest.mark.slow),
+    ],
 )
 def test_evaluation_outputs(model: InfNet, key: str, shape: tuple[int, ...]) -> None:
     x = torch.from_numpy(np.random.RandomState(7).standard_normal(shape))
