@@ -6,6 +6,9 @@ lesions at the chest wall (``closing``). The labels are then brought back to the
 and no atlas: a lung that is dense as a whole is not found, which is why results that rest on it are called
 approximate.
 
+A small network can find them too, dense ones as well (``network``, ``contract``), and ``agreement`` compares
+the two ways; nothing calls it yet.
+
 What is computed from voxels or labels to say where lung is, belongs here; what a lung mask is, whoever made
 it, is ``scan.lung_mask``.
 """
