@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from infnet_runtime.cli.process import print_version, run_command
-from infnet_train.cli import assess, data
+from infnet_train.cli import assess, data, lungs
 from infnet_train.cli.options import DeviceOption
 from infnet_train.cli.progress import Progress, log_to_stderr
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command("eval")(assess.evaluate)
 app.add_typer(data.app, name="data")
+app.add_typer(lungs.app, name="lungs")
 app.command()(assess.calibrate)
 
 _USAGE = 2

@@ -1,0 +1,64 @@
+"""The commands ``infnet-train lungs``: data and training of the network that finds the lungs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infnet_train.cli.progress import log_to_stderr
+
+app = typer.Typer(no_args_is_help=True, help="Train the network that finds the lungs.")
+
+
+@app.command("prepare")
+def prepare(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of the public sets.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The training folder.", envvar="INFNET_OUT")],
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON instead of text.")] = False,
+) -> None:
+    """Make stacks of slices with lung masks of the public sets, without reserved cases."""
+    import json
+
+    from infnet_runtime.version import __version__
+    from infnet_train.data.lungs.sources import prepare_lungs
+
+    log_to_stderr()
+    slices = prepare_lungs(data, out)
+    values = {"schema": "infnet.prepared-lungs/1", "infnet": __version__, "out": str(out), "slices": slices}
+    text = "\n".join(f"{count:5d} slices  {kind}" for kind, count in slices.items())
+    typer.echo(json.dumps(values, indent=2) if as_json else text)
+
+
+@app.command("train")
+def train(
+    config: Annotated[
+        Path | None, typer.Option(help="Recipe, a TOML file; train/configs/lungs/lungs.toml where not given.")
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(help="What 'infnet-train lungs prepare' wrote.", envvar="INFNET_TRAIN_DATA")
+    ] = Path("data/lungs"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", envvar="INFNET_OUT")] = Path(
+        "runs/lungs"
+    ),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one value of the recipe: key=value.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads, 0 for all.", min=0)] = 0,
+) -> None:
+    """Train the lung network by a recipe. An interrupted run goes on with --resume."""
+    import torch
+
+    from infnet_train.config.fill import build, read_values
+    from infnet_train.config.lungs import LungTrainConfig
+    from infnet_train.recipe import CONFIGS
+    from infnet_train.run.lungs import train_lungs
+
+    log_to_stderr()
+    if threads:
+        torch.set_num_threads(threads)
+    file = config or CONFIGS / "lungs" / "lungs.toml"
+    recipe = build(LungTrainConfig, read_values(file, set_), str(file))
+    typer.echo(train_lungs(recipe, data, out, resume=resume))
