@@ -178,6 +178,37 @@ def make(
         typer.echo(path)
 
 
+@app.command()
+def lungs(
+    source: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="Of 'infnet-train lungs train'.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file.")] = Path("infnet-lungs.onnx"),
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "infnet-lungs",
+    model_version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
+    licence: Annotated[str, typer.Option(help="What the weights may be used for.")] = "not stated",
+    training_data: Annotated[str, typer.Option(help="One line on the training data.")] = "not stated",
+    metrics: Annotated[
+        Path | None, typer.Option(help="JSON object of measured numbers that travel in the manifest.")
+    ] = None,
+) -> None:
+    """Make the file of the network that finds the lungs."""
+    from infnet_export.graph.onnx_file import model_bytes
+    from infnet_export.make.card import read_metrics
+    from infnet_export.network.lung_file import lung_model
+    from infnet_runtime.io.atomic import atomic_write
+
+    model = lung_model(
+        source,
+        name=name,
+        version=model_version,
+        licence=licence,
+        training_data=training_data,
+        metrics=read_metrics(metrics) if metrics else {},
+    )
+    with atomic_write(output) as file:
+        file.write(model_bytes(model))
+    typer.echo(output)
+
+
 def _rows_and_columns(text: str) -> tuple[int, int]:
     rows, _, columns = text.partition("x")
     if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):

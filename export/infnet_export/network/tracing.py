@@ -79,6 +79,21 @@ def plain_model(network: nn.Module, size: int, outputs: Sequence[str]) -> onnx.M
     return model
 
 
+def traced_graph(module: nn.Module, size: int, output_names: list[str]) -> onnx.ModelProto:
+    """Any network whose input is three planes, in evaluation mode; no metadata yet.
+
+    Parameters
+    ----------
+    module
+        Keeps the trained network, if it wraps one, in an attribute ``network``.
+
+    Returns
+    -------
+    Input ``slices`` (n, 3, size, size), batch free.
+    """
+    return _rebuilt(_trace(module, (3, size, size), output_names).model_proto)
+
+
 def _trace(
     module: nn.Module, shape: tuple[int, int, int], output_names: list[str], *, optimize: bool = True
 ) -> torch.onnx.ONNXProgram:
