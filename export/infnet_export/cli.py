@@ -230,6 +230,46 @@ def inspect(
     typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.to_text())
 
 
+@app.command()
+def weights(
+    file: Annotated[
+        Path,
+        typer.Argument(help="An ONNX file of infnet-export that computes in FP32.", metavar="MODEL.onnx"),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write (.safetensors).")],
+    slices: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder with Imgs and GT like the slices of the training, to measure the normalisations on. "
+            "Without one the prediction is the same, but a training begins with a jolt."
+        ),
+    ] = None,
+    turn: Annotated[_Turn, typer.Option(help="What turns the slices of --slices upright.")] = _Turn.none,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON instead of text.")] = False,
+) -> None:
+    """Read a model file back into weights that infnet-train can go on from (init_from of a recipe)."""
+    import json
+
+    from infnet_export.network.recovered import FRESH, measuring_slices, recover_weights, write_recovered
+
+    measured = measuring_slices(file, slices, turn=turn.value) if slices else None
+    recovered = recover_weights(file, measured)
+    write_recovered(output, recovered, file)
+    if as_json:
+        values = {
+            "schema": "infnet.recovered/1",
+            "weights": str(output),
+            "model": recovered.manifest.name,
+            "version": recovered.manifest.version,
+            "slices": recovered.slices,
+            "fresh": list(FRESH),
+        }
+        typer.echo(json.dumps(values, indent=2))
+        return
+    typer.echo(f"normalisations measured on {recovered.slices} slices; afresh: {', '.join(FRESH)}", err=True)
+    typer.echo(output)
+
+
 def main() -> None:
     """Entry point."""
     run_command(app)
