@@ -17,9 +17,11 @@ from infnet_runtime.lungs import lung_box
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.phantom import ChestPhantom
 from infnet_train.cli.main import app
+from infnet_train.data.manual import manual_slices
+from infnet_train.data.negatives import normal_slices
 from infnet_train.data.pictures import DataError, read_grey, upright
 from infnet_train.data.prepare import prepare, slices_of_volume, transfer_labels
-from infnet_train.data.reserved import RESERVED
+from infnet_train.data.reserved import RESERVED, is_reserved
 from infnet_train.semi.pseudo_labels import as_stored
 from train_slices import LABELLED, PSEUDO, blobs, write_picture
 
@@ -81,7 +83,13 @@ def test_each_set_comes_upright_and_regraded(sets: Path, tmp_path: Path) -> None
     counts = prepare(sets, out)
     lungs = int((PHANTOM.lungs > 0).any(axis=(1, 2)).sum())
     assert counts == {"labelled": 1, "pseudo": 2, "volumes": lungs, "transferred": 1}
-    assert sorted(p.name for p in out.iterdir()) == ["labelled", "pseudo", "transferred", "volumes"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "labelled",
+        "prepared.json",
+        "pseudo",
+        "transferred",
+        "volumes",
+    ]
 
     def stored(part: Path, name: str) -> tuple[ByteArray, ByteArray]:
         folder = sets / "covid-semiseg" / part
@@ -123,6 +131,39 @@ def test_lungs_are_found_where_none_are_given(tmp_path: Path) -> None:
     assert sum(one.infection.any() for one in made) == PHANTOM.infection.any(axis=(1, 2)).sum()
 
 
+def test_what_one_reader_of_two_marks_is_ignored(tmp_path: Path) -> None:
+    write_volume(tmp_path, "a", PHANTOM, "LPS")
+    infected = np.flatnonzero(PHANTOM.infection.any(axis=(1, 2)))
+    other = np.zeros(PHANTOM.infection.shape, np.uint8)
+    other[PHANTOM.infection > 0] = 1
+    other[infected[0]] = 255  # not read
+    other[infected[1]] = 0
+    other[infected[2]] = 1
+    write_nifti(tmp_path / "other.nii.gz", *reorient(other, PHANTOM.spacing_mm, "LPS"))
+    files = [tmp_path / f"a_{kind}.nii.gz" for kind in ("ct", "infection", "lung")]
+    alone = {s.name: s for s in slices_of_volume(*files)}
+    both = {s.name: s for s in slices_of_volume(*files, second_reader=tmp_path / "other.nii.gz")}
+    for k, ignored in zip(infected[:4], ("none", "infection", "rest", "none"), strict=False):
+        found, first = both[f"a_{k:03d}"], alone[f"a_{k:03d}"].infection
+        assert np.array_equal(found.infection, first)  # those of the first reader stay
+        expected = {"none": None, "infection": first, "rest": 255 - first}[ignored]
+        assert (found.ignore is None) if expected is None else np.array_equal(found.ignore, expected)
+
+
+@pytest.mark.parametrize("code", ["LPS", "RAI"])
+def test_neighbours_of_a_volume_are_its_planes(tmp_path: Path, code: str) -> None:
+    write_volume(tmp_path, "a", PHANTOM, code)
+    files = [tmp_path / f"a_{kind}.nii.gz" for kind in ("ct", "infection", "lung")]
+    step_mm = 2 * PHANTOM.spacing_mm[0]
+    slices = list(slices_of_volume(*files, neighbour_step_mm=step_mm))
+    for below, own, above in zip(slices, slices[2:], slices[4:], strict=False):
+        assert own.below is not None
+        assert own.above is not None
+        assert np.array_equal(own.below, below.grey)
+        assert np.array_equal(own.above, above.grey)
+    assert all(s.below is None for s in slices_of_volume(*files))
+
+
 def test_volume_and_labels_that_do_not_belong_together(tmp_path: Path) -> None:
     write_volume(tmp_path, "a", PHANTOM, "LPS")
     ct, infection = tmp_path / "a_ct.nii.gz", tmp_path / "a_infection.nii.gz"
@@ -160,7 +201,7 @@ def test_reserved_cases_are_never_written(sets: Path, tmp_path: Path) -> None:
     counts = prepare(sets, tmp_path / "out")
     assert (counts["labelled"], counts["pseudo"], counts["transferred"]) == (1, 2, 1)
     names = [p.name for p in (tmp_path / "out").rglob("*.png")]
-    assert len(names) == 2 * sum(counts.values())
+    assert len(names) == 2 * sum(counts.values()) + 2 * counts["volumes"]  # those have neighbours
     assert not [name for name in names if any(case in name for case in RESERVED)]
 
 
@@ -285,3 +326,13 @@ def test_the_public_sets_give_the_known_slices(data_root: Path, tmp_path: Path) 
             (folder / path.name).symlink_to(path)
     counts = prepare(sets, tmp_path / "out")
     assert counts == {"labelled": 50, "pseudo": 1007, "volumes": 115, "transferred": 7}
+
+
+@pytest.mark.data
+def test_the_newer_sets_give_the_known_slices(data_root: Path) -> None:
+    manual = list(manual_slices(data_root / "covid-semiseg-manual", data_root / "covid-semiseg", step_mm=5.0))
+    assert len(manual) == 568 + 7
+    assert not [s.name for s in manual if is_reserved(s.name)]
+    assert sum(s.below is not None and s.above is not None for s in manual) == 505
+    normal = data_root / "iq-othnccd-normal"
+    assert [len(list(normal_slices(normal, held_back=held))) for held in (False, True)] == [183, 43]

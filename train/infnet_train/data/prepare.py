@@ -4,6 +4,7 @@ Each set has its own orientation, grey scale and file kind; after :func:`prepare
 ``Imgs`` and ``GT`` that differ in nothing but where their labels come from.
 """
 
+import json
 import logging
 import secrets
 import shutil
@@ -13,50 +14,40 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from infnet_runtime.arrays import ByteArray
+from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.errors import OutputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.io.lung_masks import read_lungs
 from infnet_runtime.io.nifti import read_nifti, read_stored
-from infnet_runtime.io.png import png_bytes
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.scan.ct import refuse_non_finite
+from infnet_runtime.scan.ct import CtVolume, refuse_non_finite
 from infnet_runtime.slices.preprocess import to_grey
-from infnet_train.data.pictures import DataError, Turn, read_grey, read_pair, slices_in, upright
+from infnet_runtime.version import __version__
+from infnet_train.data.manual import manual_slices
+from infnet_train.data.negatives import normal_slices
+from infnet_train.data.neighbours import NEIGHBOUR_STEP_MM, neighbours_of
+from infnet_train.data.pictures import DataError, read_grey, read_pair, slices_in, upright
+from infnet_train.data.prepared import PreparedSlice, write_slices
 from infnet_train.data.reserved import is_reserved
+from infnet_train.data.semiseg import LABELLED, PSEUDO, regraded, turn_of, upright_pair
 
 logger = logging.getLogger(__name__)
 
-# Grey levels of each coronacases volume of COVID-SemiSeg that become 0 and 255: lines through the modes of
-# healthy lung and soft tissue, which stand at 46 and 214.5 in the labelled slices (docs/contract.md).
-_CORONACASES_GREY = {
-    "coronacases_org_001": (-5.2, 119.4),
-    "coronacases_org_002": (-4.4, 110.1),
-    "coronacases_org_003": (-5.1, 106.3),
-    "coronacases_org_004": (-9.4, 125.1),
-    "coronacases_org_005": (-9.7, 124.0),
-    "coronacases_org_006": (-5.0, 108.5),
-}
-_LABELLED = Path("TrainingSet/LungInfection-Train/Doctor-label")
-_PSEUDO = Path("TrainingSet/LungInfection-Train/Pseudo-label")
+ABOUT = "prepared.json"
+"""File beside the folders that says how they were made."""
+
 # The enhanced slices have half the pixels of the volumes they were made from, on each side.
 _TWIN_REDUCTION = 2
 # Correlation of a slice with its enhanced twin. Twins reach 0.73 to 0.94, the slices beside them up to 0.92
 # but less than the twin, and slices of volumes without a twin 0.56 at most.
 _TWIN_CORRELATION = 0.75
+# In labels of a second reader: a slice that was not read.
+_NOT_READ = 255
 # Programs that write the same grid differ by float32 rounding of the affine.
 _SAME_PLACE_MM = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedSlice:
-    """One upright slice, 8-bit grey as the labelled slices have it, and its infection 0..255."""
-
-    name: str
-    grey: ByteArray
-    infection: ByteArray
 
 
 @dataclass(frozen=True)
@@ -69,8 +60,12 @@ class _Twin:
     column: int
 
 
-def prepare(data: Path, out: Path) -> dict[str, int]:
-    """Write ``labelled``, ``pseudo``, ``volumes`` and ``transferred`` below ``out``, if their sets are there.
+def prepare(data: Path, out: Path, *, neighbour_step_mm: float = NEIGHBOUR_STEP_MM) -> dict[str, int]:
+    """Write one folder for each kind of labels below ``out``, if its sets are there.
+
+    ``labelled``, ``pseudo`` and ``transferred`` are slices of COVID-SemiSeg, ``manual`` those of them with
+    radiologists' labels of another group, ``volumes`` slices of whole scans; ``healthy`` and ``normal`` have
+    no infection, and ``normal-held-back`` is for measuring alone. ``prepared.json`` says how they were made.
 
     The folders take their names when all of them are complete. Until then they are in a hidden
     ``.infnet-*.part``, which is removed after an error and remains only where the process is killed.
@@ -78,7 +73,10 @@ def prepare(data: Path, out: Path) -> dict[str, int]:
     Parameters
     ----------
     data
-        Holds ``covid-semiseg`` (needed), ``radiopaedia-covid-volumes`` and ``coronacases-slices``.
+        Holds ``covid-semiseg`` (needed), ``covid-semiseg-manual``, ``radiopaedia-covid-volumes`` and ``-2``,
+        ``radiopaedia-second-reader``, ``coronacases-slices``, ``healthy-ct-volumes``, ``iq-othnccd-normal``.
+    neighbour_step_mm : mm
+        How far below and above a slice its neighbours are, where they are known.
 
     Returns
     -------
@@ -90,24 +88,17 @@ def prepare(data: Path, out: Path) -> dict[str, int]:
         If COVID-SemiSeg is missing, a set is empty, a file is refused, ``out`` has such a folder already or
         cannot be written to; then no folder appears.
     """
-    semiseg, volumes, enhanced = (
-        data / name for name in ("covid-semiseg", "radiopaedia-covid-volumes", "coronacases-slices")
-    )
-    if not (semiseg / _LABELLED).is_dir():
+    if not (data / "covid-semiseg" / LABELLED).is_dir():
         raise DataError(
-            f"no {semiseg / _LABELLED}; expected the data set COVID-SemiSeg in {semiseg}", code=3111
+            f"no {data / 'covid-semiseg' / LABELLED}; expected the data set COVID-SemiSeg in "
+            f"{data / 'covid-semiseg'}",
+            code=3111,
         )
-    makers: dict[str, Callable[[], Iterator[PreparedSlice]]] = {"labelled": lambda: _labelled(semiseg)}
-    if (semiseg / _PSEUDO).is_dir():
-        makers["pseudo"] = lambda: _pseudo_labelled(semiseg)
-    if volumes.is_dir():
-        makers["volumes"] = lambda: _volumes(volumes)
-    if enhanced.is_dir() and "pseudo" in makers:
-        makers["transferred"] = lambda: transfer_labels(enhanced, semiseg)
+    makers = _makers(data, neighbour_step_mm)
     _refuse_existing([out / name for name in makers])
     part = prepare_folder(out) / f".infnet-{secrets.token_hex(8)}.part"
     try:
-        counts = {name: _write(part / name, maker()) for name, maker in makers.items()}
+        counts = {name: write_slices(part / name, maker()) for name, maker in makers.items()}
         empty = [name for name, count in counts.items() if not count]
         if empty:
             raise DataError(
@@ -119,11 +110,49 @@ def prepare(data: Path, out: Path) -> dict[str, int]:
             _rename(part / name, out / name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    about = {"infnet": __version__, "neighbour_step_mm": neighbour_step_mm, "slices": counts}
+    with atomic_write(out / ABOUT) as file:
+        file.write(json.dumps(about, indent=2).encode())
     return counts
 
 
+def _makers(data: Path, step_mm: float) -> dict[str, Callable[[], Iterator[PreparedSlice]]]:
+    """What makes the slices of each folder, for the sets that are there."""
+    semiseg, manual, enhanced = (
+        data / name for name in ("covid-semiseg", "covid-semiseg-manual", "coronacases-slices")
+    )
+    volumes = [
+        folder
+        for name in ("radiopaedia-covid-volumes", "radiopaedia-covid-volumes-2")
+        if (folder := data / name).is_dir()
+    ]
+    second = data / "radiopaedia-second-reader"
+    healthy, normal = data / "healthy-ct-volumes", data / "iq-othnccd-normal"
+    makers: dict[str, Callable[[], Iterator[PreparedSlice]]] = {"labelled": lambda: _labelled(semiseg)}
+    if (semiseg / PSEUDO).is_dir():
+        makers["pseudo"] = lambda: _pseudo_labelled(semiseg)
+    if volumes:
+        makers["volumes"] = lambda: (one for v in volumes for one in _volumes(v, step_mm, second))
+    if enhanced.is_dir() and "pseudo" in makers:
+        makers["transferred"] = lambda: transfer_labels(enhanced, semiseg)
+    if manual.is_dir() and "pseudo" in makers:
+        makers["manual"] = lambda: manual_slices(manual, semiseg, step_mm=step_mm)
+    if healthy.is_dir():
+        makers["healthy"] = lambda: _volumes(healthy, step_mm)
+    if normal.is_dir():
+        makers["normal"] = lambda: normal_slices(normal, held_back=False)
+        makers["normal-held-back"] = lambda: normal_slices(normal, held_back=True)
+    return makers
+
+
 def slices_of_volume(
-    ct: Path, infection: Path, lungs: Path | None = None, spec: PreprocessSpec | None = None
+    ct: Path,
+    infection: Path,
+    lungs: Path | None = None,
+    spec: PreprocessSpec | None = None,
+    *,
+    second_reader: Path | None = None,
+    neighbour_step_mm: float = 0.0,
 ) -> Iterator[PreparedSlice]:
     """The slices of a volume that hold lung, cropped to the lungs as at inference, healthy ones too.
 
@@ -131,6 +160,11 @@ def slices_of_volume(
     ----------
     ct, infection, lungs
         NIfTI files on one grid; every label but 0 is infection. Lungs are found where none are given.
+    second_reader
+        Labels of another reader: 0, 1, and 255 where nothing was read. What only one of both calls infected
+        is ignored.
+    neighbour_step_mm : mm
+        How far the planes below and above are; 0 leaves them out.
 
     Raises
     ------
@@ -138,31 +172,51 @@ def slices_of_volume(
         If a file is missing or refused, or the grids differ.
     """
     spec = spec or PreprocessSpec()
-    if not infection.is_file():
-        raise DataError(f"{ct} has no mask: expected {infection}", code=3112)
     scan = read_nifti(ct).volume
-    _, geometry, labels = read_stored(infection)
-    if labels.shape != scan.voxels.shape or not np.allclose(
-        geometry.affine, scan.affine, atol=_SAME_PLACE_MM
-    ):
-        raise DataError(
-            f"{infection} {labels.shape} and {ct} {scan.voxels.shape} lie on different grids; "
-            "resample the labels to the scan",
-            code=3113,
-        )
-    refuse_non_finite(labels, infection.name)
-    voxels, infected = scan.to_lps(), scan.to_lps(labels)
-    spacing_mm = scan.lps_spacing_mm
+    infected = _labels_on(scan, ct, infection) != 0
+    disputed = np.zeros_like(infected)
+    if second_reader is not None:
+        other = _labels_on(scan, ct, second_reader)
+        disputed = (other != _NOT_READ) & (infected != (other != 0))
+    voxels, spacing_mm = scan.to_lps(), scan.lps_spacing_mm
     if lungs is None:
         lung_labels = find_lungs(voxels, spacing_mm, scan.intensity)
     else:
         lung_labels = read_lungs(lungs, scan).to_lps()
-    rows, columns = lung_box(lung_labels, spacing_mm, spec.crop_margin_mm)
+    box = lung_box(lung_labels, spacing_mm, spec.crop_margin_mm)
     name = ct.name.split(".")[0].removesuffix("_ct")
+
+    def grey_of(k: int) -> ByteArray:
+        grey = to_grey(voxels[k][box], scan.intensity, spec)
+        return np.rint(grey * 255).astype(np.uint8)
+
+    def mask_of(mask: BoolArray, k: int) -> ByteArray:
+        return np.where(mask[k][box], 255, 0).astype(np.uint8)
+
     for k in slices_with_lung(lung_labels):
-        grey = to_grey(voxels[k, rows, columns], scan.intensity, spec)
-        mask = np.where(infected[k, rows, columns] != 0, 255, 0).astype(np.uint8)
-        yield PreparedSlice(f"{name}_{k:03d}", np.rint(grey * 255).astype(np.uint8), mask)
+        below = above = None
+        if neighbour_step_mm:
+            places = neighbours_of(int(k), len(voxels), spacing_mm[0], neighbour_step_mm)
+            below, above = (grey_of(n) for n in places)
+        ignore = mask_of(disputed, k) if disputed[k][box].any() else None
+        yield PreparedSlice(f"{name}_{k:03d}", grey_of(k), mask_of(infected, k), ignore, below, above)
+
+
+def _labels_on(scan: CtVolume, ct: Path, labels_file: Path) -> npt.NDArray[np.generic]:
+    """Labels of a file on the grid of a scan, in canonical orientation."""
+    if not labels_file.is_file():
+        raise DataError(f"{ct} has no mask: expected {labels_file}", code=3112)
+    _, geometry, labels = read_stored(labels_file)
+    if labels.shape != scan.voxels.shape or not np.allclose(
+        geometry.affine, scan.affine, atol=_SAME_PLACE_MM
+    ):
+        raise DataError(
+            f"{labels_file} {labels.shape} and {ct} {scan.voxels.shape} lie on different grids; "
+            "resample the labels to the scan",
+            code=3113,
+        )
+    refuse_non_finite(labels, labels_file.name)
+    return scan.to_lps(labels)
 
 
 def transfer_labels(enhanced: Path, semiseg: Path) -> Iterator[PreparedSlice]:
@@ -184,10 +238,10 @@ def transfer_labels(enhanced: Path, semiseg: Path) -> Iterator[PreparedSlice]:
         If a picture is missing or refused.
     """
     slices: dict[str, dict[str, ByteArray]] = {}
-    for path in sorted((semiseg / _PSEUDO / "Imgs").glob("*coronacases_org_*_*.jpg")):
+    for path in sorted((semiseg / PSEUDO / "Imgs").glob("*coronacases_org_*_*.jpg")):
         if not is_reserved(path.stem):
             case = path.stem.split("_")[-2]
-            slices.setdefault(case, {})[path.stem] = upright(read_grey(path), _turn(path.stem))
+            slices.setdefault(case, {})[path.stem] = upright(read_grey(path), turn_of(path.stem))
     twins: dict[str, tuple[_Twin, Path]] = {}
     for path in sorted((enhanced / "ct").glob("coronacases_*_*.png")):
         if is_reserved(path.stem):
@@ -206,7 +260,7 @@ def transfer_labels(enhanced: Path, semiseg: Path) -> Iterator[PreparedSlice]:
         part = large[twin.row : twin.row + grey.shape[0], twin.column : twin.column + grey.shape[1]]
         if part.shape == grey.shape:  # a slice of odd size may reach a pixel beyond its twin
             infection = np.where(part > 127, 255, 0).astype(np.uint8)
-            yield PreparedSlice(name, _regraded(grey, name), infection)
+            yield PreparedSlice(name, regraded(grey, name), infection)
 
 
 def _find_twin(image: ByteArray, slices: dict[str, ByteArray]) -> _Twin | None:
@@ -227,61 +281,39 @@ def _find_twin(image: ByteArray, slices: dict[str, ByteArray]) -> _Twin | None:
 
 
 def _labelled(semiseg: Path) -> Iterator[PreparedSlice]:
-    for path in _open_slices(semiseg / _LABELLED):
-        yield _upright_pair(path, "transpose")
+    for path in _open_slices(semiseg / LABELLED):
+        yield upright_pair(path, "transpose")
 
 
 def _pseudo_labelled(semiseg: Path) -> Iterator[PreparedSlice]:
-    for path in _open_slices(semiseg / _PSEUDO):
-        pair = _upright_pair(path, _turn(path.stem))
-        yield PreparedSlice(pair.name, _regraded(pair.grey, pair.name), pair.infection)
+    for path in _open_slices(semiseg / PSEUDO):
+        pair = upright_pair(path, turn_of(path.stem))
+        yield PreparedSlice(pair.name, regraded(pair.grey, pair.name), pair.infection)
 
 
 def _open_slices(folder: Path) -> list[Path]:
     return [path for path in slices_in(folder) if not is_reserved(path.stem)]
 
 
-def _volumes(folder: Path) -> Iterator[PreparedSlice]:
+def _volumes(folder: Path, step_mm: float, second_readers: Path | None = None) -> Iterator[PreparedSlice]:
     for ct in sorted(folder.glob("*_ct.nii.gz")):
         if not is_reserved(ct.name):
             case = ct.name.removesuffix("_ct.nii.gz")
             lungs = folder / f"{case}_lung.nii.gz"
+            second = second_readers / f"{case}_infection2.nii.gz" if second_readers else None
             yield from slices_of_volume(
-                ct, folder / f"{case}_infection.nii.gz", lungs if lungs.is_file() else None
+                ct,
+                folder / f"{case}_infection.nii.gz",
+                lungs if lungs.is_file() else None,
+                second_reader=second if second and second.is_file() else None,
+                neighbour_step_mm=step_mm,
             )
-
-
-def _upright_pair(image: Path, turn: Turn) -> PreparedSlice:
-    grey, infection = read_pair(image)
-    return PreparedSlice(image.stem, upright(grey, turn), upright(infection, turn))
-
-
-def _turn(name: str) -> Turn:
-    return "transpose_flip" if "coronacases" in name else "transpose"
-
-
-def _regraded(grey: ByteArray, name: str) -> ByteArray:
-    for case, (low, high) in _CORONACASES_GREY.items():
-        if case in name:
-            return np.asarray(np.rint(np.clip((grey - low) / (high - low), 0, 1) * 255), np.uint8)
-    return grey
 
 
 def _refuse_existing(folders: list[Path]) -> None:
     taken = [str(folder) for folder in folders if folder.exists()]
     if taken:
         raise DataError(f"{', '.join(taken)} exist already; give another --out or remove them", code=3115)
-
-
-def _write(folder: Path, slices: Iterator[PreparedSlice]) -> int:
-    count = 0
-    for one in slices:
-        for kind, pixels in (("Imgs", one.grey), ("GT", one.infection)):
-            with atomic_write(prepare_folder(folder / kind) / f"{one.name}.png") as file:
-                file.write(png_bytes(pixels))
-        count += 1
-    logger.info("%s: %d slices", folder.name, count)
-    return count
 
 
 def _rename(part: Path, folder: Path) -> None:
