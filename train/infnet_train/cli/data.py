@@ -92,3 +92,32 @@ def prepare(
     values = {"schema": "infnet.prepared/1", "infnet": __version__, "out": str(out), "slices": slices}
     text = "\n".join(f"{count:5d} slices  {out / name}" for name, count in slices.items())
     typer.echo(json.dumps(values, indent=2) if as_json else text)
+
+
+@app.command("pack")
+def pack(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="The training folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", envvar="INFNET_OUT")],
+    config: Annotated[
+        Path, typer.Option(help="Recipe whose slices are packed: a TOML file, or one in train/configs.")
+    ] = Path("default.toml"),
+    quality: Annotated[int, typer.Option(help="Of the slices as JPEG.", min=1, max=100)] = 85,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the slices of a recipe into one small file, which --data takes in place of the folder."""
+    import json
+
+    from infnet_runtime.version import __version__
+    from infnet_train.recipe import find_recipe, pack_recipe, read_recipe
+
+    packed = pack_recipe(read_recipe(find_recipe(config)), data, out, quality=quality)
+    values = {
+        "schema": "infnet.packed/1",
+        "infnet": __version__,
+        "out": str(packed.file),
+        "slices": packed.slices,
+        "bytes": packed.size,
+    }
+    text = "\n".join(f"{count:5d} slices  {folder}" for folder, count in packed.slices.items())
+    total = f"{packed.file}, {packed.size / 2**20:.1f} MiB"
+    typer.echo(json.dumps(values, indent=2) if as_json else f"{text}\n{total}")
