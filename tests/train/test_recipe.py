@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from infnet_train import recipe as recipes
-from infnet_train.data.reserved import RESERVED, is_reserved
+from infnet_train.data.reserved import RESERVED, is_held_out, is_reserved
 from infnet_train.data.source import SourceConfig
 from infnet_train.errors import ConfigError
 from infnet_train.recipe import CONFIGS, find_recipe, read_recipe, run_recipe
@@ -59,6 +59,36 @@ def test_shipped_recipes_are_valid_and_open_with_their_command(path: Path) -> No
     assert first.startswith("# infnet-train ")
     assert f"--config {path.name}" in first or path.name == "default.toml"
     assert {s.config.name.split()[0].replace("-", "_") for s in stages} == {path.stem}
+
+
+@pytest.mark.data
+def test_the_recipes_of_shipped_models_train_on_no_case_that_measures_them(
+    data_root: Path, tmp_path: Path
+) -> None:
+    """By the names that preparation gives to the slices of the public sets."""
+    semiseg = data_root / "covid-semiseg"
+    names = {
+        "manual": [p.stem for p in (data_root / "covid-semiseg-manual" / "GT").glob("*.png")],
+        "pseudo": [p.stem for p in (semiseg / PSEUDO / "Imgs").glob("*.jpg") if not is_reserved(p.stem)],
+        "volumes": [
+            f"{p.name.removesuffix('_ct.nii.gz')}_012"
+            for p in data_root.glob("radiopaedia-covid-volumes*/*_ct.nii.gz")
+        ],
+    }
+    names["transferred"] = [n for n in names["manual"] if "coronacases" in n]
+    assert any(is_held_out(name) for name in names["volumes"])
+    for recipe in ("default.toml", "fine_tune.toml"):
+        for stage in read_recipe(CONFIGS / recipe):
+            for source in stage.config.sources:
+                assert source.folder != "normal-held-back"
+                taken = [
+                    n
+                    for n in names.get(source.folder, [])
+                    if (not source.include or any(part in n for part in source.include))
+                    and not any(part in n for part in source.exclude)
+                ]
+                assert taken or source.folder not in names
+                assert not [n for n in taken if is_held_out(n)]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)

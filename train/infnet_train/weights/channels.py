@@ -1,0 +1,58 @@
+"""A network that saw three copies of a slice, made ready for the slice between its neighbours.
+
+The first convolution has learned its three kernels on equal channels, where only their sum matters. Given
+three different planes they would mix what nobody taught them to: on a validation volume Dice falls from
+0.77 to 0.60. So the slice in the middle gets the whole kernel and the neighbours nothing to begin with; the
+prediction is that of before, and a training finds out what the neighbours are good for.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_train.networks import InfNet
+from infnet_train.weights.checkpoint import fill_weights, read_checkpoint
+
+_OWN = 1  # between below and above
+
+
+def start_from(model: InfNet, path: Path, spec: PreprocessSpec) -> None:
+    """Fill ``model`` with the weights of a checkpoint, made ready for the channels of a training.
+
+    Parameters
+    ----------
+    spec
+        Of the training that starts.
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint is missing, damaged or of another network.
+    """
+    checkpoint = read_checkpoint(path)
+    fill_weights(model, checkpoint, path)
+    before = checkpoint.state.get("config", {}).get("preprocess", {}).get("channels", "equal")
+    if spec.channels == "neighbours" and before == "equal":
+        to_own_plane(model, spec)
+
+
+@torch.no_grad()
+def to_own_plane(model: InfNet, spec: PreprocessSpec) -> None:
+    """Put the kernels of the first convolution onto the channel in the middle, in place.
+
+    Equal channels give what they gave before, but for the zeros beyond the border of the slice: the channels
+    are normalised by numbers of their own.
+    """
+    convolution, norm = model.backbone.stem[0], model.backbone.stem[1]
+    assert isinstance(convolution, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    mean, std = (torch.tensor(v).to(convolution.weight) for v in (spec.mean, spec.std))
+    on_grey = convolution.weight / std[:, None, None]  # (out, 3, k, k), kernels on grey 0..1
+    constant = -(on_grey.sum(dim=(2, 3)) * mean).sum(dim=1)  # (out,), what the subtracted means give
+    convolution.weight.zero_()
+    convolution.weight[:, _OWN] = on_grey.sum(dim=1) * std[_OWN]
+    now = -convolution.weight[:, _OWN].sum(dim=(1, 2)) * mean[_OWN] / std[_OWN]
+    norm.running_mean += now - constant
