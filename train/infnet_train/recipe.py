@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from infnet_train.config.fill import build, read_values
 from infnet_train.config.schema import TrainConfig
+from infnet_train.data.pack import QUALITY, Packed, pack
 from infnet_train.errors import ConfigError
 from infnet_train.run.loop import Progress, train
 from infnet_train.semi.pseudo_labels import propagate
@@ -130,6 +131,30 @@ def run_recipe(
             cache=out / "cache",
         )
     return result
+
+
+def pack_recipe(stages: tuple[Stage, ...], data_root: Path, file: Path, *, quality: int = QUALITY) -> Packed:
+    """Put the slices that all stages of a recipe train and validate on into one file.
+
+    Raises
+    ------
+    InfnetError
+        If a source is refused or takes labels that a stage makes, the stages differ in size, or the file
+        cannot be written.
+    """
+    configs = [stage.config for stage in stages]
+    made = [s.folder for c in configs for s in c.sources if s.folder.startswith(_REFERENCE)]
+    if made or any(stage.kind != "train" for stage in stages):
+        raise ConfigError(
+            "a recipe that makes labels while it runs cannot be packed; pack its stages of kind train",
+            code=3101,
+        )
+    sizes = {c.preprocess.size for c in configs}
+    if len(sizes) > 1:
+        raise ConfigError(f"the stages have sizes {sorted(sizes)}, expected one for a pack", code=3101)
+    sources = [s for c in configs for s in (*c.sources, *((c.validation,) if c.validation else ()))]
+    neighbours = any(c.preprocess.channels == "neighbours" for c in configs)
+    return pack(file, data_root, sources, sizes.pop(), neighbours=neighbours, quality=quality)
 
 
 def _stage(shared: dict[str, Any], name: str, table: object, place: str) -> Stage:

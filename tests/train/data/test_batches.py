@@ -82,7 +82,7 @@ def test_the_shares_of_ranks_are_the_batch_of_one_process(
     expected = list(batches_of(config, sources, ALONE, step=0))
     parts = [list(batches_of(config, sources, Ranks(rank, count), step=0)) for rank in range(count)]
     joined = [
-        Batch(*(torch.cat(planes) for planes in zip(*map(tensors, of_step), strict=True)), of_step[0].total)
+        Batch(*map(torch.cat, zip(*map(tensors, of_step), strict=True)), None, of_step[0].total)
         for of_step in zip(*parts, strict=True)
     ]
     assert_same(joined, expected)

@@ -25,12 +25,18 @@ _CLINICAL = ("dice", "sensitivity", "precision", "specificity")
 def mean_dice(
     model: Network, slices: LabelledSlices, spec: PreprocessSpec, device: str, *, bf16: bool = False
 ) -> float:
-    """Mean over the slices of the Dice at probability 0.5, at network size; 1 where both are empty."""
+    """Mean over the slices of the Dice at probability 0.5, at network size; 1 where both are empty.
+
+    Pixels to ignore do not count.
+    """
     model.eval()
     scores: list[float] = []
     for part, images in input_batches(slices, spec, device):
         found = (logits_of(model, images, bf16=bf16) >= 0).cpu().numpy()
         truth = slices.masks[part] > 127
+        if slices.ignore is not None:
+            kept = slices.ignore[part] <= 127
+            found, truth = found & kept, truth & kept
         overlap = (found & truth).sum((1, 2))
         sizes = found.sum((1, 2)) + truth.sum((1, 2))
         scores += [2 * o / s if s else 1.0 for o, s in zip(overlap, sizes, strict=True)]

@@ -8,7 +8,6 @@ authors' code has an option; the defaults are the code as it ran (see ``train/co
 from dataclasses import dataclass, field
 
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.model.specs import EQUAL
 from infnet_runtime.plain import INLINE
 from infnet_train.config.propagation import PropagationConfig
 from infnet_train.config.steps import OptimiserConfig, Schedule
@@ -53,11 +52,6 @@ class TrainConfig:
         if epochs < 1 or batch_size < 1:
             raise ConfigError(
                 f"epochs is {epochs}, batch_size is {batch_size}, expected 1 or more", code=3101
-            )
-        if self.preprocess.channels != EQUAL:
-            raise ConfigError(
-                f"preprocess: channels are '{self.preprocess.channels}', training takes '{EQUAL}' alone",
-                code=3101,
             )
         taught = [source.name for source in self.sources if source.teacher_share]
         if bool(taught) != bool(self.teacher):

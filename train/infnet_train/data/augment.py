@@ -5,6 +5,7 @@ does.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -30,6 +31,9 @@ class AugmentConfig:
         Largest standard deviation of added noise, in grey 0..1, and of a Gaussian blur, in pixels.
     enhance
         Probability of contrast-limited adaptive histogram equalisation, as enhanced pictures have it.
+    drop_neighbours
+        Probability that the planes below and above are replaced by the slice itself: both in half of these
+        cases, else one. A network that has seen this still reads pictures and the ends of scans.
     """
 
     mirror: float = 0.0
@@ -43,33 +47,78 @@ class AugmentConfig:
     noise: float = 0.0
     blur: float = 0.0
     enhance: float = 0.0
+    drop_neighbours: float = 0.0
 
 
-def augment(
-    image: ByteArray, mask: ByteArray, edge: ByteArray, config: AugmentConfig, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """One slice with its mask and edge, moved together and with changed grey.
+@dataclass(frozen=True, eq=False)
+class SlicePlanes:
+    """One slice as it is stored, (size, size) each, 0..255.
 
     Parameters
     ----------
-    image, mask, edge : (size, size), 0..255
-
-    Returns
-    -------
-    three (size, size), 0..1
+    ignore
+        Absent where nothing is ignored.
+    below, above
+        Absent where the slice repeats itself.
     """
-    planes: list[FloatArray] = [np.divide(a, 255, dtype=np.float32) for a in (image, mask, edge)]
-    transform = _random_transform(image.shape[0], config, rng)
-    if transform is not None:
-        size = (image.shape[1], image.shape[0])
-        planes = [
-            np.asarray(cv2.warpAffine(p, transform, size, borderMode=border), np.float32)
-            for p, border in zip(
-                planes, (cv2.BORDER_REPLICATE, cv2.BORDER_CONSTANT, cv2.BORDER_CONSTANT), strict=True
-            )
-        ]
-    grey = _change_grey(planes[0], config, rng)
-    return grey, planes[1], planes[2]
+
+    image: ByteArray
+    mask: ByteArray
+    edge: ByteArray
+    ignore: ByteArray | None = None
+    below: ByteArray | None = None
+    above: ByteArray | None = None
+
+
+class Augmented(NamedTuple):
+    """One slice, 0..1.
+
+    Parameters
+    ----------
+    grey : (3, size, size) or (size, size)
+        Below, own, above; the slice alone where it has no neighbours.
+    mask, edge : (size, size)
+    ignore : (size, size)
+        Absent where nothing is ignored.
+    """
+
+    grey: FloatArray
+    mask: FloatArray
+    edge: FloatArray
+    ignore: FloatArray | None
+
+
+def augment(planes: SlicePlanes, config: AugmentConfig, rng: np.random.Generator) -> Augmented:
+    """One slice with its mask and edge, moved together and with changed grey.
+
+    Neighbours move with the slice and get the same change of grey; noise is each plane's own.
+    """
+    transform = _random_transform(planes.image.shape[0], config, rng)
+
+    def moved(plane: ByteArray, border: int) -> FloatArray:
+        scaled = np.divide(plane, 255, dtype=np.float32)
+        if transform is None:
+            return scaled
+        return np.asarray(cv2.warpAffine(scaled, transform, plane.shape[::-1], borderMode=border), np.float32)
+
+    neighbours = [plane for plane in (planes.below, planes.above) if plane is not None]
+    greys = np.stack([moved(p, cv2.BORDER_REPLICATE) for p in (planes.image, *neighbours)])
+    mask, edge = (moved(p, cv2.BORDER_CONSTANT) for p in (planes.mask, planes.edge))
+    ignore = None if planes.ignore is None else moved(planes.ignore, cv2.BORDER_CONSTANT)
+    own, *others = _change_grey(greys, config, rng)
+    if not others:
+        return Augmented(own, mask, edge, ignore)
+    below = others[0] if planes.below is not None else own
+    above = others[-1] if planes.above is not None else own
+    keeps_below, keeps_above = _kept_neighbours(config, rng)
+    grey = np.stack([below if keeps_below else own, own, above if keeps_above else own])
+    return Augmented(grey, mask, edge, ignore)
+
+
+def _kept_neighbours(config: AugmentConfig, rng: np.random.Generator) -> tuple[bool, bool]:
+    if not config.drop_neighbours or rng.uniform() >= config.drop_neighbours:
+        return True, True
+    return ((False, False), (False, False), (False, True), (True, False))[rng.integers(4)]
 
 
 def _spread(rng: np.random.Generator, relative: float) -> float:
@@ -90,17 +139,19 @@ def _random_transform(side: int, config: AugmentConfig, rng: np.random.Generator
     return np.column_stack([linear, centre + shift - linear @ centre])
 
 
-def _change_grey(grey: FloatArray, config: AugmentConfig, rng: np.random.Generator) -> FloatArray:
+def _change_grey(greys: FloatArray, config: AugmentConfig, rng: np.random.Generator) -> FloatArray:
+    """(n, size, size) -> (n, size, size)."""
     gamma, contrast = _spread(rng, config.gamma), _spread(rng, config.contrast)
     brightness = rng.uniform(-1, 1) * config.brightness
     if config.enhance and rng.uniform() < config.enhance:
-        grey = _enhanced(grey, clip_limit=rng.uniform(1, 4))
+        clip_limit = rng.uniform(1, 4)
+        greys = np.stack([_enhanced(grey, clip_limit) for grey in greys])
     blur, noise = rng.uniform() * config.blur, rng.uniform() * config.noise
     if blur > 0.3:  # below this the kernel is a single pixel
-        grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), blur), np.float32)
-    changed: FloatArray = np.clip((grey - 0.5) * contrast + 0.5 + brightness, 0, 1) ** gamma
+        greys = np.stack([cv2.GaussianBlur(grey, (0, 0), blur) for grey in greys])
+    changed: FloatArray = np.clip((greys - 0.5) * contrast + 0.5 + brightness, 0, 1) ** gamma
     if noise > 0:
-        changed = changed + noise * rng.standard_normal(grey.shape, dtype=np.float32)
+        changed = changed + noise * rng.standard_normal(greys.shape, dtype=np.float32)
     return np.asarray(np.clip(changed, 0, 1), np.float32)
 
 

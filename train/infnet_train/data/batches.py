@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import NEIGHBOURS
 from infnet_runtime.slices.preprocess import normalise
-from infnet_train.data.augment import AugmentConfig, augment
+from infnet_train.data.augment import AugmentConfig, SlicePlanes, augment
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.source import SourceConfig
 from infnet_train.errors import ConfigError
@@ -68,6 +69,8 @@ class Batch:
 
     Parameters
     ----------
+    keep : (n, 1, size, size), 0..1
+        How much of a pixel counts in the loss; absent where all do.
     total
         Slices of the batch over all ranks; n is the share of one and may be 0.
     """
@@ -75,12 +78,14 @@ class Batch:
     images: Tensor
     masks: Tensor
     edges: Tensor
+    keep: Tensor | None
     total: int
 
     def pinned(self) -> "Batch":
         """In memory that a GPU copies from while it computes."""
         images, masks, edges = (t.pin_memory() for t in (self.images, self.masks, self.edges))
-        return Batch(images, masks, edges, self.total)
+        keep = None if self.keep is None else self.keep.pin_memory()
+        return Batch(images, masks, edges, keep, self.total)
 
 
 def steps_per_epoch(config: Batching, sources: Sources) -> int:
@@ -197,19 +202,33 @@ def _load_batch(
     rng = np.random.default_rng((config.seed, _STREAM_AUGMENT, *place))
     own = ranks.share(len(picks))
     size = spec.size
-    grey, masks, edges = (np.zeros((len(own), size, size), np.float32) for _ in range(3))
+    masks, edges, ignore = (np.zeros((len(own), size, size), np.float32) for _ in range(3))
+    channels = (len(spec.mean),) if spec.channels == NEIGHBOURS else ()
+    grey = np.zeros((len(own), *channels, size, size), np.float32)
     for number, (source, i) in enumerate(picks[: own.stop]):
-        slices = sources[source][1]
-        planes = augment(slices.images[i], slices.masks[i], slices.edges[i], config.augment, rng)
+        made = augment(slice_planes(sources[source][1], i), config.augment, rng)
         if number in own:
-            for target, plane in zip((grey, masks, edges), planes, strict=True):
-                target[number - own.start] = plane
+            k = number - own.start
+            grey[k], masks[k], edges[k] = made.grey, made.mask, made.edge
+            if made.ignore is not None:
+                ignore[k] = made.ignore
     return Batch(
         torch.from_numpy(normalise(grey, spec)),
         torch.from_numpy(masks[:, None]),
         torch.from_numpy(edges[:, None]),
+        torch.from_numpy(1 - ignore[:, None]) if ignore.any() else None,
         len(picks),
     )
+
+
+def slice_planes(slices: LabelledSlices, i: int) -> SlicePlanes:
+    """One slice of a source; a neighbour that is the slice itself is absent."""
+    below, above = (
+        None if planes is None or np.array_equal(planes[i], slices.images[i]) else planes[i]
+        for planes in (slices.below, slices.above)
+    )
+    ignore = None if slices.ignore is None or not slices.ignore[i].any() else slices.ignore[i]
+    return SlicePlanes(slices.images[i], slices.masks[i], slices.edges[i], ignore, below, above)
 
 
 def _at_size(batch: Batch, size: int, config: Batching) -> Batch:
@@ -224,4 +243,5 @@ def _at_size(batch: Batch, size: int, config: Batching) -> Batch:
         return functional.interpolate(x, size=(size, size), mode="nearest-exact")
 
     of_masks = nearest if config.mask_resize == "nearest" else bilinear
-    return Batch(bilinear(batch.images), of_masks(batch.masks), of_masks(batch.edges), batch.total)
+    keep = None if batch.keep is None else of_masks(batch.keep)
+    return Batch(bilinear(batch.images), of_masks(batch.masks), of_masks(batch.edges), keep, batch.total)

@@ -24,7 +24,7 @@ from infnet_train.data.source import SourceConfig
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """To be raised when slices are prepared differently by the same version of the package."""
 
 Facts = dict[str, object]
@@ -65,13 +65,15 @@ class SliceCache:
         return slices
 
 
-def source_facts(root: Path, source: SourceConfig, size: int) -> Facts:
+def source_facts(root: Path, source: SourceConfig, size: int, *, neighbours: bool = False) -> Facts:
     """What the slices of a source depend on.
 
     Parameters
     ----------
     size : pixels
         Side of the square network input.
+    neighbours
+        Whether the planes below and above belong to them.
 
     Raises
     ------
@@ -80,7 +82,11 @@ def source_facts(root: Path, source: SourceConfig, size: int) -> Facts:
     """
     names = {path.stem for path in chosen_slices(root, source)}
     folder = root / source.folder
-    files = (p for kind in ("Imgs", "GT", "Edge") for p in sorted((folder / kind).glob("*")))
+    files = (
+        p
+        for kind in ("Imgs", "GT", "Edge", "Ignore", "Below", "Above")
+        for p in sorted((folder / kind).glob("*"))
+    )
     states = [(path, path.stat()) for path in files if path.stem in names]
     # These three do not change the slices.
     prepared = replace(source, name="", draws=0, teacher_share=0.0)
@@ -88,6 +94,7 @@ def source_facts(root: Path, source: SourceConfig, size: int) -> Facts:
         "source": asdict(prepared),
         "folder": str(folder.resolve()),
         "size": size,
+        "neighbours": neighbours,
         "files": [(str(p.relative_to(folder)), state.st_size, state.st_mtime_ns) for p, state in states],
     }
 
@@ -98,18 +105,21 @@ def _read(entry: Path) -> LabelledSlices:
     stored = entry.with_suffix(".npy").read_bytes()
     if _hash(stored) != about["sha256"]:
         raise ValueError("the pixels have another hash")
-    images, masks, edges = np.load(io.BytesIO(stored), allow_pickle=False)
-    return LabelledSlices(tuple(about["names"]), images, masks, edges)
+    planes = np.load(io.BytesIO(stored), allow_pickle=False)
+    return LabelledSlices(tuple(about["names"]), **dict(zip(about["planes"], planes, strict=True)))
 
 
 def _write(entry: Path, slices: LabelledSlices) -> None:
     buffer = io.BytesIO()
-    np.save(buffer, np.stack([slices.images, slices.masks, slices.edges]), allow_pickle=False)
+    planes = slices.planes()
+    np.save(buffer, np.stack(list(planes.values())), allow_pickle=False)
     stored = buffer.getbuffer()
     with atomic_write(entry.with_suffix(".npy")) as file:
         file.write(stored)
     with atomic_write(entry) as file:
-        file.write(json.dumps({"sha256": _hash(stored), "names": slices.names}).encode())
+        file.write(
+            json.dumps({"sha256": _hash(stored), "names": slices.names, "planes": list(planes)}).encode()
+        )
 
 
 def _hash(content: bytes | memoryview) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.slices.preprocess import resize
@@ -16,6 +17,7 @@ from infnet_train.data.edges import edges
 from infnet_train.data.pictures import (
     INFECTED,
     DataError,
+    read_beside,
     read_edge,
     read_pair,
     slices_in,
@@ -40,18 +42,44 @@ class LabelledSlices:
         File names without ending.
     images, masks, edges : (n, size, size), 0..255
         Grey, infection (soft where labels or the resize made it so) and its edge.
+    ignore : (n, size, size), 0..255
+        How much of a pixel is to be ignored; absent where nothing is.
+    below, above : (n, size, size), 0..255
+        Grey of the planes towards the feet and towards the head, the slice itself where they are not known;
+        absent where none is.
     """
 
     names: tuple[str, ...]
     images: ByteArray
     masks: ByteArray
     edges: ByteArray
+    ignore: ByteArray | None = None
+    below: ByteArray | None = None
+    above: ByteArray | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
+    def planes(self) -> dict[str, ByteArray]:
+        """The arrays that there are, by name."""
+        names = ("images", "masks", "edges", "ignore", "below", "above")
+        found = {name: getattr(self, name) for name in names}
+        return {name: array for name, array in found.items() if array is not None}
 
-def load_source(root: Path, source: SourceConfig, size: int) -> LabelledSlices:
+    def grey(self, chosen: slice | npt.NDArray[np.intp]) -> FloatArray:
+        """Grey 0..1 of some slices for ``preprocess.normalise``.
+
+        Returns
+        -------
+        (n, size, size), or (n, 3, size, size) with the planes below and above where they are known
+        """
+        planes = self.images[chosen]
+        if self.below is not None and self.above is not None:
+            planes = np.stack([self.below[chosen], planes, self.above[chosen]], axis=1)
+        return planes.astype(np.float32) / np.float32(255)
+
+
+def load_source(root: Path, source: SourceConfig, size: int, *, neighbours: bool = False) -> LabelledSlices:
     """Read every slice of a source.
 
     Parameters
@@ -60,6 +88,8 @@ def load_source(root: Path, source: SourceConfig, size: int) -> LabelledSlices:
         The data folder.
     size : pixels
         Side of the square network input.
+    neighbours
+        Also the planes below and above, in the folders ``Below`` and ``Above``.
 
     Raises
     ------
@@ -68,9 +98,15 @@ def load_source(root: Path, source: SourceConfig, size: int) -> LabelledSlices:
         is refused.
     """
     chosen = chosen_slices(root, source)
-    loaded = [_load_slice(path, source, size) for path in chosen]
-    stacked = [np.stack(arrays) for arrays in zip(*loaded, strict=True)]
-    return LabelledSlices(tuple(p.stem for p in chosen), *stacked)
+    loaded = [_load_slice(path, source, size, neighbours=neighbours) for path in chosen]
+    arrays = {name: np.stack([planes[name] for planes in loaded]) for name in ("images", "masks", "edges")}
+    if any("ignore" in planes for planes in loaded):
+        nothing = np.zeros((size, size), np.uint8)
+        arrays["ignore"] = np.stack([planes.get("ignore", nothing) for planes in loaded])
+    if any("below" in planes or "above" in planes for planes in loaded):
+        for name in ("below", "above"):
+            arrays[name] = np.stack([planes.get(name, planes["images"]) for planes in loaded])
+    return LabelledSlices(tuple(p.stem for p in chosen), **arrays)
 
 
 def chosen_slices(root: Path, source: SourceConfig) -> list[Path]:
@@ -83,7 +119,7 @@ def chosen_slices(root: Path, source: SourceConfig) -> list[Path]:
     """
     folder = root / source.folder
     images = slices_in(folder)
-    chosen = [p for p in images if _is_chosen(p.stem, source)]
+    chosen = [p for p in images if is_chosen(p.stem, source)]
     if not chosen:
         raise DataError(
             f"source '{source.name}': {len(images)} slices in {folder / 'Imgs'}, none of them chosen; "
@@ -99,7 +135,8 @@ def regrade(image: ByteArray, source: SourceConfig) -> FloatArray:
     return np.asarray(np.clip((image.astype(np.float32) - low) / (high - low), 0, 1), np.float32)
 
 
-def _is_chosen(name: str, source: SourceConfig) -> bool:
+def is_chosen(name: str, source: SourceConfig) -> bool:
+    """Whether a source takes the slice of this name."""
     if source.names and name not in source.names:
         return False
     if source.include and not any(part in name for part in source.include):
@@ -107,7 +144,8 @@ def _is_chosen(name: str, source: SourceConfig) -> bool:
     return not any(part in name for part in source.exclude)
 
 
-def _load_slice(path: Path, source: SourceConfig, size: int) -> tuple[ByteArray, ByteArray, ByteArray]:
+def _load_slice(path: Path, source: SourceConfig, size: int, *, neighbours: bool) -> dict[str, ByteArray]:
+    """Planes of one slice at network size, those that there are."""
     pair = read_pair(path)
     image, mask = (upright(pixels, source.turn) for pixels in pair)
     grey = regrade(image, source)
@@ -123,9 +161,21 @@ def _load_slice(path: Path, source: SourceConfig, size: int) -> tuple[ByteArray,
         edge = edges(infected, source.edge)
     if source.binarise:
         soft = infected.astype(np.float32)
-    planes = np.stack([grey, soft, edge.astype(np.float32)])
-    small = np.rint(resize(planes, size, size) * 255).astype(np.uint8)
-    return small[0], small[1], small[2]
+    planes: dict[str, FloatArray] = {
+        "images": grey,
+        "masks": np.asarray(soft, np.float32),
+        "edges": edge.astype(np.float32),
+    }
+    others = {"ignore": "Ignore"} | ({"below": "Below", "above": "Above"} if neighbours else {})
+    for name, kind in others.items():
+        pixels = read_beside(path, kind, pair[1])
+        if pixels is not None:
+            turned = upright(pixels, source.turn)
+            planes[name] = (
+                (turned > INFECTED).astype(np.float32) if name == "ignore" else regrade(turned, source)
+            )
+    small = np.rint(resize(np.stack(list(planes.values())), size, size) * 255).astype(np.uint8)
+    return dict(zip(planes, small, strict=True))
 
 
 def _lung_hulls(grey: FloatArray) -> BoolArray:

@@ -147,6 +147,33 @@ def read_edge(image: Path, mask: ByteArray) -> ByteArray:
     return edge
 
 
+def read_beside(image: Path, kind: str, mask: ByteArray) -> ByteArray | None:
+    """Another picture of a slice ``Imgs/<name>.jpg``: ``<kind>/<name>.png``, if there is one.
+
+    Parameters
+    ----------
+    kind
+        ``Ignore``, ``Below`` or ``Above``.
+    mask : (rows, columns)
+        Of the slice, as stored.
+
+    Returns
+    -------
+    (rows, columns), 0..255, as stored
+
+    Raises
+    ------
+    DataError
+        If it is of another size than the mask, or refused by :func:`read_grey`.
+    """
+    path = image.parents[1] / kind / f"{image.stem}.png"
+    if not path.is_file():
+        return None
+    pixels = read_grey(path)
+    check_size(path, pixels, mask)
+    return pixels
+
+
 def check_size(path: Path, pixels: AnyArray, mask: AnyArray) -> None:
     """Refuse a picture that has not the size of its mask, or less than two pixels on a side.
 

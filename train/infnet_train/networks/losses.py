@@ -56,7 +56,12 @@ def pixel_weights(mask: Tensor) -> Tensor:
 
 
 def structure_loss_terms(
-    logits: Tensor, mask: Tensor, *, weights: Tensor | None = None, bce: BceForm = "as_run"
+    logits: Tensor,
+    mask: Tensor,
+    *,
+    weights: Tensor | None = None,
+    bce: BceForm = "as_run",
+    keep: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """BCE term and weighted-IoU term, each averaged over the batch.
 
@@ -69,6 +74,9 @@ def structure_loss_terms(
         ``pixel_weights(mask)``, where the caller has it already.
     bce
         ``as_run``: plain mean, as the released code behaves. ``weighted``: as the paper says.
+    keep : (n, 1, h, w), values in 0..1
+        How much of each pixel counts; absent where all do, which gives the same bits as before there was a
+        choice. The plain mean is then that of each slice, averaged over the slices.
 
     Raises
     ------
@@ -79,12 +87,17 @@ def structure_loss_terms(
         raise ValueError(f"logits are {tuple(logits.shape)}, the mask is {tuple(mask.shape)}")
     if weights is None:
         weights = pixel_weights(mask)
+    if keep is not None:
+        weights = weights * keep
     image = (1, 2, 3)
-    if bce == "as_run":
+    if bce == "as_run" and keep is not None:
+        pixel = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+        bce_term = _kept_mean(pixel, keep)
+    elif bce == "as_run":
         bce_term = functional.binary_cross_entropy_with_logits(logits, mask)
     else:
         pixel = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-        bce_term = ((weights * pixel).sum(image) / weights.sum(image)).mean()
+        bce_term = ((weights * pixel).sum(image) / weights.sum(image).clamp_min(_SMOOTH)).mean()
     probability = torch.sigmoid(logits)
     intersection = (probability * mask * weights).sum(image)
     total = ((probability + mask) * weights).sum(image)
@@ -97,6 +110,8 @@ def total_loss(
     mask: Tensor,
     edge: Tensor,
     config: LossConfig = AS_RELEASED,
+    *,
+    keep: Tensor | None = None,
 ) -> Tensor:
     """Edge BCE plus the structure loss of each infection map (S_g, S_5, S_4 and S_3), all with weight 1.
 
@@ -108,14 +123,27 @@ def total_loss(
     config
         ``edge_loss`` is the ``mean`` over pixels and images, or the ``sum`` over the pixels of each image,
         mean over the images.
+    keep : (n, 1, h, w), values in 0..1
+        How much of each pixel counts, see :func:`structure_loss_terms`. An edge is two pixels wide, so those
+        beside an ignored one do not count for it either.
     """
     loss = mask.new_zeros(())
     if outputs.edge is not None:
-        loss = functional.binary_cross_entropy_with_logits(outputs.edge, edge)
+        if keep is None:
+            loss = functional.binary_cross_entropy_with_logits(outputs.edge, edge)
+        else:
+            pixel = functional.binary_cross_entropy_with_logits(outputs.edge, edge, reduction="none")
+            loss = _kept_mean(pixel, 1 - functional.max_pool2d(1 - keep, 3, stride=1, padding=1))
         if config.edge_loss == "sum":
             loss = loss * edge[0].numel()
     weights = pixel_weights(mask)
     for logits in outputs.infection_maps.values():
-        bce_term, iou_term = structure_loss_terms(logits, mask, weights=weights, bce=config.bce)
+        bce_term, iou_term = structure_loss_terms(logits, mask, weights=weights, bce=config.bce, keep=keep)
         loss = loss + bce_term + iou_term
     return loss
+
+
+def _kept_mean(pixel: Tensor, keep: Tensor) -> Tensor:
+    """Mean of what counts in each slice, averaged over the slices."""
+    image = (1, 2, 3)
+    return ((pixel * keep).sum(image) / keep.sum(image).clamp_min(_SMOOTH)).mean()

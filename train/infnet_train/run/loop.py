@@ -29,10 +29,10 @@ from infnet_train.networks.losses import total_loss
 from infnet_train.run.monitor import STEPS_BETWEEN_SCALARS, Monitor, loss_parts, open_monitor
 from infnet_train.run.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
 from infnet_train.run.sources import load_slices
+from infnet_train.weights.channels import start_from
 from infnet_train.weights.checkpoint import (
     Checkpoint,
     flatten_optimiser,
-    load_weights,
     read_checkpoint,
     write_checkpoint,
 )
@@ -149,7 +149,7 @@ def _start(
     if not resumed and backbone_weights:
         fill_backbone(model, backbone_weights)
     if not resumed and config.init_from:
-        load_weights(model, Path(config.init_from))
+        start_from(model, Path(config.init_from), config.preprocess)
     model.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = None
     if config.optimiser.ema:
@@ -176,12 +176,13 @@ def _step(
         group["lr"] = rate
     images = batch.images.to(ranks.device, non_blocking=True, memory_format=torch.channels_last)
     masks, edges = (t.to(ranks.device, non_blocking=True) for t in (batch.masks, batch.edges))
+    keep = None if batch.keep is None else batch.keep.to(ranks.device, non_blocking=True)
     with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=bf16):
         outputs: Outputs = run.network(images)
     logits = outputs.to_float()
     own = len(images)
     if own:
-        loss = total_loss(logits, masks, edges, config.loss)
+        loss = total_loss(logits, masks, edges, config.loss, keep=keep)
         weighted = loss * (own * ranks.count / batch.total)  # the mean over the ranks is that of all slices
     else:
         loss = weighted = _nothing(logits)
@@ -203,7 +204,8 @@ def _step(
     run.epoch_losses.append(value)
     if run.step % STEPS_BETWEEN_SCALARS == 0 and ranks.is_first:
         # The first rank always has slices; the parts are those of its share.
-        parts = {f"loss/{name}": part.item() for name, part in loss_parts(logits, masks, config.loss).items()}
+        named = loss_parts(logits, masks, config.loss, keep)
+        parts = {f"loss/{name}": part.item() for name, part in named.items()}
         monitor.scalars({"loss/total": value, "learning_rate": rate} | parts, run.step)
 
 

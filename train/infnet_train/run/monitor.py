@@ -65,7 +65,7 @@ class Monitor:
         if self._writer is None:
             return
         chosen = np.unique(np.linspace(0, len(slices) - 1, _PICTURES).round().astype(int))
-        grey = slices.images[chosen].astype(np.float32) / np.float32(255)
+        grey = slices.grey(chosen)
         model.eval()
         found = logits_of(model, torch.from_numpy(normalise(grey, spec)).to(device)) >= 0
         for number, prediction in zip(chosen, found.cpu().numpy(), strict=True):
@@ -122,11 +122,15 @@ def contours(grey: ByteArray, truth: BoolArray, prediction: BoolArray) -> ByteAr
 
 
 @torch.no_grad()
-def loss_parts(logits: Outputs, masks: Tensor, config: LossConfig) -> dict[str, Tensor]:
+def loss_parts(
+    logits: Outputs, masks: Tensor, config: LossConfig, keep: Tensor | None = None
+) -> dict[str, Tensor]:
     """The part of each infection map in the loss; the rest of it is the edge."""
     weights = pixel_weights(masks)
     parts = {}
     for name, found in logits.infection_maps.items():
-        bce_term, iou_term = structure_loss_terms(found, masks, weights=weights, bce=config.bce)
+        bce_term, iou_term = structure_loss_terms(
+            found, masks, weights=weights, bce=config.bce, keep=keep
+        )
         parts[name] = bce_term + iou_term
     return parts

@@ -1,5 +1,6 @@
 """The slices of a run, for training and validation: prepared once, refined by a teacher, kept in a cache."""
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Sources
 from infnet_train.data.cache import Facts, SliceCache, source_facts
 from infnet_train.data.datasets import LabelledSlices, load_source
+from infnet_train.data.pack import Pack
 from infnet_train.data.source import SourceConfig
 from infnet_train.machine.ranks import Ranks
 from infnet_train.run.teacher import refine_labels
@@ -33,26 +35,34 @@ def load_slices(
     """
     if cache and not ranks.is_first:
         ranks.wait()
-    store, size = SliceCache(cache), config.preprocess.size
+    store = SliceCache(cache)
     teacher = read_network(Path(config.teacher), purpose="teach") if config.teacher else None
     sources: Sources = []
     for source in config.sources:
         slices = (
             _refined(store, data_root, source, config.preprocess, teacher, ranks.device, bf16=bf16)
             if teacher and source.teacher_share
-            else _prepared(store, data_root, source, size)
+            else _prepared(store, data_root, source, config.preprocess)
         )
         if ranks.is_first:
             logger.info("source %s: %d slices", source.name, len(slices))
         sources.append((source, slices))
-    validation = _prepared(store, data_root, config.validation, size) if config.validation else None
+    validation = (
+        _prepared(store, data_root, config.validation, config.preprocess) if config.validation else None
+    )
     if cache and ranks.is_first:
         ranks.wait()
     return sources, validation
 
 
-def _prepared(store: SliceCache, root: Path, source: SourceConfig, size: int) -> LabelledSlices:
-    return store.fetch(lambda: source_facts(root, source, size), lambda: load_source(root, source, size))
+def _prepared(store: SliceCache, root: Path, source: SourceConfig, spec: PreprocessSpec) -> LabelledSlices:
+    size, neighbours = spec.size, spec.channels == "neighbours"
+    if root.is_file():
+        return Pack(root).load(source, size, neighbours=neighbours)
+    return store.fetch(
+        lambda: source_facts(root, source, size, neighbours=neighbours),
+        lambda: load_source(root, source, size, neighbours=neighbours),
+    )
 
 
 def _refined(
@@ -72,7 +82,7 @@ def _refined(
 
     def facts() -> Facts:
         return {
-            "base": source_facts(root, source, spec.size),
+            "base": _facts(root, source, spec),
             "teacher": teacher.weights_sha256,
             "share": source.teacher_share,
             "preprocess": to_plain(spec),
@@ -80,7 +90,13 @@ def _refined(
         }
 
     def refine() -> LabelledSlices:
-        slices = _prepared(store, root, source, spec.size)
+        slices = _prepared(store, root, source, spec)
         return refine_labels(slices, teacher.network, source.teacher_share, spec, device, bf16=bf16)
 
     return store.fetch(facts, refine)
+
+
+def _facts(root: Path, source: SourceConfig, spec: PreprocessSpec) -> Facts:
+    if root.is_file():
+        return {"pack": hashlib.sha256(root.read_bytes()).hexdigest(), "source": to_plain(source)}
+    return source_facts(root, source, spec.size, neighbours=spec.channels == "neighbours")
