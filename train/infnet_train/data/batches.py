@@ -21,10 +21,14 @@ from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.model.specs import NEIGHBOURS
 from infnet_runtime.slices.preprocess import normalise
 from infnet_train.data.augment import AugmentConfig, SlicePlanes, augment
+from infnet_train.data.batch import Batch
 from infnet_train.data.datasets import LabelledSlices
+from infnet_train.data.on_device import DeviceSlices
 from infnet_train.data.source import SourceConfig
 from infnet_train.errors import ConfigError
 from infnet_train.machine.ranks import Ranks
+
+__all__ = ["Batch", "Batching", "Sources", "batches", "prefetched", "slice_planes", "steps_per_epoch"]
 
 Sources = list[tuple[SourceConfig, LabelledSlices]]
 MaskResize = Literal["bilinear", "nearest"]
@@ -63,31 +67,6 @@ class Batching:
             raise ConfigError(f"sizes are {self.sizes}, expected multiples of 32", code=3101)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Network input and targets, (n, 3 | 1 | 1, size, size).
-
-    Parameters
-    ----------
-    keep : (n, 1, size, size), 0..1
-        How much of a pixel counts in the loss; absent where all do.
-    total
-        Slices of the batch over all ranks; n is the share of one and may be 0.
-    """
-
-    images: Tensor
-    masks: Tensor
-    edges: Tensor
-    keep: Tensor | None
-    total: int
-
-    def pinned(self) -> "Batch":
-        """In memory that a GPU copies from while it computes."""
-        images, masks, edges = (t.pin_memory() for t in (self.images, self.masks, self.edges))
-        keep = None if self.keep is None else self.keep.pin_memory()
-        return Batch(images, masks, edges, keep, self.total)
-
-
 def steps_per_epoch(config: Batching, sources: Sources) -> int:
     """Optimiser steps of an epoch."""
     slices = sum(source.draws or len(labelled) for source, labelled in sources)
@@ -95,14 +74,28 @@ def steps_per_epoch(config: Batching, sources: Sources) -> int:
 
 
 def batches(
-    config: Batching, spec: PreprocessSpec, sources: Sources, ranks: Ranks, *, step: int, epochs: int
+    config: Batching,
+    spec: PreprocessSpec,
+    sources: Sources,
+    ranks: Ranks,
+    *,
+    step: int,
+    epochs: int,
+    on_device: DeviceSlices | None = None,
 ) -> Iterator[Batch]:
-    """Batches of the run from a step on, one for each optimiser step."""
+    """Batches of the run from a step on, one for each optimiser step.
+
+    Parameters
+    ----------
+    on_device
+        The slices of ``sources`` where they are augmented on the device.
+    """
     per_epoch = steps_per_epoch(config, sources)
     for epoch in range(step // per_epoch, epochs):
         skip = max(step - epoch * per_epoch, 0)
-        batch_list = _epoch_batches(config, spec, sources, ranks, epoch, skip=skip)
-        yield from (b.pinned() for b in batch_list) if ranks.on_gpu else batch_list
+        batch_list = _epoch_batches(config, spec, sources, ranks, epoch, skip=skip, on_device=on_device)
+        pinned = ranks.on_gpu and on_device is None
+        yield from (b.pinned() for b in batch_list) if pinned else batch_list
 
 
 @contextmanager
@@ -169,7 +162,14 @@ def _epoch_order(config: Batching, sources: Sources, epoch: int) -> list[list[tu
 
 
 def _epoch_batches(
-    config: Batching, spec: PreprocessSpec, sources: Sources, ranks: Ranks, epoch: int, *, skip: int
+    config: Batching,
+    spec: PreprocessSpec,
+    sources: Sources,
+    ranks: Ranks,
+    epoch: int,
+    *,
+    skip: int,
+    on_device: DeviceSlices | None,
 ) -> Iterator[Batch]:
     """Batches of an epoch without the first ``skip``."""
     per_batch = _steps_per_batch(config)
@@ -177,11 +177,22 @@ def _epoch_batches(
         left_out = max(skip - number * per_batch, 0)
         if left_out >= per_batch:
             continue
-        base = _load_batch(config, spec, sources, ranks, picks, (epoch, number))
         sizes = config.sizes
         if config.random_size:
             rng = np.random.default_rng((config.seed, _STREAM_SIZE, epoch, number))
             sizes = (int(rng.choice(config.sizes)),)
+        if on_device is not None:
+            for size in sizes[left_out:]:
+                yield on_device.batch(
+                    picks,
+                    config.augment,
+                    own=ranks.share(len(picks)),
+                    size=size,
+                    seed=(config.seed, _STREAM_AUGMENT, epoch, number),
+                    hard_labels=config.mask_resize == "nearest",
+                )
+            continue
+        base = _load_batch(config, spec, sources, ranks, picks, (epoch, number))
         for size in sizes[left_out:]:
             yield _at_size(base, size, config)
 
