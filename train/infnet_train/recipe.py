@@ -9,6 +9,7 @@ the labels that an earlier stage of kind ``propagate`` made.
 
 import dataclasses
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -29,6 +30,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 WEIGHTS = "weights.safetensors"
 _REFERENCE = "stage:"
+_SLICES_OF_A_SOURCE = 100  # where a recipe does not say how many are drawn; for the cost of a stage alone
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ def run_recipe(
     resume: bool = False,
     backbone_weights: Path | None = None,
     progress: Progress | None = None,
+    augment_on_device: bool = False,
+    compiled: bool = False,
+    budget_s: float | None = None,
 ) -> Path:
     """Run the stages in ``out/<name>`` and return the weights of the last.
 
@@ -100,14 +105,20 @@ def run_recipe(
         Leave out stages that are complete, and go on within the one that is not.
     backbone_weights
         For each stage that starts from random weights.
+    augment_on_device, compiled
+        As for :func:`~infnet_train.run.loop.train`.
+    budget_s : s
+        For all stages together; each gets the share that its steps would take of all.
 
     Raises
     ------
     InfnetError
         If data, configuration or a checkpoint are refused.
     """
-    result = out / WEIGHTS
-    for stage in stages:
+    result, began = out / WEIGHTS, time.monotonic()
+    if budget_s is not None and any(stage.kind != "train" for stage in stages):
+        raise ConfigError("a recipe that makes labels while it runs takes no time budget", code=3101)
+    for number, stage in enumerate(stages):
         folder = out / stage.name
         config = _resolved(stage.config, out)
         if stage.name:
@@ -119,6 +130,10 @@ def run_recipe(
         if stage.name and resume and result.is_file():
             logger.info("stage %s is complete: %s", stage.name, result)
             continue
+        left_s = None
+        if budget_s is not None:
+            costs = [_cost(later.config) for later in stages[number:]]
+            left_s = max(budget_s - (time.monotonic() - began), 0.0) * costs[0] / sum(costs)
         train(
             config,
             data_root,
@@ -129,8 +144,19 @@ def run_recipe(
             backbone_weights=None if config.init_from else backbone_weights,
             progress=progress,
             cache=out / "cache",
+            augment_on_device=augment_on_device,
+            compiled=compiled,
+            budget_s=left_s,
         )
     return result
+
+
+def _cost(config: TrainConfig) -> float:
+    """About how much a training computes, to be compared with others: pixels of all its steps."""
+    slices = sum(source.draws or _SLICES_OF_A_SOURCE for source in config.sources)
+    sizes = config.batching.sizes
+    pixels = sum(size**2 for size in sizes) / (len(sizes) if config.batching.random_size else 1)
+    return config.schedule.epochs * slices * pixels
 
 
 def pack_recipe(stages: tuple[Stage, ...], data_root: Path, file: Path, *, quality: int = QUALITY) -> Packed:

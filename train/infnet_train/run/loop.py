@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +22,25 @@ from infnet_runtime.errors import InfnetError, ModelError
 from infnet_runtime.plain import PlainError, from_plain, to_plain
 from infnet_train.assess.evaluate import mean_dice
 from infnet_train.config.schema import TrainConfig
-from infnet_train.data.batches import Batch, batches, prefetched, steps_per_epoch
+from infnet_train.data.batches import Batch, Sources, batches, prefetched, steps_per_epoch
 from infnet_train.data.datasets import LabelledSlices
+from infnet_train.data.on_device import DeviceSlices
+from infnet_train.errors import ConfigError
+from infnet_train.machine.compiled import CompiledOrPlain
 from infnet_train.machine.ranks import Ranks, join
 from infnet_train.networks import Network, Outputs, build_network
 from infnet_train.networks.losses import total_loss
+from infnet_train.run.budget import TimeBudget
+from infnet_train.run.clock import Clock
 from infnet_train.run.monitor import STEPS_BETWEEN_SCALARS, Monitor, loss_parts, open_monitor
-from infnet_train.run.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
+from infnet_train.run.optimiser import (
+    learning_rate,
+    make_optimiser,
+    resume_optimiser,
+    update_running_mean,
+)
 from infnet_train.run.sources import load_slices
+from infnet_train.run.speed import Speed
 from infnet_train.weights.channels import start_from
 from infnet_train.weights.checkpoint import (
     Checkpoint,
@@ -54,6 +66,10 @@ class _Run:
         The weights.
     network
         What is called in training: ``model`` itself, or what averages its gradients over the ranks.
+    unread
+        Losses of the last steps, on the device.
+    share
+        Of a time budget that is over; 0 without one.
     """
 
     model: Network
@@ -63,6 +79,8 @@ class _Run:
     step: int
     history: list[dict[str, float]]
     epoch_losses: list[float]
+    unread: list[Tensor]
+    share: float
 
     def weights(self) -> Network:
         return self.averaged or self.model
@@ -80,11 +98,14 @@ def train(
     progress: Progress | None = None,
     cache: Path | None = None,
     checkpoint_seconds: float = 120.0,
+    augment_on_device: bool = False,
+    compiled: bool = False,
+    budget_s: float | None = None,
 ) -> Path:
     """Train a network and return the path of its last weights.
 
     Writes into ``out``: ``last.safetensors`` (resumable), ``weights.safetensors`` (to export),
-    ``best.safetensors`` (best validation Dice), ``curves.csv`` and ``tensorboard/``.
+    ``best.safetensors`` (best validation Dice), ``curves.csv``, ``speed.json`` and ``tensorboard/``.
 
     Parameters
     ----------
@@ -98,45 +119,81 @@ def train(
         Folder that keeps the prepared slices, for a resume and for other runs.
     checkpoint_seconds
         Within an epoch ``last.safetensors`` is written no more often than this; after each epoch always.
+    augment_on_device
+        Keep all slices on the device and augment them there.
+    compiled
+        Let ``torch.compile`` make the network faster, where it works.
+    budget_s : s
+        Time from the call to the return. The schedule is fitted to it, whatever epochs the recipe says.
 
     Raises
     ------
     InfnetError
         If data, configuration or checkpoint are refused, or the loss is not finite.
     """
+    budget = None if budget_s is None else TimeBudget(budget_s)
     with join(device) as ranks:
+        if budget and ranks.count > 1:
+            raise ConfigError(
+                f"a time budget holds for one process, this run has {ranks.count}; leave --time-budget out",
+                code=3101,
+            )
+        torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark or ranks.on_gpu
         sources, validation = load_slices(config, data_root, ranks, cache=cache, bf16=bf16)
         run = _start(config, ranks, out, backbone_weights, resume=resume)
-        per_epoch = steps_per_epoch(config.batching, sources)
-        epochs = config.schedule.epochs
-        total_steps = per_epoch * epochs
-        made = batches(config.batching, config.preprocess, sources, ranks, step=run.step, epochs=epochs)
-        saved_at = time.monotonic()
-        with (
-            open_monitor(out if ranks.is_first else None, step=run.step) as monitor,
-            prefetched(made) as ready,
-        ):
-            for epoch in range(run.step // per_epoch, epochs):
-                run.model.train()
-                while run.step < (epoch + 1) * per_epoch:
-                    rate = learning_rate(config.schedule, epoch + 1, run.step, total_steps)
-                    _step(run, next(ready), config, ranks, monitor, rate=rate, bf16=bf16)
-                    if progress and ranks.is_first:
-                        recent = np.mean(run.epoch_losses[-_RECENT_STEPS:])
-                        progress(run.step, total_steps, f"epoch {epoch + 1} loss {recent:.3f}")
-                    ends_epoch = run.step == (epoch + 1) * per_epoch
-                    overdue = time.monotonic() - saved_at > checkpoint_seconds
-                    if overdue and ranks.is_first and not ends_epoch:
-                        _save(run, config, out)
+        if compiled:
+            run.network = CompiledOrPlain(run.network)
+        clock = Clock(config.schedule, steps_per_epoch(config.batching, sources), budget, run)
+        made = batches(
+            config.batching,
+            config.preprocess,
+            sources,
+            ranks,
+            step=run.step,
+            epochs=clock.epochs,
+            on_device=_on_device(sources, config, ranks) if augment_on_device else None,
+        )
+        # What is made on the device is made in time, and a thread would only take the processor away.
+        ahead = nullcontext(made) if augment_on_device else prefetched(made)
+        saved_at, speed = time.monotonic(), Speed()
+        with open_monitor(out if ranks.is_first else None, step=run.step) as monitor, ahead as ready:
+            run.model.train()
+            while not clock.is_over:
+                with speed.waiting():
+                    batch = next(ready)
+                with speed.step(len(batch.images)), clock.step():
+                    _step(run, batch, config, ranks, monitor, rate=clock.learning_rate, bf16=bf16)
+                if progress and ranks.is_first:
+                    recent = np.mean(run.epoch_losses[-_RECENT_STEPS:] or [math.nan])
+                    progress(*clock.done_of_total, f"epoch {clock.epoch} loss {recent:.3f}")
+                if clock.ends_epoch:
+                    _read_losses(run)
+                    row = {"epoch": clock.epoch, "step": run.step, "loss": float(np.mean(run.epoch_losses))}
+                    run.epoch_losses.clear()
+                    if ranks.is_first:
+                        with clock.end():
+                            _end_epoch(run, config, out, monitor, row, validation, ranks.device, bf16=bf16)
                         saved_at = time.monotonic()
-                row = {"epoch": epoch + 1, "step": run.step, "loss": float(np.mean(run.epoch_losses))}
-                run.epoch_losses.clear()
-                if ranks.is_first:
-                    _end_epoch(run, config, out, monitor, row, validation, ranks.device, bf16=bf16)
+                    run.model.train()
+                elif ranks.is_first and time.monotonic() - saved_at > checkpoint_seconds:
+                    _save(run, config, out)
                     saved_at = time.monotonic()
         if ranks.is_first:
             write_checkpoint(out / "weights.safetensors", _weights_only(run, config))
+            if speed.steps:
+                logger.info(
+                    "%.2f slices a second, waiting for batches %.1f %% of the time",
+                    speed.slices_per_s,
+                    100 * speed.waiting_share,
+                )
+                speed.write(out / "speed.json")
     return out / "weights.safetensors"
+
+
+def _on_device(sources: Sources, config: TrainConfig, ranks: Ranks) -> DeviceSlices:
+    if config.batching.augment.enhance:
+        logger.warning("augment.enhance is not done on the device and is left out")
+    return DeviceSlices([slices for _, slices in sources], config.preprocess, ranks.device)
 
 
 def _start(
@@ -158,7 +215,7 @@ def _start(
         averaged.load_state_dict(model.state_dict())
         averaged.eval()
     optimiser = make_optimiser(model, config.optimiser, config.schedule.learning_rate)
-    run = _Run(model, model, averaged, optimiser, step=0, history=[], epoch_losses=[])
+    run = _Run(model, model, averaged, optimiser, step=0, history=[], epoch_losses=[], unread=[], share=0.0)
     if resumed:
         _restore(run, read_checkpoint(out / "last.safetensors"), config)
     ranks.check_same_step(run.step)
@@ -188,11 +245,9 @@ def _step(
         loss = weighted = _nothing(logits)
     run.optimiser.zero_grad(set_to_none=True)
     weighted.backward()  # type: ignore[no-untyped-call]
-    value = ranks.mean_over_slices(loss, own, batch.total).item()
-    if not math.isfinite(value):
-        raise ModelError(
-            f"the loss became {value} at step {run.step}; lower learning_rate or use fp32", code=4005
-        )
+    run.unread.append(ranks.mean_over_slices(loss.detach(), own, batch.total))
+    if not ranks.on_gpu or len(run.unread) >= STEPS_BETWEEN_SCALARS:
+        _read_losses(run)  # a GPU would stand still at every step
     if config.optimiser.clip_value:
         nn.utils.clip_grad_value_(run.model.parameters(), config.optimiser.clip_value)
     if config.optimiser.clip_norm:
@@ -201,12 +256,24 @@ def _step(
     if run.averaged is not None:
         update_running_mean(run.averaged, run.model, config.optimiser.ema, run.step)
     run.step += 1
-    run.epoch_losses.append(value)
     if run.step % STEPS_BETWEEN_SCALARS == 0 and ranks.is_first:
         # The first rank always has slices; the parts are those of its share.
         named = loss_parts(logits, masks, config.loss, keep)
         parts = {f"loss/{name}": part.item() for name, part in named.items()}
-        monitor.scalars({"loss/total": value, "learning_rate": rate} | parts, run.step)
+        monitor.scalars({"loss/total": loss.item(), "learning_rate": rate} | parts, run.step)
+
+
+def _read_losses(run: _Run) -> None:
+    """Fetch the losses of the last steps from the device."""
+    values = [loss.item() for loss in run.unread]
+    first = run.step - len(values) + 1
+    run.unread.clear()
+    for step, value in enumerate(values, first):
+        if not math.isfinite(value):
+            raise ModelError(
+                f"the loss became {value} at step {step}; lower learning_rate or use fp32", code=4005
+            )
+    run.epoch_losses += values
 
 
 def _nothing(logits: Outputs) -> Tensor:
@@ -245,6 +312,7 @@ def _weights_only(run: _Run, config: TrainConfig) -> Checkpoint:
 
 
 def _save(run: _Run, config: TrainConfig, out: Path) -> None:
+    _read_losses(run)
     tensors = {f"model/{k}": v for k, v in run.model.state_dict().items()}
     tensors |= {f"optimiser/{k}": v for k, v in flatten_optimiser(run.optimiser).items()}
     if run.averaged is not None:
@@ -258,6 +326,7 @@ def _state(run: _Run, config: TrainConfig) -> dict[str, object]:
         "step": run.step,
         "history": run.history,
         "epoch_losses": run.epoch_losses,
+        "share": run.share,
     }
 
 
@@ -269,6 +338,7 @@ def _restore(run: _Run, checkpoint: Checkpoint, config: TrainConfig) -> None:
     resume_optimiser(run.optimiser, checkpoint.group("optimiser"))
     run.step, run.history = checkpoint.state["step"], checkpoint.state["history"]
     run.epoch_losses = checkpoint.state["epoch_losses"]
+    run.share = checkpoint.state.get("share", 0.0)
 
 
 def _refuse_another(config: TrainConfig, saved: dict[str, object]) -> None:

@@ -25,6 +25,23 @@ def learning_rate(schedule: Schedule, epoch: int, step: int, total_steps: int) -
     return rate
 
 
+def rate_at_share(schedule: Schedule, step: int, share: float) -> float:
+    """Rate of a run that lasts a time instead of a number of epochs.
+
+    Parameters
+    ----------
+    step
+        Steps done, for the rise at the beginning.
+    share
+        Of the time that is over, 0 to 1: it stands for the same share of the epochs.
+    """
+    if schedule.lr_schedule == "cosine":
+        rise = min(1.0, (step + 1) / max(schedule.warmup_steps, 1))
+        return rise * 0.5 * schedule.learning_rate * (1 + math.cos(math.pi * share))
+    epoch = min(1 + int(share * schedule.epochs), schedule.epochs)
+    return learning_rate(schedule, epoch, step, total_steps=1)
+
+
 def make_optimiser(model: nn.Module, config: OptimiserConfig, rate: float) -> torch.optim.Optimizer:
     """AdamW, which without weight decay is the Adam of the paper.
 
