@@ -250,7 +250,12 @@ def weights(
     """Read a model file back into weights that infnet-train can go on from (init_from of a recipe)."""
     import json
 
-    from infnet_export.network.recovered import FRESH, measuring_slices, recover_weights, write_recovered
+    from infnet_export.network.inf_net.recovered import (
+        FRESH,
+        measuring_slices,
+        recover_weights,
+        write_recovered,
+    )
 
     measured = measuring_slices(file, slices, turn=turn.value) if slices else None
     recovered = recover_weights(file, measured)

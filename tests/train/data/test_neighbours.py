@@ -13,6 +13,7 @@ from infnet_train.data.batches import Batching, batches, slice_planes
 from infnet_train.data.datasets import load_source
 from infnet_train.data.neighbours import neighbours_of
 from infnet_train.data.pictures import DataError, read_grey
+from infnet_train.data.prepared import check_neighbours
 from infnet_train.data.source import SourceConfig
 from infnet_train.machine.ranks import Ranks
 from train_slices import write_picture, write_slice
@@ -70,7 +71,7 @@ def test_slices_without_neighbours_repeat_themselves(folder: Path) -> None:
     assert slice_planes(slices, 1).above is not None
     alone = load_source(folder.parent, SOURCE, 64)
     assert (alone.below, alone.above) == (None, None)
-    assert alone.grey(slice(0, 2)).shape == (2, 64, 64)
+    assert alone.grey(slice(0, 2)).shape == (2, 1, 64, 64)
 
 
 def test_a_neighbour_of_another_size_is_refused(folder: Path) -> None:
@@ -133,3 +134,17 @@ def test_neighbours_are_dropped_as_often_as_asked() -> None:
     assert 55 < kept.count((False, False)) < 105
     assert 20 < kept.count((True, False)) < 65
     assert 20 < kept.count((False, True)) < 65
+
+
+def test_data_prepared_for_another_distance_are_refused(folder: Path) -> None:
+    root, about = folder.parent, folder.parent / "prepared.json"
+    check_neighbours(root, SPEC)  # nothing is known
+    about.write_text('{"neighbour_step_mm": 5.0}')
+    check_neighbours(root, SPEC)
+    other = dataclasses.replace(SPEC, neighbour_step_mm=3.0)
+    with pytest.raises(DataError, match=r"prepared with neighbours at 5.0 mm, the recipe wants 3.0 mm"):
+        check_neighbours(root, other)
+    check_neighbours(root, PreprocessSpec(size=64))
+    about.write_text("{}")
+    with pytest.raises(DataError, match="prepared.json is damaged"):
+        check_neighbours(root, SPEC)

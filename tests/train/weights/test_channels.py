@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.slices.preprocess import normalise
-from infnet_train.networks import InfNet
+from infnet_runtime.slices.preprocess import normalise_planes
+from infnet_train.networks import InfNet, Network
 from infnet_train.weights.channels import start_from, to_own_plane
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 
@@ -27,17 +29,19 @@ def network() -> InfNet:
 def first(network: InfNet, grey: torch.Tensor) -> torch.Tensor:
     """What the first normalisation gives, without the pixels that see beyond the border."""
     with torch.no_grad():
-        return network.backbone.stem[:2](torch.from_numpy(normalise(grey.numpy(), EQUAL)))[..., 1:-1, 1:-1]
+        return network.backbone.stem[:2](torch.from_numpy(normalise_planes(grey.numpy(), EQUAL)))[
+            ..., 1:-1, 1:-1
+        ]
 
 
 def test_equal_planes_give_what_they_gave_and_neighbours_do_not_matter_yet(network: InfNet) -> None:
     changed = InfNet().eval()
     changed.load_state_dict(network.state_dict())
     to_own_plane(changed, NEIGHBOURS)
-    grey = torch.rand(2, 64, 64)
+    grey = torch.rand(2, 1, 64, 64)
     expected = first(network, grey)
     torch.testing.assert_close(first(changed, grey), expected, rtol=0, atol=SAME)
-    planes = torch.stack([torch.rand(2, 64, 64), grey, torch.rand(2, 64, 64)], dim=1)
+    planes = torch.cat([torch.rand(2, 1, 64, 64), grey, torch.rand(2, 1, 64, 64)], dim=1)
     torch.testing.assert_close(first(changed, planes), expected, rtol=0, atol=SAME)
     assert (first(network, planes) - expected).abs().max() > 0.1  # the twin: without the change they do
 
@@ -56,3 +60,18 @@ def test_only_a_change_of_channels_changes_the_weights(
     start_from(started, path, now)
     same = torch.equal(started.backbone.stem[0].weight, network.backbone.stem[0].weight)
     assert same is not changes
+
+
+def test_a_network_for_which_the_way_is_not_known(network: InfNet, tmp_path: Path) -> None:
+    class Other(Network):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 1, 1)
+
+    path, other = tmp_path / "weights.safetensors", Other()
+    tensors = {f"weights/{k}": v for k, v in other.state_dict().items()}
+    write_checkpoint(path, Checkpoint(tensors, {"config": {"preprocess": asdict(EQUAL)}}))
+    start_from(other, path, EQUAL)
+    with pytest.raises(ModelError, match="holds a Other that saw copies of a slice; how it begins") as caught:
+        start_from(other, path, NEIGHBOURS)
+    assert caught.value.code == 4006

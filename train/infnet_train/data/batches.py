@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.model.specs import NEIGHBOURS
-from infnet_runtime.slices.preprocess import normalise
+from infnet_runtime.slices.preprocess import normalise_planes
 from infnet_train.data.augment import AugmentConfig, SlicePlanes, augment
 from infnet_train.data.batch import Batch
 from infnet_train.data.datasets import LabelledSlices
@@ -214,8 +214,8 @@ def _load_batch(
     own = ranks.share(len(picks))
     size = spec.size
     masks, edges, ignore = (np.zeros((len(own), size, size), np.float32) for _ in range(3))
-    channels = (len(spec.mean),) if spec.channels == NEIGHBOURS else ()
-    grey = np.zeros((len(own), *channels, size, size), np.float32)
+    channels = len(spec.mean) if spec.channels == NEIGHBOURS else 1
+    grey = np.zeros((len(own), channels, size, size), np.float32)
     for number, (source, i) in enumerate(picks[: own.stop]):
         made = augment(slice_planes(sources[source][1], i), config.augment, rng)
         if number in own:
@@ -224,7 +224,7 @@ def _load_batch(
             if made.ignore is not None:
                 ignore[k] = made.ignore
     return Batch(
-        torch.from_numpy(normalise(grey, spec)),
+        torch.from_numpy(normalise_planes(grey, spec)),
         torch.from_numpy(masks[:, None]),
         torch.from_numpy(edges[:, None]),
         torch.from_numpy(1 - ignore[:, None]) if ignore.any() else None,

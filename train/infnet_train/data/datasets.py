@@ -67,15 +67,15 @@ class LabelledSlices:
         return {name: array for name, array in found.items() if array is not None}
 
     def grey(self, chosen: slice | npt.NDArray[np.intp]) -> FloatArray:
-        """Grey 0..1 of some slices for ``preprocess.normalise``.
+        """Grey 0..1 of some slices for ``preprocess.normalise_planes``.
 
         Returns
         -------
-        (n, size, size), or (n, 3, size, size) with the planes below and above where they are known
+        (n, 1, size, size), or (n, 3, size, size) with the planes below and above where they are known
         """
-        planes = self.images[chosen]
+        planes = self.images[chosen][:, None]
         if self.below is not None and self.above is not None:
-            planes = np.stack([self.below[chosen], planes, self.above[chosen]], axis=1)
+            planes = np.stack([self.below[chosen], planes[:, 0], self.above[chosen]], axis=1)
         return planes.astype(np.float32) / np.float32(255)
 
 

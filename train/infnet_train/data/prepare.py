@@ -30,14 +30,12 @@ from infnet_train.data.manual import manual_slices
 from infnet_train.data.negatives import normal_slices
 from infnet_train.data.neighbours import NEIGHBOUR_STEP_MM, neighbours_of
 from infnet_train.data.pictures import DataError, read_grey, read_pair, slices_in, upright
-from infnet_train.data.prepared import PreparedSlice, write_slices
+from infnet_train.data.prepared import ABOUT, PreparedSlice, write_slices
 from infnet_train.data.reserved import is_reserved
 from infnet_train.data.semiseg import LABELLED, PSEUDO, regraded, turn_of, upright_pair
 
 logger = logging.getLogger(__name__)
 
-ABOUT = "prepared.json"
-"""File beside the folders that says how they were made."""
 
 # The enhanced slices have half the pixels of the volumes they were made from, on each side.
 _TWIN_REDUCTION = 2

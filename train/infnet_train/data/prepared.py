@@ -1,5 +1,6 @@
 """One training slice as preparation writes it: upright, in one grey scale, with what is known about it."""
 
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,8 +9,14 @@ from pathlib import Path
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.io.png import png_bytes
+from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import NEIGHBOURS
+from infnet_train.data.pictures import DataError
 
 logger = logging.getLogger(__name__)
+
+ABOUT = "prepared.json"
+"""File beside the folders of slices that says how they were made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,3 +70,31 @@ def write_slices(folder: Path, slices: Iterable[PreparedSlice]) -> int:
         count += 1
     logger.info("%s: %d slices", folder.name, count)
     return count
+
+
+def check_neighbours(root: Path, spec: PreprocessSpec) -> None:
+    """Refuse prepared data whose neighbours are not as far away as a training wants.
+
+    Parameters
+    ----------
+    root
+        The data folder.
+
+    Raises
+    ------
+    DataError
+        If ``prepared.json`` says another distance, or is damaged.
+    """
+    about = root / ABOUT
+    if spec.channels != NEIGHBOURS or not about.is_file():
+        return
+    try:
+        step_mm = json.loads(about.read_text("utf-8"))["neighbour_step_mm"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{about} is damaged ({error}); prepare the data again", code=3153) from error
+    if step_mm != spec.neighbour_step_mm:
+        raise DataError(
+            f"{root} was prepared with neighbours at {step_mm} mm, the recipe wants "
+            f"{spec.neighbour_step_mm} mm; prepare the data with that --neighbour-step, or change the recipe",
+            code=3153,
+        )

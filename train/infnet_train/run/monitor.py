@@ -129,8 +129,6 @@ def loss_parts(
     weights = pixel_weights(masks)
     parts = {}
     for name, found in logits.infection_maps.items():
-        bce_term, iou_term = structure_loss_terms(
-            found, masks, weights=weights, bce=config.bce, keep=keep
-        )
+        bce_term, iou_term = structure_loss_terms(found, masks, weights=weights, bce=config.bce, keep=keep)
         parts[name] = bce_term + iou_term
     return parts

@@ -13,6 +13,7 @@ from infnet_train.data.batches import Sources
 from infnet_train.data.cache import Facts, SliceCache, source_facts
 from infnet_train.data.datasets import LabelledSlices, load_source
 from infnet_train.data.pack import Pack
+from infnet_train.data.prepared import check_neighbours
 from infnet_train.data.source import SourceConfig
 from infnet_train.machine.ranks import Ranks
 from infnet_train.run.teacher import refine_labels
@@ -35,6 +36,7 @@ def load_slices(
     """
     if cache and not ranks.is_first:
         ranks.wait()
+    check_neighbours(data_root, config.preprocess)
     store = SliceCache(cache)
     teacher = read_network(Path(config.teacher), purpose="teach") if config.teacher else None
     sources: Sources = []

@@ -11,14 +11,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_train.networks import InfNet
+from infnet_runtime.model.specs import EQUAL, NEIGHBOURS
+from infnet_train.networks import InfNet, Network
 from infnet_train.weights.checkpoint import fill_weights, read_checkpoint
 
 _OWN = 1  # between below and above
 
 
-def start_from(model: InfNet, path: Path, spec: PreprocessSpec) -> None:
+def start_from(model: Network, path: Path, spec: PreprocessSpec) -> None:
     """Fill ``model`` with the weights of a checkpoint, made ready for the channels of a training.
 
     Parameters
@@ -29,12 +31,18 @@ def start_from(model: InfNet, path: Path, spec: PreprocessSpec) -> None:
     Raises
     ------
     ModelError
-        If the checkpoint is missing, damaged or of another network.
+        If the checkpoint is missing, damaged or of another network, or of one that this is not known of.
     """
     checkpoint = read_checkpoint(path)
     fill_weights(model, checkpoint, path)
-    before = checkpoint.state.get("config", {}).get("preprocess", {}).get("channels", "equal")
-    if spec.channels == "neighbours" and before == "equal":
+    before = checkpoint.state.get("config", {}).get("preprocess", {}).get("channels", EQUAL)
+    if spec.channels == NEIGHBOURS and before == EQUAL:
+        if not isinstance(model, InfNet):
+            raise ModelError(
+                f"{path} holds a {type(model).__name__} that saw copies of a slice; how it begins with "
+                "neighbours is known of InfNet alone: start from weights with neighbours, or from none",
+                code=4006,
+            )
         to_own_plane(model, spec)
 
 

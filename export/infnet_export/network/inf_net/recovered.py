@@ -1,8 +1,8 @@
 """Trained weights read back from an exported ONNX file, into a checkpoint that a training can go on from.
 
 Export folds every batch normalisation into its convolution and merges convolutions that follow one another
-(:mod:`~infnet_export.network.inference_module`). Here both are undone, as far as the prediction can tell the
-difference:
+(:mod:`~infnet_export.network.inf_net.inference_module`). Here both are undone, as far as the prediction can
+tell the difference:
 
 - a convolution gets its normalisation back with the mean and the variance that its output has on some slices;
   scale and shift are what leaves the output as it was. The scale of a kernel in front of a normalisation is
@@ -30,7 +30,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from infnet_export.graph.onnx_file import manifest_in, read_onnx
-from infnet_export.network.inference_module import convolution_before
+from infnet_export.network.inf_net.inference_module import convolution_before
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import ModelManifest
