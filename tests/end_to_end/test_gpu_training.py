@@ -65,7 +65,7 @@ def test_weights_go_there_and_come_back_in_small_files(tmp_path: Path) -> None:
         write_slice(tmp_path / "data" / "small", f"s{i}", seed=i)
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(RECIPE)
-    pack = "from infnet_train.cli import app; app()"
+    pack = "from infnet_train.cli.main import app; app()"
     subprocess.run(
         [sys.executable, "-c", pack, "data", "pack", "data", "-o", "tiny.pack", "--config", "tiny.toml"],
         check=True,

@@ -16,7 +16,7 @@ from infnet_runtime.backends import open_session
 from infnet_runtime.backends.session import infection_probability
 from infnet_runtime.errors import GateError
 from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
-from infnet_runtime.slices.preprocess import normalise, predict_slice
+from infnet_runtime.slices.preprocess import normalise_planes, predict_slice
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.machine.device import choose_device
 from infnet_train.networks import Network, Outputs
@@ -31,9 +31,8 @@ def input_batches(
     """Network input of all slices, a few at a time: which of them, and (n, 3, size, size)."""
     for start in range(0, len(slices), _BATCH):
         part = slice(start, start + _BATCH)
-        grey = slices.images[part].astype(np.float32) / np.float32(255)
-        images = torch.from_numpy(normalise(grey, spec)).to(device, memory_format=torch.channels_last)
-        yield part, images
+        images = torch.from_numpy(normalise_planes(slices.grey(part), spec))
+        yield part, images.to(device, memory_format=torch.channels_last)
 
 
 @torch.no_grad()

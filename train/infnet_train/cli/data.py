@@ -75,10 +75,15 @@ def prepare(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="Holds covid-semiseg and, if there, radiopaedia-covid-volumes and coronacases-slices.",
+            help="Holds covid-semiseg and, if there, covid-semiseg-manual, coronacases-slices, "
+            "radiopaedia-covid-volumes, -volumes-2 and -second-reader, healthy-ct-volumes and "
+            "iq-othnccd-normal.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The training folder.", envvar="INFNET_OUT")],
+    neighbour_step: Annotated[
+        float, typer.Option(help="How far below and above a slice its neighbours are, mm.", min=0.1)
+    ] = 5.0,
     as_json: JsonOption = False,
 ) -> None:
     """Make one training folder of the public sets: upright, in one grey scale, without reserved cases."""
@@ -88,7 +93,7 @@ def prepare(
     from infnet_train.data.prepare import prepare as run
 
     log_to_stderr()
-    slices = run(data, out)
+    slices = run(data, out, neighbour_step_mm=neighbour_step)
     values = {"schema": "infnet.prepared/1", "infnet": __version__, "out": str(out), "slices": slices}
     text = "\n".join(f"{count:5d} slices  {out / name}" for name, count in slices.items())
     typer.echo(json.dumps(values, indent=2) if as_json else text)

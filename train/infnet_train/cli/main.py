@@ -26,6 +26,12 @@ class _Precision(StrEnum):
     bf16 = "bf16"
 
 
+class _AugmentOn(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    device = "device"
+
+
 @app.callback(invoke_without_command=True)
 def train(
     context: typer.Context,
@@ -38,7 +44,8 @@ def train(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Data folder; the first lines of a recipe say which. data/prepared where not given.",
+            help="Data folder, or a file of data pack; the first lines of a recipe say which. data/prepared "
+            "where not given.",
             envvar="INFNET_TRAIN_DATA",
         ),
     ] = None,
@@ -62,6 +69,21 @@ def train(
         list[str] | None, typer.Option("--set", help="Change one value of the recipe: key=value.")
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads, 0 for all.", min=0)] = 0,
+    augment_on: Annotated[
+        _AugmentOn,
+        typer.Option(help="Where slices are augmented: auto takes the GPU where one trains, else the CPU."),
+    ] = _AugmentOn.auto,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Use torch.compile where it works; it takes a minute a size.")
+    ] = False,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES",
+            help="Fit the schedule to this time, whatever epochs the recipe says.",
+            min=0.05,
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True),
@@ -96,6 +118,10 @@ def train(
             resume=resume,
             backbone_weights=backbone_weights,
             progress=progress,
+            augment_on_device=augment_on is _AugmentOn.device
+            or (augment_on is _AugmentOn.auto and chosen != "cpu"),
+            compiled=compile_,
+            budget_s=None if time_budget is None else 60 * time_budget,
         )
     typer.echo(weights)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.slices.preprocess import normalise
+from infnet_runtime.slices.preprocess import normalise_planes
 from infnet_train.assess.predict import logits_of
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.networks import Network, Outputs
@@ -67,7 +67,7 @@ class Monitor:
         chosen = np.unique(np.linspace(0, len(slices) - 1, _PICTURES).round().astype(int))
         grey = slices.grey(chosen)
         model.eval()
-        found = logits_of(model, torch.from_numpy(normalise(grey, spec)).to(device)) >= 0
+        found = logits_of(model, torch.from_numpy(normalise_planes(grey, spec)).to(device)) >= 0
         for number, prediction in zip(chosen, found.cpu().numpy(), strict=True):
             picture = contours(slices.images[number], slices.masks[number] > 127, prediction)
             name = f"validation/{slices.names[number]}"
