@@ -23,7 +23,7 @@ SCHEMA = "infnet.parts/1"
 PART_BYTES = 15 * 2**20
 """Of the tensors of a part; its header comes on top."""
 
-_SMALL = 4096  # weights of a tensor that stays in single precision
+_SMALL = 64**2  # weights of a tensor that stays in single precision
 
 
 def split_weights(path: Path, folder: Path, *, part_bytes: int = PART_BYTES) -> list[Path]:
