@@ -12,7 +12,8 @@ import torch
 
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.augment import AugmentConfig
-from infnet_train.data.batches import Batch, Sources, batches, prefetched, steps_per_epoch
+from infnet_train.data.batch import Batch
+from infnet_train.data.batches import Sources, batches, prefetched, steps_per_epoch
 from infnet_train.data.datasets import load_source
 from infnet_train.data.source import SourceConfig
 from infnet_train.machine.ranks import Ranks

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import PreprocessSpec
 from infnet_train.data.augment import AugmentConfig, SlicePlanes, augment
 from infnet_train.data.batches import Batching, batches, slice_planes
 from infnet_train.data.datasets import load_source

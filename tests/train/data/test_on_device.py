@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import PreprocessSpec
 from infnet_train.data.augment import AugmentConfig
 from infnet_train.data.batch import Batch
 from infnet_train.data.batches import Batching, batches

@@ -14,7 +14,7 @@ from builders import chest_phantom, reorient, write_nifti
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.lungs import lung_box
-from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.scan.phantom import ChestPhantom
 from infnet_train.cli.main import app
 from infnet_train.data.manual import manual_slices

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from infnet_runtime.errors import ModelError
-from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise_planes
 from infnet_train.networks import InfNet, Network
 from infnet_train.weights.channels import start_from, to_own_plane

@@ -8,7 +8,7 @@ import numpy as np
 
 from infnet_runtime.metrics import SliceScores, score_slices
 from infnet_runtime.metrics.clinical import Estimate
-from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.plain import to_plain
 from infnet_runtime.slices.temperature import without_temperature
 from infnet_runtime.version import __version__

@@ -7,7 +7,7 @@ authors' code has an option; the defaults are the code as it ran (see ``train/co
 
 from dataclasses import dataclass, field
 
-from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.plain import INLINE
 from infnet_train.config.propagation import PropagationConfig
 from infnet_train.config.steps import OptimiserConfig, Schedule

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.model.specs import NEIGHBOURS
+from infnet_runtime.model.specs import NEIGHBOURS, PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise_planes
 from infnet_train.data.augment import AugmentConfig, SlicePlanes, augment
 from infnet_train.data.batch import Batch
@@ -27,8 +26,6 @@ from infnet_train.data.on_device import DeviceSlices
 from infnet_train.data.source import SourceConfig
 from infnet_train.errors import ConfigError
 from infnet_train.machine.ranks import Ranks
-
-__all__ = ["Batch", "Batching", "Sources", "batches", "prefetched", "slice_planes", "steps_per_epoch"]
 
 Sources = list[tuple[SourceConfig, LabelledSlices]]
 MaskResize = Literal["bilinear", "nearest"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from infnet_runtime.lungs import find_lungs, lung_box
-from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_train.data.pictures import DataError, read_grey
 from infnet_train.data.prepared import PreparedSlice

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from infnet_runtime.arrays import BoolArray, ByteArray, DoubleArray
-from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.model.specs import NEIGHBOURS
+from infnet_runtime.model.specs import NEIGHBOURS, PreprocessSpec
 from infnet_train.data.augment import AugmentConfig
 from infnet_train.data.batch import Batch
 from infnet_train.data.datasets import LabelledSlices

@@ -22,7 +22,7 @@ from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.io.lung_masks import read_lungs
 from infnet_runtime.io.nifti import read_nifti, read_stored
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
-from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.scan.ct import CtVolume, refuse_non_finite
 from infnet_runtime.slices.preprocess import to_grey
 from infnet_runtime.version import __version__

@@ -9,8 +9,7 @@ from pathlib import Path
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.io.png import png_bytes
-from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.model.specs import NEIGHBOURS
+from infnet_runtime.model.specs import NEIGHBOURS, PreprocessSpec
 from infnet_train.data.pictures import DataError
 
 logger = logging.getLogger(__name__)

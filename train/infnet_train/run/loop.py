@@ -22,7 +22,8 @@ from infnet_runtime.errors import InfnetError, ModelError
 from infnet_runtime.plain import PlainError, from_plain, to_plain
 from infnet_train.assess.evaluate import mean_dice
 from infnet_train.config.schema import TrainConfig
-from infnet_train.data.batches import Batch, Sources, batches, prefetched, steps_per_epoch
+from infnet_train.data.batch import Batch
+from infnet_train.data.batches import Sources, batches, prefetched, steps_per_epoch
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.on_device import DeviceSlices
 from infnet_train.errors import ConfigError
@@ -34,7 +35,6 @@ from infnet_train.run.budget import TimeBudget
 from infnet_train.run.clock import Clock
 from infnet_train.run.monitor import STEPS_BETWEEN_SCALARS, Monitor, loss_parts, open_monitor
 from infnet_train.run.optimiser import (
-    learning_rate,
     make_optimiser,
     resume_optimiser,
     update_running_mean,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.io.atomic import atomic_write
-from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise_planes
 from infnet_train.assess.predict import logits_of
 from infnet_train.data.datasets import LabelledSlices

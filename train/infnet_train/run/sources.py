@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.plain import to_plain
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Sources

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from infnet_runtime.errors import ModelError
-from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.model.specs import EQUAL, NEIGHBOURS
+from infnet_runtime.model.specs import EQUAL, NEIGHBOURS, PreprocessSpec
 from infnet_train.networks import InfNet, Network
 from infnet_train.weights.checkpoint import fill_weights, read_checkpoint
 
