@@ -51,14 +51,15 @@ def test_a_budget_keeps_time_for_the_end() -> None:
     hand = Hand()
     budget = TimeBudget(100.0, clock=hand)
     assert budget.share == 0
-    hand.seconds = 48.0
+    hand.seconds = 45.0
     assert budget.share == pytest.approx(0.5)  # of what is left beside the reserve
+    assert (TimeBudget(20.0).reserve_s, TimeBudget(1000.0).reserve_s) == (5, 40)
     budget.note_end(10.0)
-    assert budget.reserve_s == 15
+    assert budget.reserve_s == 20
     budget.note_step(2.0)
-    hand.seconds = 82.9
+    hand.seconds = 77.9
     assert not budget.is_over
-    hand.seconds = 83.0
+    hand.seconds = 78.0
     assert budget.is_over
     hand.seconds = 200.0
     assert budget.share == 1
@@ -83,7 +84,7 @@ def test_a_clock_with_a_budget_looks_ten_times_and_goes_on_where_an_earlier_call
     hand.seconds = 0.0
     clock = Clock(COSINE, 5, TimeBudget(100.0, clock=hand), later)
     assert clock.learning_rate == pytest.approx(rate_at_share(COSINE, 40, 0.4))
-    hand.seconds = 48.0
+    hand.seconds = 45.0
     with clock.step():
         pass
     assert later.share == pytest.approx(0.7)
@@ -117,7 +118,7 @@ SMALL = train_config(
 @pytest.mark.slow
 def test_a_run_keeps_its_time_and_leaves_weights_and_a_checkpoint(slices: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    budget_s = 40.0
+    budget_s = 60.0  # half of it is enough where nothing else runs
     began = time.monotonic()
     weights = train(SMALL, slices, tmp_path, budget_s=budget_s, augment_on_device=True)
     took_s = time.monotonic() - began
@@ -126,4 +127,4 @@ def test_a_run_keeps_its_time_and_leaves_weights_and_a_checkpoint(slices: Path, 
     assert weights.is_file()
     assert checkpoint.state["share"] > 0.2  # the rest is kept for the end, which is long here
     assert checkpoint.state["history"]
-    assert json.loads((tmp_path / "speed.json").read_text())["slices_per_s"] > 0
+    assert json.loads((tmp_path / "speed.json").read_text())["schema"] == "infnet.speed/1"

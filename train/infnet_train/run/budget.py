@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 # What must fit after the last step, as a share of the time, before it was measured: a validation, two files.
 _FIRST_RESERVE = 0.04
-_MARGIN = 1.5
+_LEAST_RESERVE_S, _MOST_RESERVE = 10.0, 0.25
+# An end is a validation and a checkpoint, and after the last one come the weights: about half as long again.
+_MARGIN = 2.0
 
 
 @dataclass
@@ -39,7 +41,8 @@ class TimeBudget:
     def reserve_s(self) -> float:
         """Seconds that stay for the end of the run: more than the longest validation so far."""
         if self._longest_end is None:
-            return _FIRST_RESERVE * self.seconds
+            least_s = min(_LEAST_RESERVE_S, _MOST_RESERVE * self.seconds)
+            return max(_FIRST_RESERVE * self.seconds, least_s)
         return _MARGIN * self._longest_end
 
     @property

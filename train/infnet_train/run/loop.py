@@ -180,13 +180,12 @@ def train(
                     saved_at = time.monotonic()
         if ranks.is_first:
             write_checkpoint(out / "weights.safetensors", _weights_only(run, config))
-            if speed.steps:
-                logger.info(
-                    "%.2f slices a second, waiting for batches %.1f %% of the time",
-                    speed.slices_per_s,
-                    100 * speed.waiting_share,
-                )
-                speed.write(out / "speed.json")
+            logger.info(
+                "%.2f slices a second, waiting for batches %.1f %% of the time",
+                speed.slices_per_s,
+                100 * speed.waiting_share,
+            )
+            speed.write(out / "speed.json")
     return out / "weights.safetensors"
 
 

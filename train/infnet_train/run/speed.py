@@ -44,7 +44,7 @@ class Speed:
 
     @property
     def slices_per_s(self) -> float:
-        """Slices trained in a second, waits included, validation and files not."""
+        """Slices trained in a second, waits included, validation and files not; 0 before it is known."""
         total = self.step_s + self.waiting_s
         return self.slices / total if total else 0.0
 
