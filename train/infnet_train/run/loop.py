@@ -138,7 +138,6 @@ def train(
                 f"a time budget holds for one process, this run has {ranks.count}; leave --time-budget out",
                 code=3101,
             )
-        torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark or ranks.on_gpu
         sources, validation = load_slices(config, data_root, ranks, cache=cache, bf16=bf16)
         run = _start(config, ranks, out, backbone_weights, resume=resume)
         if compiled:
