@@ -53,6 +53,8 @@ from infnet_train.weights.reference import fill_backbone
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
+# A checkpoint that takes more than this share of the usual time between two is written less often.
+_SAVING_SHARE, _USUAL_S = 0.02, 120.0
 _RECENT_STEPS = 50  # for the loss beside the progress bar
 
 
@@ -118,7 +120,8 @@ def train(
     cache
         Folder that keeps the prepared slices, for a resume and for other runs.
     checkpoint_seconds
-        Within an epoch ``last.safetensors`` is written no more often than this; after each epoch always.
+        Within an epoch ``last.safetensors`` is written no more often than this, and less often where writing
+        takes long; after each epoch always.
     augment_on_device
         Keep all slices on the device and augment them there.
     compiled
@@ -154,7 +157,7 @@ def train(
         )
         # What is made on the device is made in time, and a thread would only take the processor away.
         ahead = nullcontext(made) if augment_on_device else prefetched(made)
-        saved_at, speed = time.monotonic(), Speed()
+        saved_at, between_saves_s, speed = time.monotonic(), checkpoint_seconds, Speed()
         with open_monitor(out if ranks.is_first else None, step=run.step) as monitor, ahead as ready:
             run.model.train()
             while not clock.is_over:
@@ -174,9 +177,12 @@ def train(
                             _end_epoch(run, config, out, monitor, row, validation, ranks.device, bf16=bf16)
                         saved_at = time.monotonic()
                     run.model.train()
-                elif ranks.is_first and time.monotonic() - saved_at > checkpoint_seconds:
+                elif ranks.is_first and time.monotonic() - saved_at > between_saves_s:
+                    before = time.monotonic()
                     _save(run, config, out)
                     saved_at = time.monotonic()
+                    slow = max((saved_at - before) / (_SAVING_SHARE * _USUAL_S), 1.0)
+                    between_saves_s = checkpoint_seconds * slow
         if ranks.is_first:
             write_checkpoint(out / "weights.safetensors", _weights_only(run, config))
             logger.info(
