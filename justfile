@@ -27,6 +27,9 @@ types:
 imports:
     lint-imports
 
+# With worksteal each core begins with its own run of neighbours, so that most of what a folder shares is made
+# once, the exported network above all, and no core waits at the end.
+
 # All tests, on all cores; those that need data say so and skip where it is absent.
 test *options:
     python -m pytest -n auto --dist worksteal {{options}}
