@@ -20,8 +20,8 @@ from infnet_train.assess.evaluate import evaluate_file
 from infnet_train.cli.main import app
 from infnet_train.data.pictures import DataError, read_labelled
 from infnet_train.data.source import SourceConfig
-from infnet_train.networks import InfNet
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
+from small_network import Plain
 from tiny_models import MANIFEST, SIZE, mid_grey_detector
 from train_config import train_config
 
@@ -138,11 +138,14 @@ def test_slices_without_lungs_count_whole(
     assert "of whole slices" in whole.to_text()
 
 
-def test_weights_of_a_run(slices: Path, tmp_path: Path) -> None:
+def test_weights_of_a_run(slices: Path, small_network: str, tmp_path: Path) -> None:
     config = train_config(
-        name="small", sources=(SourceConfig(name="s", folder="small"),), preprocess=PreprocessSpec(size=64)
+        name="small",
+        network=small_network,
+        sources=(SourceConfig(name="s", folder="small"),),
+        preprocess=PreprocessSpec(size=64),
     )
-    tensors = {f"weights/{k}": v for k, v in InfNet().state_dict().items()}
+    tensors = {f"weights/{k}": v for k, v in Plain().state_dict().items()}
     # All weights 0 give the probability 0.5 everywhere, for which no temperature is best.
     tensors = {k: v * 0 if v.is_floating_point() else v for k, v in tensors.items()}
     write_checkpoint(tmp_path / "weights.safetensors", Checkpoint(tensors, {"config": to_plain(config)}))

@@ -14,10 +14,11 @@ from infnet_train.data.cache import SliceCache, source_facts
 from infnet_train.data.datasets import LabelledSlices, load_source
 from infnet_train.data.source import SourceConfig
 from infnet_train.machine.ranks import Ranks
-from infnet_train.networks import InfNet
+from infnet_train.networks import Network
 from infnet_train.run import sources
 from infnet_train.run.sources import load_slices
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
+from small_network import Plain
 from train_config import changed, train_config
 from train_slices import write_slice
 
@@ -123,10 +124,10 @@ def test_a_damaged_entry_is_made_again(
 
 
 def test_labels_of_a_teacher_are_kept_with_its_weights(
-    slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slices: Path, small_network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    network = InfNet()
+    network = Plain()
     config = changed(
         CONFIG,
         sources=(dataclasses.replace(SOURCE, teacher_share=0.5),),
@@ -134,11 +135,11 @@ def test_labels_of_a_teacher_are_kept_with_its_weights(
         validation=SOURCE,
         teacher=str(tmp_path / "teacher.safetensors"),
     )
-    state = {"config": {"preprocess": dataclasses.asdict(config.preprocess)}}
+    state = {"config": {"network": small_network, "preprocess": dataclasses.asdict(config.preprocess)}}
     taught: list[float] = []
 
     def teach(
-        given: LabelledSlices, _network: InfNet, share: float, *_: object, **__: object
+        given: LabelledSlices, _network: Network, share: float, *_: object, **__: object
     ) -> LabelledSlices:
         taught.append(share)
         return dataclasses.replace(given, masks=given.masks // 2)
