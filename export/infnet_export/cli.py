@@ -250,8 +250,8 @@ def weights(
     """Read a model file back into weights that infnet-train can go on from (init_from of a recipe)."""
     import json
 
+    from infnet_export.network.inf_net.normalisations import FRESH
     from infnet_export.network.inf_net.recovered import (
-        FRESH,
         measuring_slices,
         recover_weights,
         write_recovered,

@@ -15,10 +15,8 @@ The rounding of the stored weights stays. Away from its border the global map, w
 is that of the trained network too.
 """
 
-import copy
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,10 +25,18 @@ import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
-from torch import Tensor, nn
+from torch import Tensor
 
 from infnet_export.graph.onnx_file import manifest_in, read_onnx
 from infnet_export.network.inf_net.inference_module import convolution_before
+from infnet_export.network.inf_net.normalisations import (
+    FRESH,
+    fresh_scale,
+    is_fresh,
+    norms,
+    set_statistics,
+    statistics,
+)
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import ModelManifest
@@ -43,12 +49,8 @@ from infnet_train.networks.blocks import ReceptiveFieldBlock
 from infnet_train.networks.res2net import Bottle2neck
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 
-FRESH = ("edge_attention.conv4",)
-"""Modules that an exported file does not hold and that start from random weights."""
-
 _LEVELS = ("reverse_attention5", "reverse_attention4", "reverse_attention3")
 _SEED = 2020  # of what is drawn
-_BATCH = 4
 _MOST_SLICES = 48  # of a folder
 
 
@@ -101,8 +103,8 @@ def recover_weights(path: Path, slices: FloatArray | None = None) -> Recovered:
             raise ModelError(
                 f"{path} lacks a weight of Inf-Net, or has one of another shape: {error}", code=4105
             ) from error
-        scales = _fresh_scale(network)
-        _normalise(network, biases, scales, _statistics(network, biases, scales, slices))
+        scales = fresh_scale(network)
+        set_statistics(network, biases, scales, statistics(network, biases, scales, slices))
     return Recovered(network.float(), manifest, 0 if slices is None else len(slices))
 
 
@@ -184,9 +186,9 @@ def _fill(network: InfNet, stored: dict[str, Tensor]) -> dict[str, Tensor]:
     stored = _unmerged(network, stored)
     biases: dict[str, Tensor] = {}
     kernels = dict(network.named_parameters())
-    for norm in _norms(network):
+    for norm in norms(network):
         before = convolution_before(norm)
-        if _is_fresh(norm):
+        if is_fresh(norm):
             biases[norm] = torch.zeros_like(kernels[f"{norm}.bias"])
         else:
             _copy(kernels[f"{before}.weight"], stored[f"{before}.weight"])
@@ -304,94 +306,3 @@ def _end_of_partial_decoder(network: InfNet, weights: dict[str, Tensor]) -> dict
         "partial_decoder.conv4.conv.bias": zeros,
         "partial_decoder.conv5.weight": decoder.conv5.weight.detach(),
     }
-
-
-def _norms(network: InfNet) -> list[str]:
-    return [name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
-
-
-def _is_fresh(name: str) -> bool:
-    return name.startswith(tuple(f"{module}." for module in FRESH))
-
-
-def _fresh_scale(network: InfNet) -> dict[str, Tensor]:
-    """Give each filter the mean square it would begin with; by what each was multiplied, by normalisation."""
-    scales = {}
-    for norm in _norms(network):
-        convolution = network.get_submodule(convolution_before(norm))
-        assert isinstance(convolution, nn.Conv2d)
-        inside = convolution.kernel_size[0] * convolution.kernel_size[1]
-        # Kaiming-normal by fan out in the backbone, PyTorch's uniform +-1 / sqrt(fan in) elsewhere.
-        wanted = (
-            (2 / (convolution.out_channels * inside)) ** 0.5
-            if norm.startswith("backbone.")
-            else (3 * convolution.in_channels * inside) ** -0.5
-        )
-        found = convolution.weight.square().mean(dim=(1, 2, 3)).sqrt()
-        scale = torch.where(found > 0, wanted / found.clamp_min(1e-30), torch.ones_like(found))
-        convolution.weight.mul_(scale[:, None, None, None])
-        scales[norm] = scale
-    return scales
-
-
-def _statistics(
-    network: InfNet, biases: dict[str, Tensor], scales: dict[str, Tensor], slices: FloatArray | None
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean and variance of what goes into each normalisation, (channels,) each."""
-    _normalise(network, biases, scales, {})
-    sums: dict[str, tuple[Tensor, Tensor, int]] = {}
-    if slices is None:
-        return {}
-    single = copy.deepcopy(network).float()  # the sums are double
-    with _watched(single, sums):
-        for start in range(0, len(slices), _BATCH):
-            single(torch.from_numpy(slices[start : start + _BATCH]))
-    return {
-        name: (total / count, (squares / count - (total / count) ** 2).clamp_min(0))
-        for name, (total, squares, count) in sums.items()
-    }
-
-
-@contextmanager
-def _watched(network: InfNet, sums: dict[str, tuple[Tensor, Tensor, int]]) -> Iterator[None]:
-    """Sum up what goes into each normalisation, its squares, and the number of pixels."""
-
-    def watch(name: str) -> torch.utils.hooks.RemovableHandle:
-        def before(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            x = inputs[0].detach()
-            total, squares = (v.sum(dim=(0, 2, 3), dtype=torch.float64) for v in (x, x.square()))
-            count = x[:, 0].numel()
-            if name in sums:
-                old = sums[name]
-                total, squares, count = old[0] + total, old[1] + squares, old[2] + count
-            sums[name] = total, squares, count
-
-        return network.get_submodule(name).register_forward_pre_hook(before)
-
-    handles = [watch(name) for name in _norms(network)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _normalise(
-    network: InfNet,
-    biases: dict[str, Tensor],
-    scales: dict[str, Tensor],
-    statistics: dict[str, tuple[Tensor, Tensor]],
-) -> None:
-    """Let every normalisation divide by the scale and add the bias, with the statistics given."""
-    for name, bias in biases.items():
-        norm = network.get_submodule(name)
-        assert isinstance(norm, nn.BatchNorm2d)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        mean, variance = statistics.get(name, (torch.zeros_like(bias), torch.ones_like(bias)))
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-        if _is_fresh(name):
-            continue
-        norm.weight.copy_((variance + norm.eps).sqrt() / scales[name])
-        norm.bias.copy_(bias + mean / scales[name])

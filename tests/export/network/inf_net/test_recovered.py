@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from infnet_export.cli import app
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.network.exportable import TrainedNetwork, read_trained
-from infnet_export.network.inf_net.recovered import FRESH, recover_weights, write_recovered
+from infnet_export.network.inf_net.normalisations import FRESH
+from infnet_export.network.inf_net.recovered import recover_weights, write_recovered
 from infnet_export.network.torch_reference import network_probabilities
 from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import phantom_input
