@@ -8,7 +8,7 @@ def in_module(node: onnx.NodeProto, module: str) -> bool:
 
     Examples
     --------
-    >>> node = helper.make_node("Conv", ["x", "w"], ["y"], name="rfb2.branch0.0.conv/Conv")
+    >>> node = onnx.NodeProto(name="rfb2.branch0.0.conv/Conv")
     >>> in_module(node, "rfb2"), in_module(node, "rfb"), in_module(node, "rfb2.branch0")
     (True, False, True)
     """
