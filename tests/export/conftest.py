@@ -22,6 +22,16 @@ from twin import CARD, SIZE
 DAMPING = 0.1
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs an export of Inf-Net is slow: tracing it takes some ten seconds.
+
+    The quick tests take a tiny network of two outputs the same way, see ``make/test_another_network.py``.
+    """
+    for item in items:
+        if "fp32_model" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()

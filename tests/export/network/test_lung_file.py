@@ -35,6 +35,7 @@ def written(network: LungNet, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_file_gives_what_pytorch_gives(network: LungNet, tmp_path: Path) -> None:
     content = model_bytes(lung_model(written(network, tmp_path), licence="none"))
     assert len(content) < LARGEST_FILE
@@ -61,6 +62,7 @@ def test_weights_that_are_not_finite_are_refused(network: LungNet, tmp_path: Pat
         lung_model(written(broken, tmp_path))
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_file(network: LungNet, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text('{"dice": 0.98}')
     options = ["--licence", "none", "--metrics", str(tmp_path / "m.json"), "-o", str(tmp_path / "a.onnx")]

@@ -111,6 +111,7 @@ def test_unknown_part(tmp_path: Path) -> None:
         read_recipe(recipe, ['parts=["edge"]'])
 
 
+@pytest.mark.slow
 def test_training_without_any_part_with_its_resume_and_export(slices: Path, tmp_path: Path) -> None:
     validation = SourceConfig(name="small", folder="small", names=("s0",))
     config = changed(TINY, parts=(), ema=0.9, validation=validation)
@@ -124,6 +125,7 @@ def test_training_without_any_part_with_its_resume_and_export(slices: Path, tmp_
     assert caught.value.code == 4104
 
 
+@pytest.mark.slow
 def test_training_with_two_parts(slices: Path, tmp_path: Path) -> None:
     weights = train(changed(TINY, parts=ROWS["RA+EA"]), slices, tmp_path / "run")
     names = {name.split(".")[0] for name in read_checkpoint(weights).group("weights")}
@@ -131,6 +133,7 @@ def test_training_with_two_parts(slices: Path, tmp_path: Path) -> None:
     assert names == {"backbone", "rfb5", "plain_decoder", "edge_attention"} | levels
 
 
+@pytest.mark.slow
 def test_a_checkpoint_older_than_the_key_is_of_the_full_network(slices: Path, tmp_path: Path) -> None:
     weights = train(TINY, slices, tmp_path / "run")
     for path in (weights, tmp_path / "run" / "last.safetensors"):
