@@ -14,6 +14,8 @@ from infnet_train.weights.reference import reference_name
 from infnet_train.weights.trained import TrainedNetwork
 from twin import SIZE
 
+pytestmark = pytest.mark.slow  # Inf-Net is built or written again and again
+
 
 def refused(path: Path) -> ModelError:
     with pytest.raises(ModelError) as caught:

@@ -68,6 +68,7 @@ def test_slices_are_turned_with_their_masks(slices: Path, tmp_path: Path) -> Non
     assert turned.scores.clinical.per_slice.dice.value == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_weights_of_a_run(slices: Path, tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "weights.safetensors", {"config": to_plain(CONFIG)})
     result = evaluate_file(path, slices / "small", device="cpu")
@@ -78,6 +79,7 @@ def test_weights_of_a_run(slices: Path, tmp_path: Path) -> None:
     assert by_folder.model_sha256 == result.model_sha256
 
 
+@pytest.mark.slow
 def test_an_ablated_network_is_built_with_its_parts(slices: Path, tmp_path: Path) -> None:
     config = changed(CONFIG, parts=("partial_decoder",))
     network = InfNet(config.architecture.parts)
@@ -88,6 +90,7 @@ def test_an_ablated_network_is_built_with_its_parts(slices: Path, tmp_path: Path
     assert len(result.scores.clinical.volumes) == 6
 
 
+@pytest.mark.slow
 def test_the_authors_file_gets_their_preprocessing(tmp_path: Path) -> None:
     state = {k: v if k.endswith("num_batches_tracked") else v.float() for k, v in reference_state().items()}
     torch.save(state, tmp_path / "Inf-Net-100.pth")

@@ -16,6 +16,9 @@ from infnet_train.run.loop import train
 from infnet_train.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from train_config import changed, train_config
 
+pytestmark = pytest.mark.slow  # Inf-Net is built or written again and again
+
+
 EA: Part = "edge_attention"
 PPD: Part = "partial_decoder"
 RA: Part = "reverse_attention"
@@ -111,7 +114,6 @@ def test_unknown_part(tmp_path: Path) -> None:
         read_recipe(recipe, ['parts=["edge"]'])
 
 
-@pytest.mark.slow
 def test_training_without_any_part_with_its_resume_and_export(slices: Path, tmp_path: Path) -> None:
     validation = SourceConfig(name="small", folder="small", names=("s0",))
     config = changed(TINY, parts=(), ema=0.9, validation=validation)
@@ -125,7 +127,6 @@ def test_training_without_any_part_with_its_resume_and_export(slices: Path, tmp_
     assert caught.value.code == 4104
 
 
-@pytest.mark.slow
 def test_training_with_two_parts(slices: Path, tmp_path: Path) -> None:
     weights = train(changed(TINY, parts=ROWS["RA+EA"]), slices, tmp_path / "run")
     names = {name.split(".")[0] for name in read_checkpoint(weights).group("weights")}
@@ -133,7 +134,6 @@ def test_training_with_two_parts(slices: Path, tmp_path: Path) -> None:
     assert names == {"backbone", "rfb5", "plain_decoder", "edge_attention"} | levels
 
 
-@pytest.mark.slow
 def test_a_checkpoint_older_than_the_key_is_of_the_full_network(slices: Path, tmp_path: Path) -> None:
     weights = train(TINY, slices, tmp_path / "run")
     for path in (weights, tmp_path / "run" / "last.safetensors"):

@@ -12,6 +12,8 @@ from infnet_runtime.errors import ModelError
 from infnet_train.networks import InfNet
 from infnet_train.weights.reference import load_backbone_weights, load_reference_weights, read_reference_state
 
+pytestmark = pytest.mark.slow  # Inf-Net is built or written again and again
+
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:

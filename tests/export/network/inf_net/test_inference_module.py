@@ -40,6 +40,9 @@ from infnet_train.networks.blocks import ReverseAttention, resize
 from infnet_train.weights.reference import load_reference_weights
 from infnet_train.weights.trained import TrainedNetwork
 
+pytestmark = pytest.mark.slow  # Inf-Net is built or written again and again
+
+
 RELATIVE = 1e-12  # of the largest value; double precision in another order of summation
 Rewrite = Callable[[InfNet], None]
 Operations = tuple[Counter[str], Counter[str]]
