@@ -373,6 +373,7 @@ def test_another_contract_version_is_refused(onnx_source: Path, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_error_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
     done = run(tmp_path / "none.safetensors", "-o", tmp_path / "m.onnx")
     assert done.returncode == 4

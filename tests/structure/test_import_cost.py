@@ -8,6 +8,9 @@ import pytest
 
 resource = pytest.importorskip("resource")
 
+pytestmark = pytest.mark.slow  # time is measured
+
+
 LIMIT = 2.5
 """Most CPU time, as a multiple of that of ``import numpy``. Measured: 0.2 for the package, 1.1 to 1.8 for the
 help; the most where pydantic is installed, which typer then imports."""

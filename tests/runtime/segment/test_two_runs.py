@@ -12,6 +12,9 @@ import pytest
 from builders import chest_phantom, reorient, write_nifti
 from tiny_models import mid_grey_detector
 
+pytestmark = pytest.mark.slow  # several interpreters
+
+
 COMMAND = "from infnet_runtime.cli.main import main; main()"
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0})); "
 

@@ -153,6 +153,7 @@ def test_weights_of_a_run(slices: Path, small_network: str, tmp_path: Path) -> N
         calibrate_file(tmp_path, slices / "small", device="cpu")
 
 
+@pytest.mark.slow
 def test_the_benchmark_draws_both_curves(drawn: Path, tmp_path: Path) -> None:
     model = sharp_detector(tmp_path / "model.onnx", OutputSpec(temperature=SHARPENED_BY))
     script = Path(__file__).parents[3] / "benchmarks" / "reliability.py"

@@ -14,6 +14,9 @@ from infnet_train.networks import InfNet, Network
 from infnet_train.weights.channels import start_from, to_own_plane
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 
+pytestmark = pytest.mark.slow  # Inf-Net is built again and again
+
+
 EQUAL = PreprocessSpec(size=64)
 NEIGHBOURS = PreprocessSpec(size=64, channels="neighbours", neighbour_step_mm=5.0)
 # Of the stem's first convolution, away from the border; FP32.
