@@ -137,13 +137,12 @@ def read_edge(image: Path, mask: ByteArray) -> ByteArray:
     DataError
         If it is missing, of another size than the mask, or refused by :func:`read_grey`.
     """
-    path = image.parents[1] / "Edge" / f"{image.stem}.png"
-    if not path.is_file():
+    edge = read_beside(image, "Edge", mask)
+    if edge is None:
+        expected = image.parents[1] / "Edge" / f"{image.stem}.png"
         raise DataError(
-            f"{image} has no edge map: expected {path}; infnet-train data edges makes them", code=3118
+            f"{image} has no edge map: expected {expected}; infnet-train data edges makes them", code=3118
         )
-    edge = read_grey(path)
-    check_size(path, edge, mask)
     return edge
 
 
@@ -153,7 +152,7 @@ def read_beside(image: Path, kind: str, mask: ByteArray) -> ByteArray | None:
     Parameters
     ----------
     kind
-        ``Ignore``, ``Below`` or ``Above``.
+        ``Ignore``, ``Below``, ``Above`` or ``Edge``.
     mask : (rows, columns)
         Of the slice, as stored.
 

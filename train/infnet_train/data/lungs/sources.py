@@ -35,34 +35,17 @@ from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_train.data.lungs.hollow import hollow_bodies
 from infnet_train.data.lungs.repair import with_infection
 from infnet_train.data.lungs.stack import LungStack, grey_to_hu, shrunk, write_stack
-from infnet_train.data.pictures import DataError, read_grey
-from infnet_train.data.reserved import is_reserved
+from infnet_train.data.negatives import groups_held_back
+from infnet_train.data.pictures import DataError, read_grey, upright
+from infnet_train.data.reserved import is_held_out, is_reserved
+from infnet_train.data.semiseg import PSEUDO, regraded, turn_of
 
 logger = logging.getLogger(__name__)
 
-_VALIDATION = (
-    "4_85506_1",
-    "29_86491_1",
-    "29_86490_1",
-    "coronacases_002",
-    "coronacases_006",
-    "LIDC-IDRI-0001",
-)
-# Of every ten groups of iq-othnccd-normal, in their order, these measure and do not train.
-_HELD_BACK = (8, 9)
 _DRAWN = 80
 
 # Slices from here on show the lung bases.
 _ABDOMEN_SLICES = 95
-# Levels of the un-enhanced pictures that become 0 and 255, as in infnet_train.data.prepare.
-_PICTURE_GREY = {
-    "coronacases_org_001": (-5.2, 119.4),
-    "coronacases_org_002": (-4.4, 110.1),
-    "coronacases_org_003": (-5.1, 106.3),
-    "coronacases_org_004": (-9.4, 125.1),
-    "coronacases_org_005": (-9.7, 124.0),
-    "coronacases_org_006": (-5.0, 108.5),
-}
 # Rows and columns of the frames that the pictures were cut from.
 _CORONACASES_FRAME, _RADIOPAEDIA_FRAME = (512, 512), (401, 630)
 # Nominal: the pictures say nothing of their size. Their step only decides which slices are neighbours.
@@ -114,7 +97,7 @@ def _stacks(data: Path) -> Iterator[tuple[LungStack, bool]]:
     ):
         for lungs in sorted((data / folder).glob("*_lung.nii.gz")):
             if not is_reserved(lungs.name):
-                yield _volume(lungs, kind), _validates(lungs.name)
+                yield _volume(lungs, kind), is_held_out(lungs.name)
     yield from _enhanced(data / "coronacases-slices")
     yield from _pictures(data / "covid-semiseg-manual", data / "covid-semiseg")
     yield from _normal(data / "iq-othnccd-normal")
@@ -123,17 +106,13 @@ def _stacks(data: Path) -> Iterator[tuple[LungStack, bool]]:
     for path in [*chests, *sorted((data / "lungs-more" / "chest").glob("*.nii*"))]:
         if path.is_file():
             scan = read_nifti(path).volume
-            yield _of_scan(scan, path, "chest", _found(scan)), _validates(path.name)
+            yield _of_scan(scan, path, "chest", _found(scan)), is_held_out(path.name)
     for path in [misc / "abdomen_example_ct.nii.gz", *sorted((data / "lungs-more" / "empty").glob("*.nii*"))]:
         if path.is_file():
             scan = read_nifti(path).volume
             stack = _of_scan(scan, path, "empty", np.zeros(scan.to_lps().shape, np.uint8))
-            yield (_first(stack, _ABDOMEN_SLICES) if path.parent == misc else stack), _validates(path.name)
+            yield (_first(stack, _ABDOMEN_SLICES) if path.parent == misc else stack), is_held_out(path.name)
     yield hollow_bodies(_DRAWN), False
-
-
-def _validates(name: str) -> bool:
-    return any(part in name for part in _VALIDATION)
 
 
 def _volume(lungs: Path, kind: str) -> LungStack:
@@ -141,7 +120,7 @@ def _volume(lungs: Path, kind: str) -> LungStack:
     name = lungs.name.removesuffix("_lung.nii.gz")
     scan = read_nifti(lungs.with_name(f"{name}_ct.nii.gz")).volume
     sides = np.ascontiguousarray(read_lungs(lungs, scan).to_lps())
-    if not _validates(name):
+    if not is_held_out(name):
         _, _, infection = read_stored(lungs.with_name(f"{name}_infection.nii.gz"))
         sides = with_infection(sides, np.asarray(scan.to_lps(infection) > 0))
     return _of_scan(scan, lungs.with_name(name), kind, sides)
@@ -194,7 +173,7 @@ def _enhanced(folder: Path) -> Iterator[tuple[LungStack, bool]]:
         stack = shrunk(
             f"enhanced_{case}", "enhanced", grey_to_hu(grey), sides, _ENHANCED_MM, is_ordered=False
         )
-        yield stack, _validates(case)
+        yield stack, is_held_out(case)
 
 
 def _pictures(folder: Path, semiseg: Path) -> Iterator[tuple[LungStack, bool]]:
@@ -204,7 +183,7 @@ def _pictures(folder: Path, semiseg: Path) -> Iterator[tuple[LungStack, bool]]:
         return
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    images = semiseg / "TrainingSet/LungInfection-Train/Pseudo-label/Imgs"
+    images = semiseg / PSEUDO / "Imgs"
     for case in sorted({row["case"] for row in rows}):
         if is_reserved(case):
             continue
@@ -214,10 +193,9 @@ def _pictures(folder: Path, semiseg: Path) -> Iterator[tuple[LungStack, bool]]:
         shape = (len(of_case), *frame)
         grey = np.zeros(shape, np.uint8)
         lungs, infection, seen = (np.zeros(shape, np.bool_) for _ in range(3))
-        low, high = _PICTURE_GREY.get(case, (0.0, 255.0))
         for k, row in enumerate(of_case):
             image, lung, lesion = (
-                _upright(read_grey(path), flip=is_corona)
+                upright(read_grey(path), turn_of(case))
                 for path in (
                     images / f"{row['picture']}.jpg",
                     folder / "Lung" / f"{row['picture']}.png",
@@ -227,7 +205,7 @@ def _pictures(folder: Path, semiseg: Path) -> Iterator[tuple[LungStack, bool]]:
             top = min(max(int(row["row"]), 0), frame[0] - image.shape[0])
             left = min(max(int(row["column"]), 0), frame[1] - image.shape[1])
             place = (k, slice(top, top + image.shape[0]), slice(left, left + image.shape[1]))
-            grey[place] = np.rint(np.clip((image - low) / (high - low), 0, 1) * 255)
+            grey[place] = regraded(image, case)
             lungs[place], infection[place], seen[place] = lung > 127, lesion > 127, True
         name = case.replace("_org_", "_")
         sides = _repaired(lungs, infection, name)
@@ -235,7 +213,7 @@ def _pictures(folder: Path, semiseg: Path) -> Iterator[tuple[LungStack, bool]]:
         stack = shrunk(
             f"pictures_{name}", "pictures", grey_to_hu(grey), sides, spacing_mm, seen=seen, is_ordered=False
         )
-        yield stack, _validates(name)
+        yield stack, is_held_out(name)
 
 
 def _normal(folder: Path) -> Iterator[tuple[LungStack, bool]]:
@@ -244,8 +222,9 @@ def _normal(folder: Path) -> Iterator[tuple[LungStack, bool]]:
         return
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    groups = sorted({int(row["group"]) for row in rows})
-    for place, group in enumerate(groups):
+    groups = {int(row["group"]) for row in rows}
+    held_back = groups_held_back(groups)
+    for group in sorted(groups):
         files = [row["file"] for row in rows if int(row["group"]) == group]
         grey = np.stack([read_grey(folder / "images" / file) for file in files])
         sides = np.concatenate([find_lungs(one[None], _NORMAL_MM, Intensity.WINDOWED) for one in grey])
@@ -254,15 +233,10 @@ def _normal(folder: Path) -> Iterator[tuple[LungStack, bool]]:
             continue
         grey, sides = grey[found], sides[found]
         stack = shrunk(f"normal_{group:03d}", "normal", grey_to_hu(grey), sides, _NORMAL_MM, is_ordered=False)
-        yield stack, place % 10 in _HELD_BACK
+        yield stack, group in held_back
 
 
 def _repaired(lungs: BoolArray, infection: BoolArray, name: str) -> ByteArray:
     """Sides of a mask, repaired unless it is a measure."""
     sides = split_sides(lungs)
-    return sides if _validates(name) else with_infection(sides, infection)
-
-
-def _upright(picture: ByteArray, *, flip: bool) -> ByteArray:
-    """COVID-SemiSeg shows slices transposed, coronacases front to back as well."""
-    return picture.T[::-1] if flip else picture.T
+    return sides if is_held_out(name) else with_infection(sides, infection)
