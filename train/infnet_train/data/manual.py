@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from infnet_runtime.arrays import BoolArray, ByteArray
-from infnet_train.data.neighbours import planes_apart
+from infnet_runtime.slices.neighbours import plane_step
 from infnet_train.data.pictures import INFECTED, DataError, check_size, read_grey, upright
 from infnet_train.data.prepared import PreparedSlice
 from infnet_train.data.reserved import is_reserved
@@ -56,7 +56,7 @@ def manual_slices(manual: Path, semiseg: Path, *, step_mm: float) -> Iterator[Pr
     """
     corners, labelled = _read_pairs(manual / "pairs.csv")
     empty = [n for n in _lines(manual / "negatives.txt") if _UNSURE not in n]
-    apart = planes_apart(_PLANE_MM, step_mm)
+    apart = plane_step(step_mm, _PLANE_MM)
     for name in sorted(labelled | set(empty)):
         if is_reserved(name):
             continue
