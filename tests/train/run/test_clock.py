@@ -73,7 +73,7 @@ def test_a_clock_with_a_budget_looks_ten_times_and_goes_on_where_an_earlier_call
         with clock.step():
             hand.seconds += 1.0
             run.step += 1
-        if clock.ends_epoch:
+        if clock.ends_epoch():
             looks.append(run.step)
             with clock.end():
                 pass
@@ -96,7 +96,7 @@ def test_without_a_budget_epochs_count() -> None:
     ends = []
     while not clock.is_over:
         run.step += 1
-        if clock.ends_epoch:
+        if clock.ends_epoch():
             ends.append((run.step, clock.epoch))
     assert ends == [(3, 1), (6, 2), (9, 3), (12, 4)]
     assert clock.done_of_total == (12, 12)

@@ -73,9 +73,8 @@ class Clock:
             return self._run.step, self._total
         return self._run.step, max(round(self._run.step / max(self._share, 1e-6)), self._run.step)
 
-    @property
     def ends_epoch(self) -> bool:
-        """Whether to validate and write now."""
+        """Whether to validate and write now; to be asked once after each step, for it counts the looks."""
         if self._budget is None:
             return self._run.step % self._per_epoch == 0
         looks = int(_LOOKS * self._share)

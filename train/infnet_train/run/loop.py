@@ -120,7 +120,7 @@ def train(
                 if progress and ranks.is_first:
                     recent = np.mean(run.epoch_losses[-_RECENT_STEPS:] or [math.nan])
                     progress(*clock.done_of_total, f"epoch {clock.epoch} loss {recent:.3f}")
-                if clock.ends_epoch:
+                if clock.ends_epoch():
                     read_losses(run)
                     row = {"epoch": clock.epoch, "step": run.step, "loss": float(np.mean(run.epoch_losses))}
                     run.epoch_losses.clear()
