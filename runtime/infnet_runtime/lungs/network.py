@@ -19,6 +19,7 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.lungs.contract import LungSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.sides import LEFT, RIGHT
+from infnet_runtime.slices.preprocess import window_in_place
 
 RunLungs: TypeAlias = Callable[[FloatArray], FloatArray]
 """(n, 3, size, size) grey 0..1 -> (n, 2, size, size) probabilities of the right and the left lung."""
@@ -107,13 +108,7 @@ def _small_grey(
         np.ascontiguousarray(values), size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
     inner[:] = small
-    if intensity is Intensity.WINDOWED:
-        inner /= np.float32(255)
-    else:
-        low, high = (np.float32(v) for v in spec.window_hu)
-        inner -= low
-        inner /= high - low
-        np.clip(inner, 0, 1, out=inner)
+    window_in_place(inner, intensity, spec.window_hu)
     return square
 
 

@@ -51,11 +51,15 @@ def to_network(slices: npt.NDArray[np.generic], intensity: Intensity, spec: Prep
 
 def to_grey(slices: npt.NDArray[np.generic], intensity: Intensity, spec: PreprocessSpec) -> FloatArray:
     """Grey values 0..1: the lung window for HU, a division by 255 for windowed 8-bit input."""
-    values = slices.astype(np.float32)  # a copy, changed in place from here on
+    return window_in_place(slices.astype(np.float32), intensity, spec.window_hu)  # astype copies
+
+
+def window_in_place(values: FloatArray, intensity: Intensity, window_hu: tuple[float, float]) -> FloatArray:
+    """:func:`to_grey` for values of any shape that may be overwritten; returns them."""
     if intensity is Intensity.WINDOWED:
         values /= np.float32(255)
         return values
-    low, high = (np.float32(v) for v in spec.window_hu)
+    low, high = (np.float32(v) for v in window_hu)
     values -= low
     values /= high - low
     return np.clip(values, 0, 1, out=values)
