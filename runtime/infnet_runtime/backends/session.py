@@ -73,14 +73,14 @@ class Session(Protocol):
 
 
 class ClosedByBlock(ABC):
-    """The context manager part of a session."""
+    """The context manager part of a session, and of what owns one."""
 
     @abstractmethod
     def close(self) -> None:
         """Release what is held."""
 
     def __enter__(self) -> Self:
-        """Return the session."""
+        """Return what is closed at the end of the block."""
         return self
 
     def __exit__(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
@@ -11,8 +10,7 @@ from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_mask import LungMask, lung_mask
-
-Slices: TypeAlias = slice | list[int]
+from infnet_runtime.slices.neighbours import Picked
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +40,8 @@ class Region:
         """Rows and columns of the box."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
-    def batches(self, size: int) -> Iterator[Slices]:
-        """Slices of each batch, as a plain slice where they are neighbours."""
+    def batches(self, size: int) -> Iterator[Picked]:
+        """Picked of each batch, as a plain slice where they are neighbours."""
         for start in range(0, len(self.slices), size):
             part = self.slices[start : start + size]
             neighbours = part[-1] - part[0] == len(part) - 1
@@ -89,6 +87,6 @@ def region(lungs: LungMask, grid: Grid, margin_mm: float) -> Region:
     return Region(lungs, inside, rows, columns, [int(i) for i in slices_with_lung(inside)])
 
 
-def count(picked: Slices) -> int:
+def count(picked: Picked) -> int:
     """How many slices a batch has."""
     return picked.stop - picked.start if isinstance(picked, slice) else len(picked)

@@ -11,14 +11,12 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray, FloatArray, HalfArray
 from infnet_runtime.backends import Session, open_session
-from infnet_runtime.backends.session import infection_probability
+from infnet_runtime.backends.session import ClosedByBlock, infection_probability
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
@@ -27,10 +25,10 @@ from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
 from infnet_runtime.segment.overlap import one_after_another, overlapped
-from infnet_runtime.segment.region import Region, Slices, count, lungs_of, region
+from infnet_runtime.segment.region import Region, count, lungs_of, region
 from infnet_runtime.segment.result import Provenance, Segmentation
 from infnet_runtime.segment.stopwatch import Stopwatch
-from infnet_runtime.slices.neighbours import volume_to_network
+from infnet_runtime.slices.neighbours import Picked, volume_to_network
 from infnet_runtime.slices.preprocess import from_network, infected_on_grid
 from infnet_runtime.version import __version__
 
@@ -56,7 +54,7 @@ class _Marked:
     outside_voxels: int = 0
 
 
-class Segmenter:
+class Segmenter(ClosedByBlock):
     """A loaded model, ready for scans. Close it, or use it as a context manager.
 
     Parameters
@@ -161,7 +159,7 @@ class Segmenter:
             np.zeros(voxels.shape, np.float16) if keep_probability else None,
         )
 
-        def prepare(picked: Slices) -> FloatArray:
+        def prepare(picked: Picked) -> FloatArray:
             return volume_to_network(
                 voxels, picked, (rows, columns), scan.intensity, spec, spacing_mm=spacing_mm
             )
@@ -169,7 +167,7 @@ class Segmenter:
         def compute(batch: FloatArray) -> FloatArray:
             return infection_probability(self._session, batch)
 
-        def finish(picked: Slices, own: FloatArray) -> None:
+        def finish(picked: Picked, own: FloatArray) -> None:
             if marked.probability is None:
                 infected = infected_on_grid(
                     own, *box, threshold=output.threshold, temperature=output.temperature
@@ -214,17 +212,6 @@ class Segmenter:
     def close(self) -> None:
         """Release the model."""
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def load(
