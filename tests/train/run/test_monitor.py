@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,9 @@ def test_a_resumed_run_continues_the_curve(tmp_path: Path) -> None:
     with open_monitor(tmp_path, step=0) as monitor:
         for step in range(1, 8):
             monitor.scalars({"loss/total": float(step)}, step)
+    # TensorBoard reads its files by name: the second of their making, then a counter without leading zeros. A
+    # resumed run is made in a later second; in the same one the ninth and the tenth file would change places.
+    time.sleep(1.1)
     with open_monitor(tmp_path, step=4) as monitor:  # the last checkpoint was after step 4
         for step in range(5, 10):
             monitor.scalars({"loss/total": float(-step)}, step)
