@@ -1,5 +1,6 @@
 """What the tests of distributed training do in each rank; see ``two_ranks``."""
 
+import faulthandler
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from infnet_train.networks.losses import total_loss
 from infnet_train.run.loop import train
 from small_network import NAME, register
 from train_config import train_config
+from two_ranks import LIMIT_S
 
 # Five slices in batches of three: shares of 2 and 1, then of 1 and 1.
 CONFIG: dict[str, Any] = dict(
@@ -114,5 +116,6 @@ def train_and_report(data: str, out: str) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.dump_traceback_later(LIMIT_S - 20, exit=True)  # a rank that stands still says where
     register()
     globals()[sys.argv[1]](*sys.argv[2:])

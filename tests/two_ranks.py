@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 _WORK = str(Path(__file__).parent / "rank_work.py")
-LIMIT_S = 600
+LIMIT_S = 300
 
 
 def start_two(function: str, *arguments: object) -> list[subprocess.Popen[str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed
 
 from infnet_runtime.errors import BackendError
 from infnet_train.machine.ranks import Ranks, join
@@ -151,3 +152,17 @@ def test_what_the_launcher_has_not_said_and_one_gpu_for_all_are_refused(
         monkeypatch.setenv(name, "1")
     with pytest.raises(BackendError, match="'cuda:1' was asked for by each of 2 processes"), join("cuda:1"):
         pass
+
+
+def test_a_stage_on_another_kind_of_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_backend", lambda: "nccl")
+    with (
+        pytest.raises(BackendError, match="met through nccl.* needs gloo") as found,
+        join("cpu"),
+    ):
+        pass
+    assert found.value.code == 5002

@@ -6,19 +6,17 @@ the ranks; with the loss of each weighted by its share and with statistics over 
 without a slice takes part with an empty batch.
 """
 
-import itertools
+import atexit
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from infnet_runtime.errors import BackendError, ModelError
@@ -27,7 +25,6 @@ from infnet_train.machine.normalisation import synchronise_normalisation
 
 # The others wait that long while the first rank reads data or validates.
 _PATIENCE = timedelta(hours=1)
-_joined = itertools.count()
 _LAUNCHER_SETS = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -148,20 +145,36 @@ def join(device: str) -> Iterator[Ranks]:
         device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(device)
         options = {"backend": "nccl", "device_id": torch.device(device)}
-    # A recipe joins once for each stage. What the processes told each other for one stage must not be read by
-    # the next: without a place of its own each time, two processes were seen to wait for each other for ever.
-    store = PrefixStore(f"infnet-{next(_joined)}", _common_store())
-    options |= {"rank": int(os.environ["RANK"]), "world_size": count}
-    distributed.init_process_group(store=store, timeout=_PATIENCE, **options)
-    ranks = Ranks(distributed.get_rank(), count, device)
-    yield ranks
-    # Only after a success: others may wait for a rank that failed, and leaving them politely can hang.
-    ranks.wait()
+    _meet(options)
+    try:
+        yield Ranks(distributed.get_rank(), distributed.get_world_size(), device)
+        # Only after a success: others may wait for a rank that failed.
+        distributed.barrier()
+    except BaseException:
+        atexit.unregister(_part)  # parting politely from ranks that wait can hang
+        raise
+
+
+def _meet(options: dict[str, Any]) -> None:
+    """Make the group of all processes, one for the life of this process, for all stages of a recipe.
+
+    A group must not end while a network of :meth:`Ranks.connect` lives: the network, as its last owner, would
+    wait with Python's lock for a thread of the group that needs the lock (PyTorch 2.13). Making a group for
+    each stage, two processes of a recipe were seen to stand still for ever.
+    """
+    if distributed.is_initialized():
+        if distributed.get_backend() != options["backend"]:
+            raise BackendError(
+                f"the processes have met through {distributed.get_backend()}, and this stage needs "
+                f"{options['backend']}; train all stages of a process on one kind of device",
+                code=5002,
+            )
+        return
+    distributed.init_process_group(timeout=_PATIENCE, **options)
+    atexit.register(_part)
+
+
+def _part() -> None:
+    """Leave the group when the process ends."""
+    gc.collect()  # networks that are in circles
     distributed.destroy_process_group()
-
-
-@cache
-def _common_store() -> Store:
-    """Where the processes find each other; one for the life of this process."""
-    store: Store = next(rendezvous("env://", timeout=_PATIENCE))[0]
-    return store
