@@ -9,14 +9,12 @@ import pytest
 import torch
 
 from infnet_train.config.steps import Schedule
-from infnet_train.data.augment import AugmentConfig
-from infnet_train.data.source import SourceConfig
 from infnet_train.run.budget import TimeBudget
 from infnet_train.run.clock import Clock
 from infnet_train.run.loop import train
 from infnet_train.run.optimiser import rate_at_share
 from infnet_train.weights.checkpoint import read_checkpoint
-from train_config import train_config
+from train_config import SMALL, changed
 
 COSINE = Schedule(epochs=4, learning_rate=1.0, lr_schedule="cosine", warmup_steps=2)
 
@@ -102,17 +100,7 @@ def test_without_a_budget_epochs_count() -> None:
     assert clock.done_of_total == (12, 12)
 
 
-SMALL = train_config(
-    name="small",
-    sources=(SourceConfig(name="small", folder="small"),),
-    validation=SourceConfig(name="small", folder="small", names=("s0", "s1")),
-    augment=AugmentConfig(mirror=0.5, rotation_deg=10, scale=0.1, gamma=0.2, noise=0.05, blur=1.0),
-    epochs=100_000,
-    batch_size=3,
-    sizes=(64, 32),
-    lr_schedule="cosine",
-    ema=0.9,
-)
+LONG = changed(SMALL, epochs=100_000, lr_schedule="cosine")  # never done without a budget
 
 
 @pytest.mark.slow
@@ -120,7 +108,7 @@ def test_a_run_keeps_its_time_and_leaves_weights_and_a_checkpoint(slices: Path, 
     torch.set_num_threads(1)
     budget_s = 60.0  # half of it is enough where nothing else runs
     began = time.monotonic()
-    weights = train(SMALL, slices, tmp_path, budget_s=budget_s, augment_on_device=True)
+    weights = train(LONG, slices, tmp_path, budget_s=budget_s, augment_on_device=True)
     took_s = time.monotonic() - began
     assert took_s < budget_s
     checkpoint = read_checkpoint(tmp_path / "last.safetensors")

@@ -13,24 +13,12 @@ import torch
 
 from infnet_runtime.errors import InfnetError, ModelError
 from infnet_train.config.schema import TrainConfig
-from infnet_train.data.augment import AugmentConfig
-from infnet_train.data.source import SourceConfig
 from infnet_train.run.loop import train
 from infnet_train.weights.checkpoint import read_checkpoint
-from train_config import changed, train_config
+from train_config import SMALL, changed
 from train_slices import write_slice
 
-SMALL = train_config(
-    name="small",
-    sources=(SourceConfig(name="small", folder="small"),),
-    validation=SourceConfig(name="small", folder="small", names=("s0", "s1")),
-    augment=AugmentConfig(mirror=0.5, rotation_deg=10, scale=0.1, gamma=0.2, noise=0.05, blur=1.0),
-    epochs=2,
-    batch_size=3,
-    sizes=(64, 32),
-    ema=0.9,
-)
-STEPS = 8  # 2 epochs x 2 batches x 2 sizes
+STEPS = 8  # of SMALL: 2 epochs x 2 batches x 2 sizes
 # A checkpoint after every step, and a line when a step is done and its checkpoint is about to be written; it
 # goes no further than the step given.
 KILLED = """
@@ -38,8 +26,7 @@ import sys
 from pathlib import Path
 import torch
 from small_network import NAME, register
-from test_loop import SMALL
-from train_config import changed
+from train_config import SMALL, changed
 from infnet_train.run.loop import train
 torch.set_num_threads(1)
 register()
@@ -135,7 +122,7 @@ def test_a_run_killed_at_a_random_moment_resumes_to_the_same_weights(
     steps = moment.randrange(2, STEPS - 1)
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(data), str(tmp_path), str(steps + 1)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:3]))},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
