@@ -67,7 +67,7 @@ def mask_of(image: Path) -> Path:
     DataError
         If there is none.
     """
-    mask = image.parents[1] / "GT" / f"{image.stem}.png"
+    mask = _beside(image, "GT")
     if not mask.is_file():
         raise DataError(f"{image} has no mask: expected {mask}", code=3112)
     return mask
@@ -139,9 +139,9 @@ def read_edge(image: Path, mask: ByteArray) -> ByteArray:
     """
     edge = read_beside(image, "Edge", mask)
     if edge is None:
-        expected = image.parents[1] / "Edge" / f"{image.stem}.png"
         raise DataError(
-            f"{image} has no edge map: expected {expected}; infnet-train data edges makes them", code=3118
+            f"{image} has no edge map: expected {_beside(image, 'Edge')}; infnet-train data edges makes them",
+            code=3118,
         )
     return edge
 
@@ -165,12 +165,16 @@ def read_beside(image: Path, kind: str, mask: ByteArray) -> ByteArray | None:
     DataError
         If it is of another size than the mask, or refused by :func:`read_grey`.
     """
-    path = image.parents[1] / kind / f"{image.stem}.png"
+    path = _beside(image, kind)
     if not path.is_file():
         return None
     pixels = read_grey(path)
     check_size(path, pixels, mask)
     return pixels
+
+
+def _beside(image: Path, kind: str) -> Path:
+    return image.parents[1] / kind / f"{image.stem}.png"
 
 
 def check_size(path: Path, pixels: AnyArray, mask: AnyArray) -> None:
