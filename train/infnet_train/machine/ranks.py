@@ -121,7 +121,8 @@ def join(device: str) -> Iterator[Ranks]:
     Raises
     ------
     BackendError
-        If the launcher has not said where the others are, or the device is not there for each of them.
+        If the launcher has not said where the others are, the device is not there for each of them, or they
+        have met for another kind of device.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -146,10 +147,10 @@ def join(device: str) -> Iterator[Ranks]:
         torch.cuda.set_device(device)
         options = {"backend": "nccl", "device_id": torch.device(device)}
     _meet(options)
+    ranks = Ranks(distributed.get_rank(), count, device)
     try:
-        yield Ranks(distributed.get_rank(), distributed.get_world_size(), device)
-        # Only after a success: others may wait for a rank that failed.
-        distributed.barrier()
+        yield ranks
+        ranks.wait()  # only after a success: others may wait for a rank that failed
     except BaseException:
         atexit.unregister(_part)  # parting politely from ranks that wait can hang
         raise
