@@ -11,6 +11,7 @@ import numpy as np
 
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
+from infnet_runtime.measure.flags import OUTSIDE_LUNGS, Flag
 from infnet_runtime.scan.sides import LEFT, RIGHT
 
 OUTSIDE_FLAG_FRACTION = 0.02  # above this share, consolidation was probably left out of the lungs
@@ -45,7 +46,11 @@ class Quantification:
     infection_outside_lungs_ml : ml
         What the network marked outside the lungs; not part of the mask.
     flags
-        What a reader must know before trusting a number.
+        Names of what a reader must know before trusting a number; see :mod:`~infnet_runtime.measure.flags`.
+    flag_texts
+        Name of a flag to its sentence.
+    warnings
+        Names of the flags that say that the numbers may be wrong; the others are remarks.
     reasons
         Name of a missing number to why it is missing.
     """
@@ -58,6 +63,8 @@ class Quantification:
     slices_with_infection: int
     infection_outside_lungs_ml: float | None
     flags: tuple[str, ...]
+    flag_texts: dict[str, str]
+    warnings: tuple[str, ...]
     reasons: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +78,7 @@ def quantify(
     voxel_volume_ml: float | None,
     *,
     outside_voxels: int = 0,
-    flags: tuple[str, ...] = (),
+    flags: tuple[Flag, ...] = (),
 ) -> Quantification:
     """Measure a mask.
 
@@ -119,7 +126,7 @@ def quantify(
         burdens[name] = Burden(lung * voxel_volume_ml, infected * voxel_volume_ml, percent)
     marked = outside_voxels + counts.infected_total
     if marked and outside_voxels > OUTSIDE_FLAG_FRACTION * marked:
-        flags = (*flags, "infection_outside_lungs")
+        flags = (*flags, OUTSIDE_LUNGS)
     return Quantification(
         both=burdens["both"],
         right=burdens["right"],
@@ -128,7 +135,9 @@ def quantify(
         slices_with_lung=counts.slices_with_lung,
         slices_with_infection=counts.slices_with_infection,
         infection_outside_lungs_ml=None if voxel_volume_ml is None else outside_voxels * voxel_volume_ml,
-        flags=flags,
+        flags=tuple(flag.name for flag in flags),
+        flag_texts={flag.name: flag.text for flag in flags},
+        warnings=tuple(flag.name for flag in flags if flag.warns),
         reasons=reasons,
     )
 

@@ -18,12 +18,6 @@ DEFINITIONS = {
     "notice": "research software, not a medical device",
 }
 
-_FLAG_TEXT = {
-    "lung_mask_heuristic": "lungs found by threshold: shares of the lung are approximate, see --lungs",
-    "no_lung_found": "no lung was found: there is no volume and no share of the lung to give",
-    "infection_outside_lungs": "the network marked infection outside the lungs; they may be incomplete",
-}
-
 
 def to_json(result: Segmentation, *, outputs: dict[str, str]) -> str:
     """Report as JSON.
@@ -68,7 +62,8 @@ def to_text(result: Segmentation, *, files: list[Path]) -> str:
     else:
         lines.append(("infection", "no millilitres: the input has no voxel size"))
     lines.append(("written", ", ".join(map(str, files))))
-    lines += [("note", _FLAG_TEXT.get(flag, flag)) for flag in q.flags]
+    lines += [("WARNING", q.flag_texts[flag]) for flag in q.warnings]
+    lines += [("note", text) for flag, text in q.flag_texts.items() if flag not in q.warnings]
     return "\n".join(f"{name:<10} {text}" for name, text in lines)
 
 

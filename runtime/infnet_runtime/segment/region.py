@@ -7,6 +7,7 @@ import numpy as np
 
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
+from infnet_runtime.measure.flags import LUNGS_BY_THRESHOLD, NO_LUNG, Flag
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_mask import LungMask, lung_mask
@@ -48,7 +49,7 @@ class Region:
             yield slice(part[0], part[-1] + 1) if neighbours else part
 
 
-def lungs_of(scan: CtVolume, given: LungMask | ByteArray | None) -> tuple[LungMask, tuple[str, ...]]:
+def lungs_of(scan: CtVolume, given: LungMask | ByteArray | None) -> tuple[LungMask, tuple[Flag, ...]]:
     """Lungs of a scan, given or found, and what a reader must know of them.
 
     Raises
@@ -56,16 +57,16 @@ def lungs_of(scan: CtVolume, given: LungMask | ByteArray | None) -> tuple[LungMa
     InputError
         If the given ones are refused.
     """
-    flags: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
     if given is None:
         labels = find_lungs(scan.to_lps(), scan.lps_spacing_mm, scan.intensity)
         lungs = lung_mask(scan.from_lps(labels), scan.grid, origin="found", source=scan.source)
-        flags = ("lung_mask_heuristic",)
+        flags = (LUNGS_BY_THRESHOLD,)
     else:
         labels = given.labels if isinstance(given, LungMask) else given
         lungs = lung_mask(labels, scan.grid, source=scan.source)
     if not lungs.labels.any():
-        flags = (*flags, "no_lung_found")
+        flags = (*flags, NO_LUNG)
     return lungs, flags
 
 

@@ -22,6 +22,7 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.model.manifest import ModelManifest
+from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
 from infnet_runtime.segment.overlap import one_after_another, overlapped
@@ -121,6 +122,7 @@ class Segmenter(ClosedByBlock):
         watch.lap("read")
 
         lung_labels, flags = lungs_of(scan, lungs)
+        flags = (*flags, *doubts(scan, lung_labels))
         looked_at = region(lung_labels, grid, self.manifest.preprocess.crop_margin_mm)
         watch.lap("lungs")
 

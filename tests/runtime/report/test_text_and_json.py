@@ -7,6 +7,7 @@ import numpy as np
 
 from infnet_runtime import CtVolume, Intensity, Provenance, Segmentation
 from infnet_runtime.measure.burden import quantify
+from infnet_runtime.measure.flags import LUNGS_BY_THRESHOLD
 from infnet_runtime.report.text_and_json import to_json, to_text
 
 
@@ -24,7 +25,7 @@ def result_of(*, has_size: bool) -> Segmentation:
         volume,
         volume.from_lps(mask),
         volume.from_lps(lungs),
-        quantify(mask, lungs, volume.grid.voxel_ml, flags=("lung_mask_heuristic",)),
+        quantify(mask, lungs, volume.grid.voxel_ml, flags=(LUNGS_BY_THRESHOLD,)),
         provenance,
         None,
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from builders import LEFT, RIGHT, chest_phantom
+from infnet_runtime.measure.flags import LUNGS_BY_THRESHOLD, NO_LUNG
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_mask import lung_mask
@@ -58,10 +59,10 @@ def test_lungs_are_found_or_given_and_the_flags_say_so() -> None:
     phantom = chest_phantom()
     scan = CtVolume(phantom.hu, phantom.affine, Intensity.HU, "scan")
     found, flags = lungs_of(scan, None)
-    assert (found.origin, flags) == ("found", ("lung_mask_heuristic",))
+    assert (found.origin, flags) == ("found", (LUNGS_BY_THRESHOLD,))
     given, flags = lungs_of(scan, phantom.lungs)
     assert (given.origin, flags) == ("given", ())
     assert np.array_equal(given.labels, phantom.lungs)
-    assert lungs_of(scan, np.zeros_like(phantom.lungs))[1] == ("no_lung_found",)
+    assert lungs_of(scan, np.zeros_like(phantom.lungs))[1] == (NO_LUNG,)
     body = CtVolume(np.full_like(phantom.hu, 40), phantom.affine, Intensity.HU, "body")
-    assert lungs_of(body, None)[1] == ("lung_mask_heuristic", "no_lung_found")
+    assert lungs_of(body, None)[1] == (LUNGS_BY_THRESHOLD, NO_LUNG)

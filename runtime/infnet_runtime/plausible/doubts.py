@@ -1,0 +1,16 @@
+"""All that is doubtful about a scan whose lungs are known."""
+
+from infnet_runtime.measure.flags import Flag
+from infnet_runtime.scan.ct import CtVolume
+from infnet_runtime.scan.lung_mask import LungMask
+
+
+def doubts(scan: CtVolume, lungs: LungMask) -> tuple[Flag, ...]:
+    """Flags of a scan before the network runs.
+
+    Raises
+    ------
+    InputError
+        If the scan cannot be what it is taken for.
+    """
+    return ()
