@@ -65,6 +65,22 @@ def test_first_digit_is_the_exit_code() -> None:
     assert checked > 60
 
 
+def named_in_tests() -> set[int]:
+    """Numbers that tests name, as numbers or inside a text such as ``INF-3001``, this file aside."""
+    found: set[int] = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        if path == Path(__file__):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant):
+                found |= {int(n) for n in re.findall(r"(?<!\d)\d{4}(?!\d)", str(node.value))}
+    return found
+
+
+def test_every_number_is_named_by_a_test() -> None:
+    assert sorted(codes_in_code() - named_in_tests()) == []
+
+
 def test_the_reader_of_codes_can_see_a_new_one() -> None:
     assert raised("raise InputError('x', code=3999)") == [("InputError", 3999)]
 

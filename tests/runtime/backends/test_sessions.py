@@ -20,6 +20,7 @@ import infnet_runtime.backends.open as open_module
 import infnet_runtime.model.shipped as shipped_module
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.candidates import Candidate, candidates
+from infnet_runtime.backends.openvino import load_openvino
 from infnet_runtime.backends.ort import cuda as ort_cuda
 from infnet_runtime.backends.session import infection_probability, run_checked
 from infnet_runtime.errors import BackendError, GateError, ModelError
@@ -225,7 +226,7 @@ def test_missing_model(tmp_path: Path) -> None:
 
 def test_training_weights_are_no_model(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelError, match=r"holds training weights, expected an ONNX model; make one with: infnet-export"
+        ModelError, match=r"INF-4034.*holds training weights, expected an ONNX model; make one with"
     ):
         open_session(tmp_path / "weights.safetensors")
 
@@ -325,7 +326,8 @@ def test_a_backend_that_returns_another_shape_is_refused(model: Path) -> None:
                 return {"infection_probability": batch[:, 0]}
 
         expected = (
-            r"expected float32 probabilities \(2, 1, 192, 192\), backend 'short' returned float32 \(2, 192"
+            r"INF-4032.*expected float32 probabilities \(2, 1, 192, 192\), backend 'short' "
+            r"returned float32 \(2, 192"
         )
         with pytest.raises(ModelError, match=expected):
             infection_probability(Short(), BATCH)  # type: ignore[arg-type]
@@ -506,3 +508,27 @@ def test_a_closed_session_says_so(model: Path, backend: str) -> None:
     session.close()
     with pytest.raises(RuntimeError, match="the session is closed"):
         alone(session, BATCH)
+
+
+def test_openvino_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(BackendError, match=r"INF-5015\] OpenVINO cannot be loaded .*pip install 'infnet"):
+        load_openvino()
+
+
+def test_openvino_that_would_compute_otherwise_is_refused(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processor plug-in may choose bf16 by itself where it was asked for f32."""
+    openvino = pytest.importorskip("openvino")
+
+    class Other:
+        @staticmethod
+        def get_property(_: str) -> object:
+            return openvino.Type.bf16
+
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda *_: Other())
+    with pytest.raises(
+        BackendError, match=r"INF-5016\] OpenVINO was asked to compute in f32 and .*bf16"
+    ):
+        open_session(model, backend="openvino")

@@ -190,3 +190,22 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
         file.write(b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENAMETOOLONG, r"INF-8006\] cannot write .*out.bin: .*; choose a shorter name"),
+        (errno.EIO, r"INF-8007\] cannot write .*out.bin: .*; choose another folder"),
+    ],
+)
+def test_what_the_system_refuses_has_a_remedy(
+    number: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OutputError, match=message), atomic_write(tmp_path / "out.bin") as file:
+        file.write(b"new")
+    assert names(tmp_path) == []

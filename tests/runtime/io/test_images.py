@@ -1,3 +1,5 @@
+import errno
+import os
 import zlib
 from pathlib import Path
 
@@ -44,9 +46,9 @@ def test_the_mask_is_a_picture_of_the_same_size(tmp_path: Path) -> None:
     scan.write_mask(tmp_path / "mask.png", scan.volume.from_lps(infection))
     written = cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(written, infection[0] * np.uint8(255))
-    with pytest.raises(OutputError, match=r"the mask of a picture is a .png"):
+    with pytest.raises(OutputError, match=r"INF-8008.*the mask of a picture is a .png"):
         scan.write_mask(tmp_path / "mask.jpg", scan.volume.from_lps(infection))
-    with pytest.raises(OutputError, match="the mask has shape"):
+    with pytest.raises(OutputError, match="INF-8009.*the mask has shape"):
         scan.write_mask(tmp_path / "other.png", infection)
 
 
@@ -83,7 +85,7 @@ def test_a_picture_turned_by_exif_is_refused(tmp_path: Path) -> None:
     content = path.read_bytes()
     block = b"\xff\xe1" + (len(EXIF_TURNED) + 2).to_bytes(2, "big") + EXIF_TURNED
     path.write_bytes(content[:2] + block + content[2:])
-    with pytest.raises(InputError, match="is turned or mirrored by an EXIF orientation tag"):
+    with pytest.raises(InputError, match="INF-3053.*is turned or mirrored by an EXIF orientation tag"):
         open_scan(path)
 
 
@@ -98,7 +100,7 @@ def turned_png() -> bytes:
 
 def test_a_png_turned_by_exif_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(turned_png())
-    with pytest.raises(InputError, match="is turned or mirrored by an EXIF orientation tag"):
+    with pytest.raises(InputError, match="INF-3053.*is turned or mirrored by an EXIF orientation tag"):
         open_scan(tmp_path / "a.png")
 
 
@@ -135,3 +137,14 @@ def test_text_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"hello")
     with pytest.raises(InputError, match=r"a.png is neither PNG nor JPEG \(it begins with b'hell'\)"):
         open_scan(tmp_path / "a.png")
+
+
+def test_a_picture_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.png", GREY)
+
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"INF-3005\] cannot read .*a.png: Permission denied"):
+        open_scan(path)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from infnet_runtime.errors import InputError
 from infnet_runtime.measure.burden import quantify
 
 
@@ -21,3 +22,9 @@ def test_counts_equal_those_of_whole_arrays(seed: int) -> None:
     assert q.slices == 9
     assert q.slices_with_lung == 6
     assert q.slices_with_infection == 8
+
+
+def test_a_mask_on_another_grid_is_refused() -> None:
+    mask = np.zeros((2, 3, 4), np.uint8)
+    with pytest.raises(InputError, match=r"INF-3070.*the mask is \(2, 3, 4\), the lungs are \(2, 4, 3\)"):
+        quantify(mask, mask.transpose(0, 2, 1), 1.0)

@@ -148,7 +148,7 @@ def test_the_threshold_of_the_network_marks_the_same(temperature: float) -> None
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_temperatures_that_mean_nothing_are_refused(temperature: float) -> None:
-    message = f"temperature is {temperature}, expected a finite number above 0"
+    message = f"INF-3194.*temperature is {temperature}, expected a finite number above 0"
     pixels = shown(np.array([0.2, 0.8]), np.array([False, True]))
     with pytest.raises(InputError, match=message):
         with_temperature(np.zeros(2, np.float32), temperature)
@@ -161,7 +161,7 @@ def test_temperatures_that_mean_nothing_are_refused(temperature: float) -> None:
 def test_pixels_that_cannot_be_compared_are_refused() -> None:
     truth = np.array([[True, False]])
     good = np.array([[0.5, 0.5]], np.float32)
-    with pytest.raises(InputError, match="there is no slice, expected at least one"):
+    with pytest.raises(InputError, match="INF-3190.*there is no slice, expected at least one"):
         pooled([])
     with pytest.raises(InputError, match=r"prediction has shape \(1, 3\), the truth \(1, 2\)"):
         pooled([(np.zeros((1, 3), np.float32), truth, None)])
@@ -173,7 +173,7 @@ def test_pixels_that_cannot_be_compared_are_refused() -> None:
         pooled([(good * np.nan, truth, None)])
     with pytest.raises(InputError, match="fewer than 2 pixels"):
         pooled([(good, truth, np.zeros((1, 2), np.bool_))])
-    with pytest.raises(InputError, match="0 bins, expected 1 or more"):
+    with pytest.raises(InputError, match="INF-3191.*0 bins, expected 1 or more"):
         reliability(pooled([(good, truth, None)]), bins=0)
 
 
@@ -184,7 +184,7 @@ def test_labels_that_fix_no_temperature_are_refused() -> None:
     with pytest.raises(InputError, match="4 of 4 pixels are infected"):
         fit_temperature(shown(probability, np.ones(4, np.bool_)))
     for labels in (probability > 0.5, probability < 0.5):  # without a fault, and all wrong
-        with pytest.raises(InputError, match="no temperature from 0.05 to 20 is best"):
+        with pytest.raises(InputError, match="INF-3193.*no temperature from 0.05 to 20 is best"):
             fit_temperature(shown(probability, labels))
 
 

@@ -214,7 +214,7 @@ def test_training_and_testing_that_share_a_slice(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_slices(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no folder Imgs or GT in .* expected the root of COVID-SemiSeg"):
+    with pytest.raises(DataError, match="INF-3130.*no folder Imgs or GT in .* expected the root of"):
         check_data(tmp_path)
 
 

@@ -85,7 +85,7 @@ def test_a_training_takes_it_in_place_of_the_folder(data: Path, packed: Path, tm
 def test_packs_that_do_not_fit_or_are_damaged(packed: Path, tmp_path: Path) -> None:
     slices = Pack(packed)
     with pytest.raises(
-        DataError, match="holds slices of 64 pixels, with neighbours; the recipe wants 96, without"
+        DataError, match="INF-3152.*holds slices of 64 pixels, with neighbours; the recipe wants 96, without"
     ):
         slices.load(FIRST, 96, neighbours=False)
     other = dataclasses.replace(FIRST, folder="elsewhere")
@@ -95,22 +95,22 @@ def test_packs_that_do_not_fit_or_are_damaged(packed: Path, tmp_path: Path) -> N
         dataclasses.replace(FIRST, edge="canny"),
     ):
         with pytest.raises(
-            DataError, match="holds no slices of the source 'first' prepared as the recipe says"
+            DataError, match="INF-3152.*holds no slices of the source 'first' prepared as the recipe says"
         ):
             slices.load(source, 64, neighbours=True)
     for content in (b"", packed.read_bytes()[:-40], b"PK"):
         path = tmp_path / "damaged.pack"
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"damaged.pack is no pack of slices .*; make it with infnet-"):
+        with pytest.raises(DataError, match=r"INF-3151.*damaged.pack is no pack of slices .*; make it with"):
             Pack(path)
     with zipfile.ZipFile(tmp_path / "foreign.pack", "w") as archive:
         archive.writestr("pack.json", '{"schema": "other"}')
-    with pytest.raises(DataError, match="is marked 'other', expected 'infnet.pack/1'"):
+    with pytest.raises(DataError, match="INF-3151.*is marked 'other', expected 'infnet.pack/1'"):
         Pack(tmp_path / "foreign.pack")
     content = bytearray(packed.read_bytes())
     content[content.index(b"\xff\xd8") + 100] ^= 255
     packed.write_bytes(content)
-    with pytest.raises(DataError, match="is damaged at .*; copy it again"):
+    with pytest.raises(DataError, match="INF-3151.*is damaged at .*; copy it again"):
         slices.load(dataclasses.replace(FIRST, names=()), 64, neighbours=True)
 
 

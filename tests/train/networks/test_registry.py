@@ -101,7 +101,7 @@ def test_weights_for_a_res2net_do_not_fit_another_backbone(
 
 def test_inf_net_is_the_default_and_a_wrong_name_is_refused() -> None:
     assert isinstance(build_network(NetworkConfig()), InfNet)
-    with pytest.raises(ConfigError, match="there is no network 'inf_net'; did you mean 'inf-net'"):
+    with pytest.raises(ConfigError, match="INF-3101.*there is no network 'inf_net'; did you mean 'inf-net'"):
         NetworkConfig(network="inf_net")
     with pytest.raises(ConfigError, match="there is no network 'abc'; known are inf-net, plain"):
         train_config(name="x", sources=(ALL,), network="abc")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import torch
 from infnet_runtime.errors import InfnetError, ModelError
 from infnet_train.config.schema import TrainConfig
 from infnet_train.run.loop import train
+from infnet_train.run.state import read_losses
 from infnet_train.weights.checkpoint import read_checkpoint
 from train_config import SMALL, changed
 from train_slices import write_slice
@@ -105,7 +107,7 @@ def stopped_and_resumed(config: TrainConfig, data: Path, whole: Path, out: Path,
     with pytest.raises(KeyboardInterrupt):
         train(config, data, out, progress=stop_in_second_epoch)
     assert read_checkpoint(out / "last.safetensors").state["step"] == steps // 2
-    with pytest.raises(ModelError, match=r"another configuration \(learning_rate differ\)"):
+    with pytest.raises(ModelError, match=r"INF-4004.*another configuration \(learning_rate differ\)"):
         train(changed(config, learning_rate=1e-3), data, out, resume=True)
     train(config, data, out, resume=True)
     assert equal(whole, out)
@@ -174,3 +176,11 @@ def test_every_refusal_has_an_exit_code() -> None:
     for kind in kinds:
         kinds += kind.__subclasses__()
     assert {k.exit_code for k in kinds} == {1, 3, 4, 5, 7, 8}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(value: float) -> None:
+    losses = [torch.tensor(1.0), torch.tensor(value), torch.tensor(2.0)]
+    run = SimpleNamespace(unread=losses, step=9, epoch_losses=[])
+    with pytest.raises(ModelError, match=rf"INF-4005\] the loss became {value} at step 8; lower"):
+        read_losses(run)  # type: ignore[arg-type]  # what it reads of a run

@@ -1,4 +1,6 @@
+import errno
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +83,7 @@ def test_equal_masks_give_equal_bytes(tmp_path: Path) -> None:
         (
             np.zeros((4, 3, 2)),
             "m.nii",
-            "expected booleans or labels 0..255 in the mask of a.nii, found float64",
+            "INF-8009.*expected booleans or labels 0..255 in the mask of a.nii, found float64",
         ),
         (np.full((4, 3, 2), 256), "m.nii", "expected booleans or labels"),
         (np.zeros((4, 3, 2), bool), "m.png", "a NIfTI mask ends with .nii.gz or .nii"),
@@ -138,7 +140,7 @@ def test_values_are_those_of_nibabel(
 def test_values_no_ct_has_are_refused(tmp_path: Path) -> None:
     big = tiny_hu().astype(np.int64) * 10**12
     with pytest.raises(
-        InputError, match=r"has values -1000000000000000..380000000000000; HU are small numbers"
+        InputError, match=r"INF-3022.*has values -1000000000000000..380000000000000; HU are small numbers"
     ):
         read_nifti(forge_nifti(tmp_path / "a.nii", big, datatype=1024, bitpix=64))
     with pytest.raises(InputError, match="HU are small numbers"):
@@ -247,7 +249,7 @@ def test_a_header_cannot_announce_more_than_gzip_can_hold(tmp_path: Path) -> Non
 
 def test_the_memory_limit(tmp_path: Path) -> None:
     path = forge_nifti(tmp_path / "a.nii.gz")
-    with pytest.raises(InputError, match=r"the limit is 47 bytes. Raise the memory limit or crop the scan"):
+    with pytest.raises(InputError, match=r"INF-3009.*the limit is 47 bytes. Raise the memory limit or crop"):
         open_scan(path, max_bytes=47)
     open_scan(path, max_bytes=48)
 
@@ -256,3 +258,16 @@ def test_content_decides_on_gzip_not_the_name(tmp_path: Path) -> None:
     path = forge_nifti(tmp_path / "a.nii")
     renamed = path.rename(tmp_path / "b.nii.gz")
     assert np.array_equal(open_scan(renamed).volume.voxels, tiny_hu())
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = forge_nifti(tmp_path / "a.nii")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        patch.setattr("builtins.open", refuse)
+        with pytest.raises(InputError, match=r"INF-3005\] cannot read .*a.nii: Permission denied"):
+            open_scan(path)
