@@ -528,7 +528,5 @@ def test_openvino_that_would_compute_otherwise_is_refused(
             return openvino.Type.bf16
 
     monkeypatch.setattr(openvino.Core, "compile_model", lambda *_: Other())
-    with pytest.raises(
-        BackendError, match=r"INF-5016\] OpenVINO was asked to compute in f32 and .*bf16"
-    ):
+    with pytest.raises(BackendError, match=r"INF-5016\] OpenVINO was asked to compute in f32 and .*bf16"):
         open_session(model, backend="openvino")

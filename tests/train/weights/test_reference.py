@@ -69,9 +69,7 @@ def test_other_networks_are_refused(state: dict[str, Tensor]) -> None:
     with pytest.raises(ModelError, match=r"INF-4003.*unknown e\.g\. \['agg1\.conv_upsample1"):
         load_reference_weights(InfNet(), renamed, source="other.pth")
     reshaped = state | {"rfb2_1.conv_res.conv.weight": torch.zeros(32, 256, 1, 1)}
-    with pytest.raises(
-        ModelError, match=r"INF-4003.*conv_res\.conv.* has shape .*256.*, expected .*512"
-    ):
+    with pytest.raises(ModelError, match=r"INF-4003.*conv_res\.conv.* has shape .*256.*, expected .*512"):
         load_reference_weights(InfNet(), reshaped, source="other.pth")
 
 
