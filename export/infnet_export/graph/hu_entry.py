@@ -19,12 +19,16 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model
 from infnet_runtime.arrays import FloatArray
-from infnet_runtime.model.manifest import CONTRACT_VERSION, METADATA_KEY, ManifestError, ModelManifest
+from infnet_runtime.model.manifest import (
+    CONTRACT_VERSION,
+    ENTRY_KEY,
+    METADATA_KEY,
+    ManifestError,
+    ModelManifest,
+)
 from infnet_runtime.slices.preprocess import resize_matrix
 
 HU_INPUT = "hu"
-ENTRY_KEY = "infnet.entry"
-"""Metadata of a file with this entry: the name of the input, its unit, rows and columns, as JSON."""
 
 _NETWORK_OUTPUT = "network_probability"
 _SMALLEST = 1e-7  # where infnet_runtime.slices.temperature cuts off probabilities before their logit

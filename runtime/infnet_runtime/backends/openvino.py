@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from infnet_runtime.arrays import FloatArray
-from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs
-from infnet_runtime.errors import BackendError, GateError
-from infnet_runtime.model.external_weights import keeps_weights_elsewhere
-from infnet_runtime.model.manifest import METADATA_KEY
-from infnet_runtime.model.signature import GraphInput, check_signature, damaged, read_manifest
+from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs, failed
+from infnet_runtime.errors import BackendError
+from infnet_runtime.model.recognise import recognised
+from infnet_runtime.model.signature import FLOAT, Port, check_signature, damaged
 
 # Where the processor has bfloat16 units the library computes in bfloat16 unless told otherwise, which moved
 # probabilities of the shipped model by 0.03. Layers that a model quantises still run in 8 bit.
@@ -52,18 +51,17 @@ class OpenVinoSession(ClosedByBlock):
         self.device = "cpu"
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self._one_at_a_time = threading.Lock()
+        self.manifest = recognised(content, model)
         core = openvino.Core()
         try:
-            # Nothing outside this file may be loaded: the hash is that of what runs.
-            if keeps_weights_elsewhere(content):
-                raise ValueError("tensors are external")
             graph = core.read_model(content)
         except Exception as error:  # its exceptions have no common base of their own
             raise damaged(model, error) from error
-        self.manifest = read_manifest(_metadata(graph), model)
-        inputs = [_input(i) for i in graph.inputs]
         self._outputs = [o.any_name for o in graph.outputs]
-        self._input = check_signature(inputs, self._outputs, self.manifest, model)
+        # Again: now with what the library finds out about the sizes inside.
+        self._input = check_signature(
+            [_port(i) for i in graph.inputs], [_port(o) for o in graph.outputs], self.manifest, model
+        )
         settings = {
             "INFERENCE_PRECISION_HINT": _PRECISION,
             "PERFORMANCE_HINT": "LATENCY",
@@ -93,7 +91,7 @@ class OpenVinoSession(ClosedByBlock):
                 # Copies: the next call writes to the same memory.
                 return {name: np.array(results[k]) for k, name in enumerate(self._outputs)}
             except Exception as error:  # as above
-                raise GateError(f"{self.backend} failed on {self.device}: {error}", code=7021) from error
+                raise failed(self, error) from error
 
     def close(self) -> None:
         """Release the model."""
@@ -127,15 +125,12 @@ def load_openvino() -> Any:  # noqa: ANN401 - untyped library
                 del sys.modules[_TELEMETRY]
 
 
-def _metadata(graph: Any) -> str | None:  # noqa: ANN401 - untyped library
-    path = ["framework", METADATA_KEY]
-    return str(graph.get_rt_info(path).astype(str)) if graph.has_rt_info(path) else None
-
-
-def _input(port: Any) -> GraphInput:  # noqa: ANN401 - untyped library
-    dtype = port.get_element_type().to_string()
-    sizes = tuple(d.get_length() if d.is_static else str(d) for d in list(port.get_partial_shape())[1:])
-    return GraphInput(name=port.any_name, dtype="float32" if dtype == _PRECISION else dtype, sizes=sizes)
+def _port(port: Any) -> Port:  # noqa: ANN401 - untyped library
+    dtype, shape = port.get_element_type().to_string(), port.get_partial_shape()
+    sizes = None
+    if shape.rank.is_static:
+        sizes = tuple(d.get_length() if d.is_static else None for d in shape)
+    return Port(name=port.any_name, dtype=FLOAT if dtype == _PRECISION else dtype, shape=sizes)
 
 
 def _short(version: str) -> str:

@@ -21,6 +21,7 @@ Outputs: TypeAlias = Mapping[str, FloatArray]
 _ROUNDING = 1e-6
 # Of the sum over the channels of a softmax: half precision rounds each of a few by up to 2.5e-4.
 _SUM_ROUNDING = 5e-3
+_SAID = 500  # characters of a backend's own words in a message
 
 
 class Session(Protocol):
@@ -91,6 +92,16 @@ class ClosedByBlock(ABC):
     ) -> None:
         """Close."""
         self.close()
+
+
+def failed(session: Session, error: Exception) -> GateError:
+    """What a backend could not run, in one line."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return GateError(
+        f"{session.backend} failed on {session.device}: {said[:_SAID]}; export the model again with "
+        "infnet-export, or choose another --backend",
+        code=7021,
+    )
 
 
 def run_checked(session: Session, batch: FloatArray) -> Outputs:

@@ -6,9 +6,8 @@ so that something else would run than the file whose hash is reported. The field
 """
 
 from collections.abc import Iterator
-from typing import TypeAlias
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
+from infnet_runtime.model.protobuf import fields, numbers, parts, text
 
 # Message to the fields in which a tensor may be, however deep.
 _PARTS = {
@@ -21,60 +20,28 @@ _PARTS = {
     "sparse": {1: "tensor", 2: "tensor"},
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
+_KEY, _VALUE = 1, 2  # of an entry of its external data
 
-_Value: TypeAlias = int | memoryview
 
-
-def keeps_weights_elsewhere(content: bytes) -> bool:
-    """Whether any tensor of a model says that its values are in another file.
+def weights_elsewhere(content: bytes) -> tuple[str, ...]:
+    """Names of the other files in which a model keeps values of its tensors, each once.
 
     Raises
     ------
     ValueError
         If the bytes are no ONNX file.
     """
-    return _external("model", memoryview(content))
+    return tuple(dict.fromkeys(_places("model", memoryview(content))))
 
 
-def _external(kind: str, message: memoryview) -> bool:
+def _places(kind: str, message: memoryview) -> Iterator[str]:
     if kind == "tensor":
-        fields = _fields(message)
-        return any(n == _EXTERNAL_DATA or (n == _DATA_LOCATION and value) for n, value in fields)
-    parts = _PARTS[kind]
-    return any(
-        _external(parts[number], value)
-        for number, value in _fields(message)
-        if number in parts and isinstance(value, memoryview)
-    )
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
-    """Number and value of every field of a message."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        number, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            value, at = _varint(message, at)
-            yield number, value
-            continue
-        if wire == _BYTES:
-            size, at = _varint(message, at)
-        elif wire in (_FIXED64, _FIXED32):
-            size = 8 if wire == _FIXED64 else 4
-        else:
-            raise ValueError(f"wire type {wire}")
-        if at + size > len(message):
-            raise ValueError("a field is cut off")
-        yield number, message[at : at + size]
-        at += size
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, the lowest first -> the number, and where it ends."""
-    value = 0
-    for place, byte in enumerate(message[at : at + 10]):
-        value |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:
-            return value, at + place + 1
-    raise ValueError("a number is cut off")
+        entries = parts(message, _EXTERNAL_DATA)
+        if entries or any(numbers(message, _DATA_LOCATION)):
+            named = [text(entry, _VALUE) for entry in entries if text(entry, _KEY) == "location"]
+            yield named[0] if named else "a file without a name"
+        return
+    inner = _PARTS[kind]
+    for number, value in fields(message):
+        if number in inner and isinstance(value, memoryview):
+            yield from _places(inner[number], value)

@@ -28,6 +28,7 @@ from infnet_runtime.plain import NoTable, WrongKeys, WrongValue, from_plain
 
 __all__ = [
     "CONTRACT_VERSION",
+    "ENTRY_KEY",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "METADATA_KEY",
@@ -44,6 +45,8 @@ CONTRACT_VERSION = contract_1.VERSION
 
 READ_VERSIONS = (contract_1.VERSION, 2)
 METADATA_KEY = "infnet.manifest"
+ENTRY_KEY = "infnet.entry"
+"""Metadata of a file that takes slices in HU: the name of the input, its unit, rows and columns, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)

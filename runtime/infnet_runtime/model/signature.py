@@ -1,4 +1,4 @@
-"""The checks that every ONNX model passes before it runs, whatever reads it."""
+"""Inputs and outputs of a model against what its manifest promises, whoever read them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,22 +7,31 @@ from pathlib import Path
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelManifest
 
+FLOAT = "float32"
+_LISTED = 4  # inputs or outputs in a message
+_Shape = tuple[int | str | None, ...]
+
 
 @dataclass(frozen=True, kw_only=True)
-class GraphInput:
-    """An input of a graph.
+class Port:
+    """An input or output of a graph.
 
     Parameters
     ----------
     dtype
-        ``float32`` for what is expected, else the backend's own word.
-    sizes
-        Of every axis but the first, which is the batch.
+        ``float32`` for what is expected, else the reader's own word.
+    shape
+        A number where an axis is fixed, a name or None where it is free; None as a whole where it is not
+        known.
     """
 
     name: str
     dtype: str
-    sizes: tuple[int | str | None, ...]
+    shape: _Shape | None
+
+    def __str__(self) -> str:
+        sizes = ("?" if size is None else str(size) for size in self.shape or ())
+        return f"'{self.name}' {self.dtype} ({', '.join(sizes)})"
 
 
 def read_manifest(text: str | None, model: Path) -> ModelManifest:
@@ -43,7 +52,7 @@ def read_manifest(text: str | None, model: Path) -> ModelManifest:
 
 
 def check_signature(
-    inputs: Sequence[GraphInput], outputs: Sequence[str], manifest: ModelManifest, model: Path
+    inputs: Sequence[Port], outputs: Sequence[Port], manifest: ModelManifest, model: Path
 ) -> str:
     """Compare inputs and outputs with the contract. The order of the outputs is no matter.
 
@@ -54,17 +63,34 @@ def check_signature(
     Raises
     ------
     ModelError
-        If they are others than the manifest promises.
+        If they are others than the manifest promises, or the number of slices is fixed.
     """
-    shape, names = manifest.preprocess.input_shape, [spec.name for spec in manifest.outputs]
-    found = [(i.dtype, i.sizes) for i in inputs]
-    if found != [("float32", shape)] or sorted(outputs) != sorted(names):
+    shape = manifest.preprocess.input_shape
+    size = shape[1:]
+    promised = {spec.name: (spec.channels, *size) for spec in manifest.outputs}
+    # Of the outputs a backend may not know every size.
+    kept = (
+        len(inputs) == 1
+        and inputs[0].dtype == FLOAT
+        and inputs[0].shape is not None
+        and inputs[0].shape[1:] == shape
+        and sorted(o.name for o in outputs) == sorted(promised)
+        and all(o.dtype == FLOAT and _may_be(o.shape, promised[o.name]) for o in outputs)
+    )
+    if not kept:
         raise ModelError(
-            f"{model} takes {found} and gives {list(outputs)}, its manifest promises one float32 input "
-            f"(n, {', '.join(map(str, shape))}) and {', '.join(map(repr, names))}; export it again with "
-            "infnet-export",
+            f"{model} takes {_listed(inputs)} and gives {_listed(outputs)}, its manifest promises one "
+            f"{FLOAT} input (n, {', '.join(map(str, shape))}) and {', '.join(map(repr, promised))}; export "
+            "it again with infnet-export",
             code=4033,
         )
+    for port in (*inputs, *outputs):
+        if port.shape and isinstance(port.shape[0], int):
+            raise ModelError(
+                f"{model} has a fixed number of slices in {port}, expected a free one, as scans differ; "
+                "export it again with infnet-export, and simplify or convert it without fixed shapes",
+                code=4047,
+            )
     return inputs[0].name
 
 
@@ -79,3 +105,15 @@ def damaged(model: Path, error: Exception) -> ModelError:
         "weights in other files, or is of another kind; export it again with infnet-export",
         code=4031,
     )
+
+
+def _may_be(found: _Shape | None, promised: tuple[int, ...]) -> bool:
+    if found is None:
+        return True
+    sizes = zip(found[1:], promised, strict=False)
+    return len(found) == 1 + len(promised) and all(not isinstance(f, int) or f == p for f, p in sizes)
+
+
+def _listed(ports: Sequence[Port]) -> str:
+    more = f" and {len(ports) - _LISTED} more" if len(ports) > _LISTED else ""
+    return (", ".join(map(str, ports[:_LISTED])) or "nothing") + more

@@ -24,7 +24,7 @@ from infnet_runtime.backends.openvino import load_openvino
 from infnet_runtime.backends.ort import cuda as ort_cuda
 from infnet_runtime.backends.session import infection_probability, run_checked
 from infnet_runtime.errors import BackendError, GateError, ModelError
-from infnet_runtime.model.external_weights import keeps_weights_elsewhere
+from infnet_runtime.model.external_weights import weights_elsewhere
 from infnet_runtime.model.shipped import default_model, shipped_model
 from plain_device import PlainDevice
 from tiny_models import MANIFEST, SIZE, TWO_OUTPUTS, alone, mid_grey_detector, two_outputs
@@ -243,25 +243,13 @@ def test_a_model_of_another_contract_is_refused(tmp_path: Path, backend: str) ->
         open_session(mid_grey_detector(tmp_path / "newer.onnx", manifest=text), backend=backend)
 
 
-def test_damaged_and_other_files_are_refused(tmp_path: Path, model: Path, backend: str) -> None:
-    for name, content in (
-        ("text.onnx", b"hello"),
-        ("short.onnx", model.read_bytes()[:300]),
-        ("empty.onnx", b""),
-    ):
-        path = tmp_path / name
-        path.write_bytes(content)
-        with pytest.raises(ModelError, match="cannot be loaded as an ONNX model|is an ONNX model without"):
-            open_session(path, backend=backend)
-
-
 def test_a_graph_that_does_not_keep_its_promise_is_refused(tmp_path: Path, backend: str) -> None:
     other = mid_grey_detector(tmp_path / "other.onnx", output="logits")
-    with pytest.raises(ModelError, match=r"gives \['logits'\], its manifest promises"):
+    with pytest.raises(ModelError, match=r"gives 'logits' float32 \(n, 1, 192, 192\), its manifest promises"):
         open_session(other, backend=backend)
 
 
-def test_weights_in_other_files_are_refused(
+def test_weights_in_other_files_are_refused_though_they_are_there(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     proto = onnx.load(model)
@@ -275,7 +263,9 @@ def test_weights_in_other_files_are_refused(
     path = tmp_path / "external.onnx"
     path.write_bytes(proto.SerializeToString())
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match="keeps weights in other files"):
+    with pytest.raises(
+        ModelError, match=r"keeps weights in other files \(weights.bin beside it\), expected one"
+    ):
         open_session(path, backend=backend)
 
 
@@ -296,11 +286,11 @@ def test_weights_are_looked_for_everywhere() -> None:
     outside = onnx.TensorProto(name="weights", data_location=onnx.TensorProto.EXTERNAL)
     outside.external_data.add(key="location", value="weights.bin")
     for place in ("initialiser", "attribute", "subgraph"):
-        assert not keeps_weights_elsewhere(model_with(inside, place=place)), place
-        assert keeps_weights_elsewhere(model_with(outside, place=place)), place
+        assert weights_elsewhere(model_with(inside, place=place)) == (), place
+        assert weights_elsewhere(model_with(outside, place=place)) == ("weights.bin",), place
     for damaged in (b"hello", model_with(inside, place="subgraph")[:-7], b"\xff" * 20):
         with pytest.raises(ValueError, match=r"cut off|wire type"):
-            keeps_weights_elsewhere(damaged)
+            weights_elsewhere(damaged)
 
 
 def test_non_finite_and_impossible_probabilities_are_never_passed_on(tmp_path: Path, backend: str) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import onnxruntime as ort
 
 from infnet_runtime.arrays import FloatArray
-from infnet_runtime.backends.session import ClosedByBlock, Outputs
-from infnet_runtime.errors import GateError
-from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
-from infnet_runtime.model.signature import GraphInput, check_signature, damaged, read_manifest
+from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
+from infnet_runtime.model.manifest import ModelManifest
+from infnet_runtime.model.recognise import recognised
+from infnet_runtime.model.signature import FLOAT, Port, check_signature, damaged
 
 CPU_PROVIDER = "CPUExecutionProvider"
 ort.disable_telemetry_events()  # of its builds for Windows; nothing elsewhere
@@ -43,9 +43,10 @@ class OrtSession(ClosedByBlock):
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.device = "cpu"
         self.batch_size = batch_size or _BATCH_SIZE
+        self.manifest = recognised(content, model)
         session = create(content, model, session_options(threads), [CPU_PROVIDER])
         self.backend = f"onnxruntime {ort.__version__} ({session.get_providers()[0]})"
-        self.manifest, self._input = read_contract(session, model)
+        self._input = check_contract(session, self.manifest, model)
         self._session: Any = session
 
     def run(self, batch: FloatArray) -> Outputs:
@@ -56,7 +57,7 @@ class OrtSession(ClosedByBlock):
         try:
             return run_plainly(session, self.manifest, {self._input: batch})
         except Exception as error:  # its exceptions have no common base of their own
-            raise GateError(f"{self.backend} failed on {self.device}: {error}", code=7021) from error
+            raise failed(self, error) from error
 
     def close(self) -> None:
         """Release the model."""
@@ -95,17 +96,20 @@ def run_plainly(session: Any, manifest: ModelManifest, inputs: dict[str, FloatAr
     return dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def read_contract(session: Any, model: Path) -> tuple[ModelManifest, str]:  # noqa: ANN401 - untyped library
-    """Manifest of a loaded model, and the name of its input.
+def check_contract(session: Any, manifest: ModelManifest, model: Path) -> str:  # noqa: ANN401 - untyped library
+    """Inputs and outputs again, now with what the library found out about the sizes inside.
+
+    Returns
+    -------
+    The name of the input.
 
     Raises
     ------
     ModelError
-        If the model has no manifest, or does not keep its promise.
+        If the model does not keep the promise of its manifest.
     """
-    manifest = read_manifest(session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), model)
-    inputs = [
-        GraphInput(name=i.name, dtype="float32" if i.type == _FLOAT else i.type, sizes=tuple(i.shape[1:]))
-        for i in session.get_inputs()
-    ]
-    return manifest, check_signature(inputs, [o.name for o in session.get_outputs()], manifest, model)
+    inputs, outputs = (
+        [Port(name=p.name, dtype=FLOAT if p.type == _FLOAT else p.type, shape=tuple(p.shape)) for p in ports]
+        for ports in (session.get_inputs(), session.get_outputs())
+    )
+    return check_signature(inputs, outputs, manifest, model)

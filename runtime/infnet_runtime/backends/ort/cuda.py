@@ -15,9 +15,10 @@ from infnet_runtime.backends.batching import blocks
 from infnet_runtime.backends.cuda.device import Device, byte_count
 from infnet_runtime.backends.cuda.driver import find_gpu
 from infnet_runtime.backends.cuda.open import open_device
-from infnet_runtime.backends.ort.cpu import CPU_PROVIDER, create, read_contract, run_plainly, session_options
-from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs
-from infnet_runtime.errors import BackendError, GateError, InfnetError, ModelError
+from infnet_runtime.backends.ort.cpu import CPU_PROVIDER, check_contract, create, run_plainly, session_options
+from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs, failed
+from infnet_runtime.errors import BackendError, InfnetError, ModelError
+from infnet_runtime.model.recognise import recognised
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class OrtCudaSession(ClosedByBlock):
             )
         content = model.read_bytes()
         self.model_sha256 = hashlib.sha256(content).hexdigest()
+        self.manifest = recognised(content, model)
         self.device = f"cuda:{index}"
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self._one_at_a_time = threading.Lock()
@@ -85,7 +87,7 @@ class OrtCudaSession(ClosedByBlock):
                 "CPU; check the driver (r580 or newer), CUDA and cuDNN, or choose --device cpu",
                 code=5012,
             )
-        self.manifest, self._input = read_contract(self._session, model)
+        self._input = check_contract(self._session, self.manifest, model)
         how = [CUDA_PROVIDER, *(["CUDA graph"] if graph else [])]
         if self._device is not None and stream is not None:
             how.append(self._device.name)
@@ -113,7 +115,7 @@ class OrtCudaSession(ClosedByBlock):
                         return self._bound.run(batch)
                 return self._run_plainly(batch)
             except Exception as error:  # its exceptions have no common base of their own
-                raise GateError(f"{self.backend} failed on {self.device}: {error}", code=7021) from error
+                raise failed(self, error) from error
 
     def _run_plainly(self, batch: FloatArray) -> Outputs:
         """Without a package for memory: ONNX Runtime copies itself."""

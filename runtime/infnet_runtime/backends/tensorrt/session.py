@@ -13,11 +13,11 @@ from infnet_runtime.backends.batching import prepared_lengths
 from infnet_runtime.backends.cuda.device import Device
 from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
 from infnet_runtime.backends.cuda.open import open_device
-from infnet_runtime.backends.session import ClosedByBlock, Outputs
+from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
 from infnet_runtime.backends.tensorrt.library import Untyped, load_library, message_log
 from infnet_runtime.backends.tensorrt.runner import NUMPY_TYPES, EngineRunner
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor, read_engine
-from infnet_runtime.errors import BackendError, GateError, ModelError
+from infnet_runtime.errors import BackendError, ModelError
 
 _INSTALL = {
     "tensorrt": "pip install 'infnet[tensorrt]'",
@@ -103,7 +103,7 @@ class TensorRtSession(ClosedByBlock):
                 with self._device.active():
                     return self._runner.run(batch)
             except Exception as error:  # as above
-                raise GateError(f"{self.backend} failed on {self.device}: {error}", code=7021) from error
+                raise failed(self, error) from error
 
     def close(self) -> None:
         """Free the GPU."""

@@ -1,0 +1,67 @@
+"""The fields of a message of protocol buffers, read without its library, which the runtime does not need."""
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+
+Value: TypeAlias = int | memoryview
+
+
+def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
+    """Number and value of every field of a message, in the order of the file.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no such message, or end early.
+
+    Examples
+    --------
+    >>> [(number, value) for number, value in fields(memoryview(bytes([8, 10, 16, 1])))]
+    [(1, 10), (2, 1)]
+    """
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        number, wire = key >> 3, key & 7
+        if wire == _VARINT:
+            value, at = _varint(message, at)
+            yield number, value
+            continue
+        if wire == _BYTES:
+            size, at = _varint(message, at)
+        elif wire in (_FIXED64, _FIXED32):
+            size = 8 if wire == _FIXED64 else 4
+        else:
+            raise ValueError(f"wire type {wire}")
+        if at + size > len(message):
+            raise ValueError("a field is cut off")
+        yield number, message[at : at + size]
+        at += size
+
+
+def numbers(message: memoryview, field: int) -> list[int]:
+    """Values of a field of numbers."""
+    return [value for number, value in fields(message) if number == field and isinstance(value, int)]
+
+
+def parts(message: memoryview, field: int) -> list[memoryview]:
+    """Values of a field of messages, texts or bytes."""
+    return [value for number, value in fields(message) if number == field and isinstance(value, memoryview)]
+
+
+def text(message: memoryview, field: int) -> str:
+    """The last value of a field of text; empty where there is none."""
+    found = parts(message, field)
+    return bytes(found[-1]).decode("utf-8", "replace") if found else ""
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, the lowest first -> the number, and where it ends."""
+    value = 0
+    for place, byte in enumerate(message[at : at + 10]):
+        value |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return value, at + place + 1
+    raise ValueError("a number is cut off")
