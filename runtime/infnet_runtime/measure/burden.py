@@ -1,7 +1,9 @@
 """How much infection: millilitres and share of the lung, in all and by side.
 
 A voxel counts as infection where the mask says so inside the lungs; its volume is the determinant of the
-affine, never the header's spacing. Where a number cannot be given it is ``None`` with a reason.
+affine, never the header's spacing. Where a number cannot be given it is ``None`` with a reason: a side
+without lung has no 0 ml of infection, for what is dense as a whole was not looked at. Then ``both`` is the
+lung that is there, a lower bound, and a flag says so (``lung_missing``).
 """
 
 from dataclasses import asdict, dataclass
@@ -12,8 +14,9 @@ import numpy as np
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.measure.flags import OUTSIDE_LUNGS, Flag
-from infnet_runtime.scan.sides import LEFT, RIGHT
+from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
 
+_SIDES = (RIGHT, LEFT, EITHER)
 OUTSIDE_FLAG_FRACTION = 0.02  # above this share, consolidation was probably left out of the lungs
 
 
@@ -25,12 +28,11 @@ class Burden:
     ----------
     lung_ml, infection_ml : ml
     infection_percent : % of the lung
-        None where the region has no lung.
     """
 
     lung_ml: float
     infection_ml: float
-    infection_percent: float | None
+    infection_percent: float
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Quantification:
     Parameters
     ----------
     both, right, left
-        Whole lungs, and the patient's right and left lung. None where the scan has no voxel size.
+        Whole lungs, and the patient's right and left lung. None where the scan has no voxel size, where no
+        lung is, and the sides where they cannot be told apart.
     slices, slices_with_lung, slices_with_infection
         Counts of axial slices.
     infection_outside_lungs_ml : ml
-        What the network marked outside the lungs; not part of the mask.
+        What the network marked outside the lungs; not part of the mask. None without lung: the network
+        does not run then.
     flags
         Names of what a reader must know before trusting a number; see :mod:`~infnet_runtime.measure.flags`.
     flag_texts
@@ -52,7 +56,7 @@ class Quantification:
     warnings
         Names of the flags that say that the numbers may be wrong; the others are remarks.
     reasons
-        Name of a missing number to why it is missing.
+        Name of a missing number to why it is missing: ``no_voxel_size``, ``no_lung`` or ``side_unknown``.
     """
 
     both: Burden | None
@@ -87,7 +91,7 @@ def quantify(
     infection : (slices, rows, columns)
         Infection mask, 0 or 1, inside the lungs.
     lungs : (slices, rows, columns)
-        1 is the patient's right lung, 2 the left.
+        1 is the patient's right lung, 2 the left, 3 a lung of unknown side.
     voxel_volume_ml : ml
         ``grid.voxel_ml`` of the scan: None where it has no voxel size, as a picture.
     outside_voxels
@@ -114,16 +118,23 @@ def quantify(
     counts = _voxel_counts(infection, lungs)
     burdens: dict[str, Burden | None] = {"both": None, "right": None, "left": None}
     reasons: dict[str, str] = {}
-    regions = {"both": (RIGHT, LEFT), "right": (RIGHT,), "left": (LEFT,)}
+    regions = {"both": (RIGHT, LEFT, EITHER), "right": (RIGHT,), "left": (LEFT,)}
     for name, labels in regions.items():
         lung, infected = (sum(c[label] for label in labels) for c in (counts.lung, counts.infected))
         if voxel_volume_ml is None:
             reasons[name] = "no_voxel_size"
-            continue
-        if lung == 0:
-            reasons[f"{name}.infection_percent"] = "no_lung"
-        percent = 100 * infected / lung if lung else None
-        burdens[name] = Burden(lung * voxel_volume_ml, infected * voxel_volume_ml, percent)
+        elif name != "both" and counts.lung[EITHER]:
+            reasons[name] = "side_unknown"
+        elif lung == 0:
+            reasons[name] = "no_lung"
+        else:
+            ml = lung * voxel_volume_ml, infected * voxel_volume_ml
+            burdens[name] = Burden(*ml, infection_percent=100 * infected / lung)
+    outside_ml: float | None = None
+    if voxel_volume_ml is not None and counts.slices_with_lung:
+        outside_ml = outside_voxels * voxel_volume_ml
+    else:
+        reasons["infection_outside_lungs_ml"] = "no_lung" if voxel_volume_ml else "no_voxel_size"
     marked = outside_voxels + counts.infected_total
     if marked and outside_voxels > OUTSIDE_FLAG_FRACTION * marked:
         flags = (*flags, OUTSIDE_LUNGS)
@@ -134,7 +145,7 @@ def quantify(
         slices=len(lungs),
         slices_with_lung=counts.slices_with_lung,
         slices_with_infection=counts.slices_with_infection,
-        infection_outside_lungs_ml=None if voxel_volume_ml is None else outside_voxels * voxel_volume_ml,
+        infection_outside_lungs_ml=outside_ml,
         flags=tuple(flag.name for flag in flags),
         flag_texts={flag.name: flag.text for flag in flags},
         warnings=tuple(flag.name for flag in flags if flag.warns),
@@ -155,7 +166,7 @@ class _VoxelCounts:
 
 def _voxel_counts(infection: ByteArray, lungs: ByteArray) -> _VoxelCounts:
     """Go through a mask once, slice by slice: no array as large as the scan, and empty slices cost little."""
-    counts = _VoxelCounts(lung={RIGHT: 0, LEFT: 0}, infected={RIGHT: 0, LEFT: 0})
+    counts = _VoxelCounts(dict.fromkeys(_SIDES, 0), dict.fromkeys(_SIDES, 0))
     for marked, lung in zip(infection, lungs, strict=True):
         has_infection, has_lung = bool(marked.any()), bool(lung.any())
         counts.slices_with_infection += has_infection
@@ -165,7 +176,7 @@ def _voxel_counts(infection: ByteArray, lungs: ByteArray) -> _VoxelCounts:
         infected = marked > 0
         if has_infection:
             counts.infected_total += int(np.count_nonzero(infected & (lung > 0)))
-        for label in (RIGHT, LEFT):
+        for label in _SIDES:
             side = lung == label
             counts.lung[label] += int(np.count_nonzero(side))
             if has_infection:

@@ -1,6 +1,7 @@
 """All that is doubtful about a scan whose lungs are known."""
 
 from infnet_runtime.measure.flags import Flag
+from infnet_runtime.plausible.both_lungs import both_lungs
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
 
@@ -13,4 +14,4 @@ def doubts(scan: CtVolume, lungs: LungMask) -> tuple[Flag, ...]:
     InputError
         If the scan cannot be what it is taken for.
     """
-    return ()
+    return both_lungs(lungs)

@@ -12,7 +12,7 @@ import numpy as np
 from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.scan.grid import Grid
-from infnet_runtime.scan.sides import LEFT
+from infnet_runtime.scan.sides import EITHER, LEFT
 
 LungOrigin: TypeAlias = Literal["found", "given", "none"]
 
@@ -24,7 +24,7 @@ class LungMask:
     Parameters
     ----------
     labels : (i, j, k)
-        In stored order: 1 is the patient's right lung, 2 the left.
+        In stored order: 1 is the patient's right lung, 2 the left; 3 a found lung whose side is not known.
     grid
         Of the scan.
     origin
@@ -64,7 +64,7 @@ def lung_mask(
     grid.to_lps(labels, source=source)  # refuses another shape
     if labels.dtype == np.bool_:
         return LungMask(labels.view(np.uint8), grid, origin)
-    if labels.max() > LEFT:
+    if labels.max() > (EITHER if origin == "found" else LEFT):
         raise InputError(
             f"the lung mask has labels up to {labels.max()}, expected 1 (right) and 2 (left); "
             "bring it there with infnet_runtime.lungs.side_labels",

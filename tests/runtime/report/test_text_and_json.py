@@ -1,9 +1,11 @@
 """What a result says, with a size and without."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from infnet_runtime import CtVolume, Intensity, Provenance, Segmentation
 from infnet_runtime.measure.burden import quantify
@@ -57,3 +59,24 @@ def test_a_picture_has_neither_and_says_why() -> None:
     text = to_text(result_of(has_size=False), files=[])
     assert "no voxel size" in text
     assert "no millilitres: the input has no voxel size" in text
+
+
+@pytest.mark.parametrize(
+    ("labels", "lines"),
+    [
+        ((1, 0), ["(right 0, left no lung)", "left no lung)"]),
+        ((3, 0), ["(right not known, left not known)"]),
+        ((0, 0), ["no millilitres: no lung was found", "1.00 x 2.00 x 5.00 mm"]),
+    ],
+)
+def test_what_is_not_there_is_no_zero(labels: tuple[int, int], lines: list[str]) -> None:
+    whole = result_of(has_size=True)
+    relabelled = np.array([0, *labels], np.uint8)[whole.lungs]
+    q = quantify(np.zeros_like(relabelled), relabelled, 0.01)
+    result = replace(whole, lungs=relabelled, quantification=q)
+    text = to_text(result, files=[])
+    assert all(line in text for line in lines)
+    assert "0.0 ml, no lung" not in text
+    document = json.loads(to_json(result, outputs={}))
+    assert document["input"]["spacing_mm"] == [1.0, 2.0, 5.0]
+    assert document["quantification"]["left"] is None

@@ -93,9 +93,9 @@ def test_given_lungs_are_used(segmenter: Segmenter, phantom: ChestPhantom) -> No
     assert q.both
     # The detector may take a blurred voxel at the border of the lung for ground glass.
     assert q.both.infection_ml < 0.01 * phantom.infection_ml
-    assert q.right
-    assert q.right.infection_percent is None
-    assert q.reasons == {"right.infection_percent": "no_lung"}
+    assert q.right is None
+    assert q.reasons == {"right": "no_lung"}
+    assert "lung_missing" in q.warnings
 
 
 def test_infection_outside_the_lungs_is_flagged_and_not_counted(
@@ -127,9 +127,8 @@ def test_a_scan_without_lung_is_reported_as_such(segmenter: Segmenter, phantom: 
     assert result.mask.sum() == 0
     assert result.provenance.slices_run == 0
     assert "no_lung_found" in q.flags
-    assert q.both
-    assert q.both.infection_percent is None
-    assert q.reasons["both.infection_percent"] == "no_lung"
+    assert (q.both, q.right, q.left, q.infection_outside_lungs_ml) == (None,) * 4
+    assert set(q.reasons.values()) == {"no_lung"}
 
 
 def test_a_picture_without_lung_is_looked_at_as_a_whole(segmenter: Segmenter) -> None:

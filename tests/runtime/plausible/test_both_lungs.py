@@ -1,0 +1,64 @@
+"""One lung is said to be one, and never 0 ml on the other side."""
+
+import numpy as np
+import pytest
+
+from builders import LEFT, RIGHT, chest_phantom
+from infnet_runtime.measure.burden import quantify
+from infnet_runtime.plausible.both_lungs import both_lungs
+from infnet_runtime.scan.grid import Grid
+from infnet_runtime.scan.lung_mask import lung_mask
+from infnet_runtime.scan.sides import EITHER
+
+PHANTOM = chest_phantom()
+GRID = Grid(PHANTOM.hu.shape, PHANTOM.affine)
+
+
+def lungs_with(labels: dict[int, int]) -> np.ndarray:
+    """Lungs of the phantom, with other labels for right and left."""
+    return np.array([0, labels.get(RIGHT, 0), labels.get(LEFT, 0)], np.uint8)[PHANTOM.lungs]
+
+
+@pytest.mark.parametrize(("side", "missing"), [(RIGHT, "left"), (LEFT, "right")])
+def test_a_missing_lung_warns_with_its_side(side: int, missing: str) -> None:
+    (flag,) = both_lungs(lung_mask(lungs_with({side: side}), GRID))
+    assert flag.name == "lung_missing"
+    assert flag.warns
+    assert f"no {missing} lung was found" in flag.text
+
+
+def test_a_lung_of_unknown_side_warns() -> None:
+    (flag,) = both_lungs(lung_mask(lungs_with({RIGHT: EITHER}), GRID, origin="found"))
+    assert flag.name == "side_unknown"
+    assert flag.warns
+
+
+@pytest.mark.parametrize("labels", [{RIGHT: RIGHT, LEFT: LEFT}, {}])
+def test_two_lungs_and_none_are_said_elsewhere(labels: dict[int, int]) -> None:
+    assert both_lungs(lung_mask(lungs_with(labels), GRID)) == ()
+
+
+@pytest.mark.parametrize("side", [RIGHT, LEFT])
+def test_a_side_without_lung_is_none_and_both_is_the_other(side: int) -> None:
+    q = quantify(PHANTOM.infection.astype(np.uint8), lungs_with({side: side}), 0.2)
+    there, missing = (q.right, q.left) if side == RIGHT else (q.left, q.right)
+    assert missing is None
+    assert there is not None
+    assert there == q.both
+    assert q.reasons == {"left" if side == RIGHT else "right": "no_lung"}
+
+
+def test_a_lung_of_unknown_side_counts_for_both_only() -> None:
+    q = quantify(PHANTOM.infection.astype(np.uint8), lungs_with({RIGHT: EITHER}), 0.2)
+    assert q.both is not None
+    assert q.both.lung_ml == pytest.approx(0.2 * np.count_nonzero(PHANTOM.lungs == RIGHT))
+    assert q.both.infection_ml == pytest.approx(0.2 * np.count_nonzero(PHANTOM.infection))
+    assert q.right is q.left is None
+    assert q.reasons == {"right": "side_unknown", "left": "side_unknown"}
+
+
+def test_without_lung_no_number_is_given() -> None:
+    q = quantify(np.zeros_like(PHANTOM.lungs), lungs_with({}), 0.2)
+    assert (q.both, q.right, q.left, q.infection_outside_lungs_ml) == (None,) * 4
+    assert set(q.reasons) == {"both", "right", "left", "infection_outside_lungs_ml"}
+    assert set(q.reasons.values()) == {"no_lung"}
