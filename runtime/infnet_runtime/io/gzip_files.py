@@ -1,5 +1,7 @@
 """Gzip at the speed of ISA-L: unpacking, in parallel where the file says how, and packing.
 
+Where the package isal is not there, Python's own modules do the same, at half the speed or less.
+
 Deflate is a chain: where a member of a gzip file ends is known when it has been unpacked. Only the blocked
 format BGZF (SAM/BAM specification, section 4.1, https://samtools.github.io/hts-specs/SAMv1.pdf) writes the
 length of each member into its header, so that is what several threads unpack.
@@ -13,19 +15,25 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from isal import igzip, isal_zlib
+_GzipFile: Any = gzip.GzipFile
+_zlib: Any = zlib
+try:
+    from isal import igzip, isal_zlib
+except ImportError:
+    pass
+else:
+    _GzipFile, _zlib = igzip.IGzipFile, isal_zlib
 
 # The stubs of isal declare its error as an instance.
-_ISAL_ERROR = cast(type[Exception], isal_zlib.error)
-GZIP_ERRORS = (EOFError, zlib.error, _ISAL_ERROR, gzip.BadGzipFile)
+GZIP_ERRORS = (EOFError, zlib.error, cast(type[Exception], _zlib.error), gzip.BadGzipFile)
 """What a damaged gzip file raises."""
 
 MAGIC = b"\x1f\x8b"
 
 # Level 1 of ISA-L: a fifth of the time of zlib's level 1 on masks or less, and smaller files. Its higher
-# levels make masks no smaller.
+# levels make masks no smaller. Of zlib it is the fastest that packs.
 _LEVEL = 1
 
 # Fixed part of the header and the one extra field of BGZF: length 6, of it the subfield "BC" of 2 bytes.
@@ -65,14 +73,12 @@ def packed(file: BinaryIO) -> Iterator[io.BufferedIOBase]:
 
     No time and no name is stored, so that equal content gives equal bytes.
     """
-    with igzip.IGzipFile(  # type: ignore[no-untyped-call]  # isal types its functions, not this class
-        filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0
-    ) as stream:
+    with _GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as stream:
         yield stream
 
 
 def _reader(file: BinaryIO) -> io.BufferedIOBase:
-    return igzip.IGzipFile(fileobj=file, mode="rb")  # type: ignore[no-untyped-call]  # as above
+    return cast(io.BufferedIOBase, _GzipFile(fileobj=file, mode="rb"))
 
 
 class _Blocks(io.RawIOBase):
@@ -133,7 +139,7 @@ def _block_bytes(header: bytes) -> int | None:
 def _unpack_members(members: list[bytes]) -> bytes:
     parts = []
     for member in members:
-        job = isal_zlib.decompressobj(_GZIP_WRAPPED)
+        job = _zlib.decompressobj(_GZIP_WRAPPED)
         # One byte more than allowed shows a member that is larger, without unpacking all of it.
         parts.append(job.decompress(member, _BLOCK_BYTES + 1))
         if len(parts[-1]) > _BLOCK_BYTES or not job.eof or job.unused_data:

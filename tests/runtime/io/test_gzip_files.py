@@ -9,10 +9,20 @@ import zlib
 import numpy as np
 import pytest
 
+from infnet_runtime.io import gzip_files
 from infnet_runtime.io.gzip_files import GZIP_ERRORS, packed, unpacked
 
 # About 3 MB with structure, of no round length.
 CONTENT = np.cumsum(np.random.default_rng(0).integers(-3, 4, 1_500_007)).astype(np.int16).tobytes()
+
+
+@pytest.fixture(autouse=True, params=["isal", "zlib"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test with both: isal, and what does its work where it is not installed."""
+    if request.param == "zlib":
+        monkeypatch.setattr(gzip_files, "_GzipFile", gzip.GzipFile)
+        monkeypatch.setattr(gzip_files, "_zlib", zlib)
+    return str(request.param)
 
 
 def block(content: bytes) -> bytes:

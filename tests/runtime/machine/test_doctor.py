@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from infnet_runtime.io.nifti import scan as nifti_scan
 from infnet_runtime.machine import doctor
 from infnet_runtime.machine.doctor import Diagnosis, State, examine
 from tiny_models import mid_grey_detector
@@ -53,6 +55,9 @@ def test_all_parts(model: Path) -> None:
     assert trial.state is State.OK
     assert "model mid-grey 1" in trial.found
     assert trial.found.endswith("probabilities 0.000 to 1.000")
+    whole = part(diagnosis, "trial file to mask")
+    assert whole.state is State.OK
+    assert whole.found.startswith("4 slices of a packed phantom, read, segmented, written and read back in")
     for finding in diagnosis.findings:
         assert finding.state is State.OK or finding.advice, f"{finding.part}: no way out"
 
@@ -77,12 +82,48 @@ def test_with_nothing_but_the_base(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "infnet does not work here, see 'broken' above"
 
 
-def test_a_base_package_that_cannot_be_loaded(tmp_path: Path) -> None:
-    done = run(hidden=("cc3d",), folder=tmp_path)
+@pytest.mark.parametrize(
+    ("module", "distribution"),
+    [("cc3d", "connected-components-3d"), ("nibabel", "nibabel"), ("cv2", "opencv-python-headless")],
+)
+def test_a_base_package_that_cannot_be_loaded(module: str, distribution: str, tmp_path: Path) -> None:
+    done = run(hidden=(module,), folder=tmp_path)
     assert done.returncode == 5
     words = " ".join(done.stdout.split())
-    assert "broken connected-components-3d cannot be loaded: No module named 'cc3d'" in words
-    assert "pip install --force-reinstall connected-components-3d" in done.stdout
+    assert f"broken {distribution} cannot be loaded: No module named '{module}'" in words
+    assert f"pip install --force-reinstall {distribution}" in done.stdout
+
+
+def test_without_isal_it_works_and_says_that_it_is_slower(model: Path, tmp_path: Path) -> None:
+    done = run("--model", model, hidden=("isal",), folder=tmp_path)
+    assert done.returncode == 0, done.stdout
+    words = " ".join(done.stdout.split())
+    assert "absent isal not installed; without it .nii.gz takes twice the time -> pip install isal" in words
+    assert "ok trial file to mask 4 slices of a packed phantom" in words
+    assert done.stdout.endswith("infnet works here\n")
+
+
+def test_a_path_that_breaks_behind_the_network_is_found(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network alone works; the mask cannot be written, or is written as something else."""
+    write = nifti_scan.write_labels
+
+    def missing(*_: object) -> None:
+        raise ImportError("no module for that")
+
+    def emptied(path: Path, labels: np.ndarray, header: bytes, byte_order: str) -> None:
+        write(path, 0 * labels, header, byte_order)
+
+    for fault, told in (
+        (missing, "ImportError: no module for that"),
+        (emptied, "RuntimeError: the mask that was written is not the mask"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(nifti_scan, "write_labels", fault)
+            diagnosis = examine(model=model)
+        assert not diagnosis.works
+        assert part(diagnosis, "trial default").state is State.OK
+        assert part(diagnosis, "trial file to mask").state is State.BROKEN
+        assert part(diagnosis, "trial file to mask").found.startswith(told)
 
 
 def test_a_model_that_gives_no_probabilities(tmp_path: Path) -> None:
