@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from infnet_runtime.errors import ModelError
 from infnet_train.config.fill import build, read_values
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.pack import QUALITY, Packed, pack
 from infnet_train.errors import ConfigError
+from infnet_train.run.folder import WEIGHTS, claimed, traces
 from infnet_train.run.loop import Progress, train
+from infnet_train.run.state import is_finished
 from infnet_train.semi.pseudo_labels import propagate
 
 logger = logging.getLogger(__name__)
@@ -28,7 +31,6 @@ StageKind = Literal["train", "propagate"]
 CONFIGS = Path(__file__).parents[1] / "configs"
 """The recipes of a checkout."""
 
-WEIGHTS = "weights.safetensors"
 _REFERENCE = "stage:"
 _SLICES_OF_A_SOURCE = 100  # where a recipe does not say how many are drawn; for the cost of a stage alone
 
@@ -89,6 +91,7 @@ def run_recipe(
     device: str = "cpu",
     bf16: bool = False,
     resume: bool = False,
+    force: bool = False,
     backbone_weights: Path | None = None,
     progress: Progress | None = None,
     augment_on_device: bool = False,
@@ -103,6 +106,8 @@ def run_recipe(
     ----------
     resume
         Leave out stages that are complete, and go on within the one that is not.
+    force
+        Move a run that is in ``out`` aside, the folder whole; without it or ``resume`` such a run is refused.
     backbone_weights
         For each stage that starts from random weights.
     augment_on_device, compiled
@@ -115,40 +120,72 @@ def run_recipe(
     InfnetError
         If data, configuration or a checkpoint are refused.
     """
-    result, began = out / WEIGHTS, time.monotonic()
     if budget_s is not None and any(stage.kind != "train" for stage in stages):
         raise ConfigError("a recipe that makes labels while it runs takes no time budget", code=3101)
-    for number, stage in enumerate(stages):
-        folder = out / stage.name
-        config = _resolved(stage.config, out)
-        if stage.name:
-            logger.info("stage %s", stage.name)
-        if stage.kind == "propagate":
-            propagate(config, data_root, folder, device=device, bf16=bf16, progress=progress)
-            continue
-        result = folder / WEIGHTS
-        if stage.name and resume and result.is_file():
-            logger.info("stage %s is complete: %s", stage.name, result)
-            continue
-        left_s = None
-        if budget_s is not None:
-            costs = [_cost(later.config) for later in stages[number:]]
-            left_s = max(budget_s - (time.monotonic() - began), 0.0) * costs[0] / sum(costs)
-        train(
-            config,
-            data_root,
-            folder,
-            device=device,
-            bf16=bf16,
-            resume=resume,
-            backbone_weights=None if config.init_from else backbone_weights,
-            progress=progress,
-            cache=out / "cache",
-            augment_on_device=augment_on_device,
-            compiled=compiled,
-            budget_s=left_s,
-        )
+    result, began, names = out / stages[-1].name / WEIGHTS, time.monotonic(), [stage.name for stage in stages]
+    starts = [Path(start) for stage in stages if (start := stage.config.init_from) and ":" not in start]
+    needed = [data_root, *starts, *([backbone_weights] if backbone_weights else [])]
+    with claimed(out, names, resume=resume, force=force, needed=needed):
+        complete = _complete(stages, out) if resume else frozenset[str]()
+        if stages[-1].name in complete:
+            logger.info("%s is finished; there is nothing to go on with", out)
+            return result
+        if resume and not traces(out, names):
+            logger.info("there is no run in %s to go on with; it begins", out)
+        for number, stage in enumerate(stages):
+            folder = out / stage.name
+            config = _resolved(stage.config, out)
+            if stage.name:
+                logger.info("stage %s", stage.name)
+            if stage.kind == "propagate":
+                propagate(config, data_root, folder, device=device, bf16=bf16, progress=progress)
+                continue
+            result = folder / WEIGHTS
+            if stage.name in complete:
+                logger.info("stage %s is complete: %s", stage.name, result)
+                continue
+            left_s = None
+            if budget_s is not None:
+                costs = [_cost(later.config) for later in stages[number:]]
+                left_s = max(budget_s - (time.monotonic() - began), 0.0) * costs[0] / sum(costs)
+            train(
+                config,
+                data_root,
+                folder,
+                device=device,
+                bf16=bf16,
+                resume=resume,
+                backbone_weights=None if config.init_from else backbone_weights,
+                progress=progress,
+                cache=out / "cache",
+                augment_on_device=augment_on_device,
+                compiled=compiled,
+                budget_s=left_s,
+            )
     return result
+
+
+def _complete(stages: tuple[Stage, ...], out: Path) -> frozenset[str]:
+    """Names of the trainings that came to their end by this very recipe; all of them, if the last did.
+
+    Raises
+    ------
+    ModelError
+        If one was made with another configuration, or builds on an earlier one whose weights are gone.
+    """
+    trainings = [stage for stage in stages if stage.kind == "train"]
+    done = {s.name for s in trainings if is_finished(_resolved(s.config, out), out / s.name)}
+    if stages[-1].name in done:
+        return frozenset(s.name for s in stages)
+    for stage in trainings:
+        gone = [n for n in _references(stage.config) if n in {s.name for s in trainings} - done]
+        if stage.name in done and gone:
+            raise ModelError(
+                f"stage '{stage.name}' in {out} is complete, and the weights of stage '{gone[0]}' on which "
+                f"it builds are gone; put them back, or remove {out / stage.name} to train both again",
+                code=4004,
+            )
+    return frozenset(done)
 
 
 def _cost(config: TrainConfig) -> float:

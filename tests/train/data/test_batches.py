@@ -13,9 +13,10 @@ import torch
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.augment import AugmentConfig
 from infnet_train.data.batch import Batch
-from infnet_train.data.batches import Sources, batches, prefetched, steps_per_epoch
+from infnet_train.data.batches import Sources, batches, prefetched, refuse_one_slice, steps_per_epoch
 from infnet_train.data.datasets import load_source
 from infnet_train.data.source import SourceConfig
+from infnet_train.errors import ConfigError
 from infnet_train.machine.ranks import Ranks
 from train_config import changed, train_config
 
@@ -28,7 +29,7 @@ CONFIG = train_config(
     augment=AugmentConfig(mirror=0.5, rotation_deg=10, scale=0.1, noise=0.05, blur=1.0, enhance=0.5),
     epochs=2,
     batch_size=3,
-    sizes=(64, 32),
+    sizes=(64, 96),
 )
 ALONE = Ranks()
 
@@ -126,3 +127,53 @@ def test_the_thread_is_bounded_and_ends_with_the_block() -> None:
         raise KeyboardInterrupt
     assert threading.active_count() == before
     assert len(taken) <= 5  # one taken, two waiting, one in hand, and one made while one was taken
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes", "expected"),
+    [
+        (7, 3, (32,), [3, 4]),
+        (7, 3, (64, 32), [3, 3, 4, 4]),
+        (7, 3, (64,), [3, 3, 1]),  # four values are enough, and the batches stay what they were
+        (7, 6, (32,), [7]),
+        (7, 7, (32,), [7]),
+        (7, 8, (32,), [7]),
+        (8, 3, (32,), [3, 3, 2]),
+        (2, 1, (64,), [1, 1]),
+        (1, 4, (64,), [1]),
+    ],
+)
+def test_a_single_slice_left_over_joins_the_batch_before_where_it_could_not_be_normalised(
+    config: TrainConfig,
+    sources: Sources,
+    count: int,
+    batch_size: int,
+    sizes: tuple[int, ...],
+    expected: list[int],
+) -> None:
+    config = changed(config, batch_size=batch_size, sizes=sizes, epochs=1)
+    of_first = max(1, count - 4)
+    sources = [
+        (dataclasses.replace(source, draws=draws), labelled)
+        for (source, labelled), draws in zip(sources, (of_first, count - of_first), strict=True)
+        if draws
+    ]
+    made = list(batches_of(config, sources, ALONE, step=0))
+    assert [len(batch.images) for batch in made] == [batch.total for batch in made] == expected
+    assert len(made) == steps_per_epoch(config.batching, sources)
+    for ranks in (2, 3):
+        shares = [list(batches_of(config, sources, Ranks(rank, ranks), step=1)) for rank in range(ranks)]
+        assert [sum(len(batch.images) for batch in same) for same in zip(*shares, strict=True)] == expected[
+            1:
+        ]
+
+
+def test_one_slice_alone_is_refused_at_the_smallest_size(config: TrainConfig, sources: Sources) -> None:
+    source, labelled = sources[0]
+    one: Sources = [(dataclasses.replace(source, draws=1), labelled)]
+    with pytest.raises(ConfigError, match=r"\[INF-3101\] the sources have one slice, and at sizes = \[32\]"):
+        refuse_one_slice(changed(config, sizes=(64, 32)).batching, one)
+    refuse_one_slice(changed(config, sizes=(64,)).batching, one)
+    with pytest.raises(ConfigError, match=r"batch_size is 1, and at sizes = \[32\]"):
+        changed(config, batch_size=1, sizes=(32, 64))
+    assert changed(config, batch_size=1, sizes=(64,)).batching.batch_size == 1

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from builders import chest_phantom
+from infnet_runtime.errors import OutputError
 from infnet_train.config.fill import build, read_values
 from infnet_train.config.lungs import LungTrainConfig
 from infnet_train.data.lungs.stack import shrunk, write_stack
@@ -55,6 +56,31 @@ def test_a_resumed_run_equals_the_uninterrupted_one(data: Path, tmp_path: Path) 
     resumed = read_checkpoint(train_lungs(config(), data, tmp_path / "cut", resume=True))
     for name, tensor in whole.group("weights").items():
         assert torch.equal(tensor, resumed.group("weights")[name]), name
+
+
+def test_a_finished_run_is_not_replaced_and_goes_on_only_for_more_steps(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    made = train_lungs(config(), data, tmp_path / "run")
+    before = made.read_bytes()
+    with pytest.raises(OutputError, match=r"\[INF-8020\] .* holds a finished run"):
+        train_lungs(config(seed=1), data, tmp_path / "run")
+    train_lungs(config(), data, tmp_path / "run", resume=True)
+    assert "is finished, at step 4" in caplog.text
+    assert made.read_bytes() == before
+    train_lungs(config(steps=5), data, tmp_path / "run", resume=True)
+    assert read_checkpoint(made).state["step"] == 5
+    train_lungs(config(), data, tmp_path / "run", force=True)
+    assert read_checkpoint(tmp_path / "run.1" / made.name).state["step"] == 5
+
+
+def test_curves_of_a_resumed_run_have_no_row_twice(data: Path, tmp_path: Path) -> None:
+    train_lungs(config(steps=2), data, tmp_path)
+    rows = ["step,learning_rate,loss,seconds\n", "1,0.1,0.5,1\n", "2,0.1,0.5,2\n", "3,0.1,0.5,3\n"]
+    (tmp_path / "curves.csv").write_text("".join(rows))
+    train_lungs(config(steps=3), data, tmp_path, resume=True)
+    assert (tmp_path / "curves.csv").read_text() == "".join(rows[:3])
 
 
 def test_the_recipe_in_the_configs_is_read() -> None:

@@ -37,11 +37,20 @@ def train(
     data: Annotated[
         Path, typer.Option(help="What 'infnet-train lungs prepare' wrote.", envvar="INFNET_TRAIN_DATA")
     ] = Path("data/lungs"),
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", envvar="INFNET_OUT")] = Path(
-        "runs/lungs"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of the run; where not given runs/lungs, then runs/lungs-2 and so on.",
+            envvar="INFNET_OUT",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move a run that is in --out aside, to OUT.1, and begin anew.")
     ] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change one value of the recipe: key=value.")
@@ -49,11 +58,14 @@ def train(
     threads: Annotated[int, typer.Option(help="CPU threads, 0 for all.", min=0)] = 0,
 ) -> None:
     """Train the lung network by a recipe. An interrupted run goes on with --resume."""
+    if resume and force:
+        raise typer.BadParameter("--resume goes on with a run and --force begins anew; give one of them")
     import torch
 
     from infnet_train.config.fill import build, read_values
     from infnet_train.config.lungs import LungTrainConfig
     from infnet_train.recipe import CONFIGS
+    from infnet_train.run.folder import default_folder
     from infnet_train.run.lungs import train_lungs
 
     log_to_stderr()
@@ -61,4 +73,5 @@ def train(
         torch.set_num_threads(threads)
     file = config or CONFIGS / "lungs" / "lungs.toml"
     recipe = build(LungTrainConfig, read_values(file, set_), str(file))
-    typer.echo(train_lungs(recipe, data, out, resume=resume))
+    out = out or default_folder(Path("runs/lungs"), go_on=resume or force)
+    typer.echo(train_lungs(recipe, data, out, resume=resume, force=force))

@@ -52,11 +52,17 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder of the run; runs/<recipe> where not given.", envvar="INFNET_OUT"
+            "--out",
+            "-o",
+            help="Folder of the run; where not given runs/<recipe>, then runs/<recipe>-2 and so on.",
+            envvar="INFNET_OUT",
         ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move a run that is in --out aside, to OUT.1, and begin anew.")
     ] = False,
     device: DeviceOption = "auto",
     precision: Annotated[
@@ -97,17 +103,22 @@ def train(
 
     recipe_file = find_recipe(config)
     data = data or _default_data()
-    out = out or Path("runs") / recipe_file.stem
+    if resume and force:
+        raise typer.BadParameter("--resume goes on with a run and --force begins anew; give one of them")
     import torch
 
     from infnet_train.machine.device import choose_device
     from infnet_train.recipe import read_recipe, run_recipe
+    from infnet_train.run.folder import default_folder
 
     log_to_stderr()
     if threads:
         torch.set_num_threads(threads)
     stages = read_recipe(recipe_file, set_)
     chosen = choose_device(device)
+    if out is None:
+        names = [stage.name for stage in stages]
+        out = default_folder(Path("runs") / recipe_file.stem, names, go_on=resume or force)
     with Progress() as progress:
         weights = run_recipe(
             stages,
@@ -116,6 +127,7 @@ def train(
             device=chosen,
             bf16=precision is _Precision.bf16,
             resume=resume,
+            force=force,
             backbone_weights=backbone_weights,
             progress=progress,
             augment_on_device=augment_on is _AugmentOn.device

@@ -31,6 +31,7 @@ Sources = list[tuple[SourceConfig, LabelledSlices]]
 MaskResize = Literal["bilinear", "nearest"]
 
 _STREAM_ORDER, _STREAM_AUGMENT, _STREAM_SIZE = range(3)
+_ONE_PIXEL = 32  # the size of which the deepest maps have one pixel; networks halve it five times
 _AHEAD = 3  # batches; at 448 x 448 and 16 slices one is 64 MB
 _T = TypeVar("_T")
 
@@ -44,6 +45,9 @@ class Batching:
     sizes
         Sides of the network input; each batch makes one optimiser step at every one of them (the paper's
         multi-scale strategy), or at one drawn at random if ``random_size``.
+    batch_size
+        Slices of a batch; the last of an epoch has what is left over. A single slice left over joins the
+        batch before it where ``sizes`` has 32, of which the deepest maps of the network have one pixel.
     mask_resize
         How masks and edges come to the sizes of the batches: ``bilinear`` is the released code and makes them
         soft, ``nearest`` keeps them.
@@ -62,12 +66,35 @@ class Batching:
         odd = [s for s in self.sizes if s % 32 or s < 32]
         if odd or not self.sizes:
             raise ConfigError(f"sizes are {self.sizes}, expected multiples of 32", code=3101)
+        if self.batch_size == 1 and _ONE_PIXEL in self.sizes:
+            raise ConfigError(
+                f"batch_size is 1, and at sizes = [{_ONE_PIXEL}] batch normalisation needs two slices; "
+                "choose batch_size = 2 or more, or sizes from 64 on",
+                code=3101,
+            )
 
 
 def steps_per_epoch(config: Batching, sources: Sources) -> int:
     """Optimiser steps of an epoch."""
     slices = sum(source.draws or len(labelled) for source, labelled in sources)
-    return math.ceil(slices / config.batch_size) * _steps_per_batch(config)
+    return len(_batch_starts(slices, config)) * _steps_per_batch(config)
+
+
+def refuse_one_slice(config: Batching, sources: Sources) -> None:
+    """Refuse an epoch of a single slice where the network needs two.
+
+    Raises
+    ------
+    ConfigError
+        If there is only one.
+    """
+    slices = sum(source.draws or len(labelled) for source, labelled in sources)
+    if slices == 1 and _ONE_PIXEL in config.sizes:
+        raise ConfigError(
+            f"the sources have one slice, and at sizes = [{_ONE_PIXEL}] batch normalisation needs two; "
+            "choose sizes from 64 on, or draw the slice more than once (draws = 2)",
+            code=3101,
+        )
 
 
 def batches(
@@ -155,7 +182,20 @@ def _epoch_order(config: Batching, sources: Sources, epoch: int) -> list[list[tu
         rounds = [rng.permutation(len(slices)) for _ in range(math.ceil(draws / len(slices)))]
         picks += [(index, int(i)) for i in np.concatenate(rounds)[:draws]]
     order = [picks[i] for i in rng.permutation(len(picks))]
-    return [order[i : i + config.batch_size] for i in range(0, len(order), config.batch_size)]
+    starts = _batch_starts(len(order), config)
+    return [order[i:stop] for i, stop in zip(starts, [*starts[1:], len(order)], strict=True)]
+
+
+def _batch_starts(slices: int, config: Batching) -> list[int]:
+    """Where the batches of an epoch begin.
+
+    The last one may be short. A single slice left over joins the batch before it where the network may see
+    one pixel of it: that has no variance to normalise by.
+    """
+    starts = list(range(0, slices, config.batch_size))
+    if _ONE_PIXEL in config.sizes and len(starts) > 1 and slices - starts[-1] == 1:
+        starts.pop()
+    return starts
 
 
 def _epoch_batches(

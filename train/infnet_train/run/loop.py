@@ -17,7 +17,7 @@ import numpy as np
 
 from infnet_train.assess.evaluate import mean_dice
 from infnet_train.config.schema import TrainConfig
-from infnet_train.data.batches import Sources, batches, prefetched, steps_per_epoch
+from infnet_train.data.batches import Sources, batches, prefetched, refuse_one_slice, steps_per_epoch
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.on_device import DeviceSlices
 from infnet_train.errors import ConfigError
@@ -25,10 +25,11 @@ from infnet_train.machine.compiled import CompiledOrPlain
 from infnet_train.machine.ranks import Ranks, join
 from infnet_train.run.budget import TimeBudget
 from infnet_train.run.clock import Clock
+from infnet_train.run.folder import WEIGHTS, refuse_begun
 from infnet_train.run.monitor import Monitor, open_monitor
 from infnet_train.run.sources import load_slices
 from infnet_train.run.speed import Speed
-from infnet_train.run.state import Run, read_losses, save_run, start_run, weights_only
+from infnet_train.run.state import How, Run, is_finished, read_losses, save_run, start_run, weights_only
 from infnet_train.run.step import take_step
 from infnet_train.weights.checkpoint import write_checkpoint
 
@@ -58,11 +59,15 @@ def train(
 ) -> Path:
     """Train a network and return the path of its last weights.
 
+    A run that is finished is not trained on: its weights are returned as they are.
+
     Writes into ``out``: ``last.safetensors`` (resumable), ``weights.safetensors`` (to export),
     ``best.safetensors`` (best validation Dice), ``curves.csv``, ``speed.json`` and ``tensorboard/``.
 
     Parameters
     ----------
+    resume
+        Go on with the run in ``out``; without it a run that is there is refused.
     bf16
         Convolutions in bfloat16, losses and weights in fp32.
     backbone_weights
@@ -84,17 +89,30 @@ def train(
     Raises
     ------
     InfnetError
-        If data, configuration or checkpoint are refused, or the loss is not finite.
+        If data, configuration or checkpoint are refused, a run is there already, or the loss is not finite.
     """
     budget = None if budget_s is None else TimeBudget(budget_s)
     with join(device) as ranks:
+        if not resume and ranks.is_first:
+            refuse_begun(out)
+        if resume and is_finished(config, out):
+            logger.info("%s is finished; there is nothing to go on with", out)
+            return out / WEIGHTS
         if budget and ranks.count > 1:
             raise ConfigError(
                 f"a time budget holds for one process, this run has {ranks.count}; leave --time-budget out",
                 code=3101,
             )
         sources, validation = load_slices(config, data_root, ranks, cache=cache, bf16=bf16)
-        run = start_run(config, ranks, out, backbone_weights, resume=resume)
+        refuse_one_slice(config.batching, sources)
+        how = How(
+            data=str(data_root.resolve()),
+            slices=tuple(len(slices) for _, slices in sources),
+            device=ranks.device.split(":")[0],
+            precision="bf16" if bf16 else "fp32",
+            augment_on_device=augment_on_device,
+        )
+        run = start_run(config, ranks, out, backbone_weights, how, resume=resume)
         if compiled:
             run.network = CompiledOrPlain(run.network)
         clock = Clock(config.schedule, steps_per_epoch(config.batching, sources), budget, run)
@@ -136,14 +154,14 @@ def train(
                     slow = max((saved_at - before) / (_SAVING_SHARE * _USUAL_S), 1.0)
                     between_saves_s = checkpoint_seconds * slow
         if ranks.is_first:
-            write_checkpoint(out / "weights.safetensors", weights_only(run, config))
+            write_checkpoint(out / WEIGHTS, weights_only(run, config))
             logger.info(
                 "%.2f slices a second, waiting for batches %.1f %% of the time",
                 speed.slices_per_s,
                 100 * speed.waiting_share,
             )
             speed.write(out / "speed.json")
-    return out / "weights.safetensors"
+    return out / WEIGHTS
 
 
 def _on_device(sources: Sources, config: TrainConfig, ranks: Ranks) -> DeviceSlices:

@@ -19,18 +19,21 @@ from torch import Tensor, nn
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import ModelError
+from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.lungs.contract import LungSpec
 from infnet_runtime.lungs.network import find_lungs_by_network
 from infnet_runtime.scan.ct import Intensity
 from infnet_train.config.lungs import LungTrainConfig
 from infnet_train.data.lungs import LungSlices, LungStack, read_stacks
 from infnet_train.networks.lung_net import LungNet, LungProbabilities, lung_loss
+from infnet_train.run.folder import LAST, WEIGHTS, claimed
 from infnet_train.run.optimiser import resume_optimiser, update_running_mean
 from infnet_train.weights.checkpoint import (
     Checkpoint,
     fill_weights,
     flatten_optimiser,
     read_checkpoint,
+    read_state,
     write_checkpoint,
 )
 
@@ -47,6 +50,7 @@ def train_lungs(
     out: Path,
     *,
     resume: bool = False,
+    force: bool = False,
     progress: LungProgress | None = None,
     steps_between_checkpoints: int = 100,
 ) -> Path:
@@ -61,12 +65,37 @@ def train_lungs(
         Has ``train`` and, to measure at the end, ``validation``: what ``infnet-train lungs prepare`` wrote.
     resume
         Go on from ``last.safetensors``. The configuration may say more steps than before, or other shares.
+    force
+        Move a run that is in ``out`` aside; without it or ``resume`` such a run is refused.
 
     Raises
     ------
     InfnetError
-        If data or checkpoint are refused, or the loss is not finite.
+        If data or checkpoint are refused, a run is there already, or the loss is not finite.
     """
+    with claimed(out, resume=resume, force=force, needed=[data]):
+        if resume and (out / WEIGHTS).is_file() and (step := _steps_done(out / LAST)) >= config.steps:
+            logger.info("%s is finished, at step %d; there is nothing to go on with", out, step)
+            return out / WEIGHTS
+        return _train(
+            config,
+            data,
+            out,
+            resume=resume,
+            progress=progress,
+            steps_between_checkpoints=steps_between_checkpoints,
+        )
+
+
+def _train(
+    config: LungTrainConfig,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool,
+    progress: LungProgress | None,
+    steps_between_checkpoints: int,
+) -> Path:
     spec = LungSpec()
     slices = LungSlices(read_stacks(data / "train"), config.shares, seed=config.seed, spec=spec)
     torch.manual_seed(config.seed)
@@ -76,9 +105,9 @@ def train_lungs(
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    out.mkdir(parents=True, exist_ok=True)
-    last = out / "last.safetensors"
+    last = out / LAST
     step = _restore(last, model, averaged, optimiser) if resume and last.is_file() else 0
+    _keep_until(out / "curves.csv", step)
     recent: list[float] = []
     start = time.monotonic()
     while step < config.steps:
@@ -103,7 +132,7 @@ def train_lungs(
             progress(step, config.steps, f"loss {loss.item():.3f}")
         if step % steps_between_checkpoints == 0 or step == config.steps:
             _save(last, config, step, model, averaged, optimiser)
-    weights = out / "weights.safetensors"
+    weights = out / WEIGHTS
     tensors = {f"weights/{k}": v for k, v in averaged.state_dict().items()}
     state: dict[str, Any] = {"config": dataclasses.asdict(config), "step": step, "network": "lung_net"}
     if (data / "validation").is_dir():
@@ -145,6 +174,19 @@ def _log(path: Path, step: int, rate: float, loss: float, start: float) -> None:
             file.write("step,learning_rate,loss,seconds\n")
         file.write(text)
     logger.info("step %d, loss %.4f, %.0f s", step, loss, time.monotonic() - start)
+
+
+def _steps_done(last: Path) -> int:
+    return int(read_state(last)["step"]) if last.is_file() else 0
+
+
+def _keep_until(curves: Path, step: int) -> None:
+    """Take the rows away that an interrupted run wrote after its last checkpoint."""
+    if not curves.is_file():
+        return
+    head, *rows = curves.read_text("utf-8").splitlines(keepends=True)
+    with atomic_write(curves) as file:
+        file.write("".join([head, *(row for row in rows if int(row.split(",")[0]) <= step)]).encode())
 
 
 def _save(

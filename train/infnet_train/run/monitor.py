@@ -83,7 +83,8 @@ def open_monitor(out: Path | None, *, step: int) -> Iterator[Monitor]:
     out
         Folder of the run; absent on ranks that write nothing.
     step
-        Steps done already. What an interrupted run has noted after it is hidden by TensorBoard.
+        Steps done already. What an interrupted run has noted after it is hidden by TensorBoard, and all of it
+        where no checkpoint was left.
     """
     if out is None:
         yield Monitor(None, None)
@@ -95,7 +96,7 @@ def open_monitor(out: Path | None, *, step: int) -> Iterator[Monitor]:
         logger.info("no TensorBoard files: %s; pip install 'infnet[train]' adds them", error)
         yield Monitor(out, None)
         return
-    writer = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else None)
+    writer = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else 0)
     try:
         yield Monitor(out, writer)
     finally:

@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray, FloatArray
+from infnet_runtime.errors import ModelError
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.plain import to_plain
 from infnet_runtime.slices.preprocess import predict_grey
 from infnet_train.assess.predict import network_runner
 from infnet_train.config.propagation import PropagationConfig
@@ -28,6 +30,7 @@ from infnet_train.data.pictures import Turn, read_grey, upright
 from infnet_train.errors import ConfigError
 from infnet_train.networks import NetworkConfig, build_network
 from infnet_train.run.loop import Progress, train
+from infnet_train.run.state import refuse_another
 from infnet_train.weights.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
@@ -84,7 +87,9 @@ def propagate(
     ]
     order = np.random.default_rng(config.batching.seed).permutation(len(unlabelled))
     groups = [order[i : i + propagation.group_size] for i in range(0, len(order), propagation.group_size)]
-    done, weights = _position(out, Path(config.init_from))
+    done, weights = _position(out, config, len(unlabelled))
+    if done == len(groups):
+        logger.info("all %d slices are labelled: %s", len(unlabelled), out / "labels")
     for number in range(done, len(groups)):
         _label(
             [unlabelled[i] for i in groups[number]],
@@ -105,23 +110,42 @@ def propagate(
             resume=True,
             progress=progress,
         )
-        _note(out, number + 1, weights)
+        _note(out, number + 1, weights, config, len(unlabelled))
         logger.info("group %d of %d is labelled", number + 1, len(groups))
         shutil.rmtree(out / "rounds" / f"{number - 2:04d}", ignore_errors=True)
     return out / "labels"
 
 
-def _position(out: Path, start: Path) -> tuple[int, Path]:
-    """Groups that are complete, and the weights after the last of them."""
+def _position(out: Path, config: TrainConfig, slices: int) -> tuple[int, Path]:
+    """Groups that are complete, and the weights after the last of them.
+
+    Raises
+    ------
+    ModelError
+        If they were labelled by another configuration, or other slices were to be labelled.
+    """
     record = out / "propagation.json"
     if not record.is_file():
-        return 0, start
+        return 0, Path(config.init_from)
     state = json.loads(record.read_text("utf-8"))
+    if "config" in state:  # older records do not say
+        refuse_another(config, state["config"], record)
+        if state["slices"] != slices:
+            raise ModelError(
+                f"{record} is about {state['slices']} unlabelled slices, and there are {slices} now; go on "
+                "with the data of the start, or begin anew in another folder",
+                code=4004,
+            )
     return int(state["groups_done"]), out / state["weights"]
 
 
-def _note(out: Path, groups_done: int, weights: Path) -> None:
-    state = {"groups_done": groups_done, "weights": str(weights.relative_to(out))}
+def _note(out: Path, groups_done: int, weights: Path, config: TrainConfig, slices: int) -> None:
+    state = {
+        "groups_done": groups_done,
+        "weights": str(weights.relative_to(out)),
+        "slices": slices,
+        "config": to_plain(config),
+    }
     with atomic_write(out / "propagation.json") as file:
         file.write(json.dumps(state).encode())
 

@@ -64,12 +64,28 @@ def read_checkpoint(path: Path) -> Checkpoint:
     ModelError
         If the file is missing, damaged or no checkpoint of this program.
     """
+    return _read(path, tensors=True)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state of a checkpoint, without its tensors.
+
+    Raises
+    ------
+    ModelError
+        As of :func:`read_checkpoint`.
+    """
+    return _read(path, tensors=False).state
+
+
+def _read(path: Path, *, tensors: bool) -> Checkpoint:
     if not path.is_file():
         raise ModelError(f"no checkpoint at {path}", code=4001)
     try:
         with safe_open(os.fspath(path), framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            wanted = file.keys() if tensors else ()
+            read = {name: file.get_tensor(name) for name in wanted}
     except SafetensorError as error:
         raise ModelError(f"{path} is no safetensors file or is damaged ({error})", code=4002) from error
     if metadata.get("format") != FORMAT:
@@ -77,7 +93,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path} is marked '{metadata.get('format')}', expected '{FORMAT}': no infnet checkpoint",
             code=4002,
         )
-    return Checkpoint(tensors, json.loads(metadata["state"]))
+    return Checkpoint(read, json.loads(metadata["state"]))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
