@@ -25,7 +25,7 @@ from infnet_runtime.io.png import png_bytes
 from infnet_runtime.metrics.reliability import LabelledPixels, Reliability, reliability
 from infnet_train.assess.calibrate import labelled_pixels
 from infnet_train.assess.predict import open_model
-from infnet_train.data.pictures import read_labelled
+from infnet_train.data.masks import read_labelled
 
 Colour = tuple[int, int, int]
 

@@ -20,7 +20,7 @@ from tables import PAPER, mean_cell, number_cell, table
 
 from infnet_runtime.metrics import LabelledSlice
 from infnet_train.assess.predict import open_model
-from infnet_train.data.pictures import read_labelled
+from infnet_train.data.masks import read_labelled
 
 DATA = Path(os.environ.get("INFNET_DATA") or Path(__file__).parents[2] / "shared" / "data")
 TEST = Path("covid-semiseg/TestingSet/LungInfection-Test")

@@ -22,7 +22,7 @@ from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import to_network
-from infnet_train.data.pictures import read_labelled
+from infnet_train.data.masks import read_labelled
 
 _HELD_OUT = 3  # every third labelled slice judges, the others give the ranges
 

@@ -18,7 +18,8 @@ from infnet_runtime.plain import to_plain
 from infnet_train.assess.calibrate import calibrate_file, labelled_pixels
 from infnet_train.assess.evaluate import evaluate_file
 from infnet_train.cli.main import app
-from infnet_train.data.pictures import DataError, read_labelled
+from infnet_train.data.masks import read_labelled
+from infnet_train.data.pictures import DataError
 from infnet_train.data.source import SourceConfig
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 from small_network import Plain

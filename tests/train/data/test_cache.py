@@ -49,9 +49,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     paths: list[Path] = []
     original = datasets.read_pair
 
-    def noted(path: Path) -> object:
+    def noted(path: Path, *, soft: bool) -> object:
         paths.append(path)
-        return original(path)
+        return original(path, soft=soft)
 
     monkeypatch.setattr(datasets, "read_pair", noted)
     return paths

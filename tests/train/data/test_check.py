@@ -166,12 +166,15 @@ def test_labels_that_are_said_to_be_hard(slices: Path) -> None:
     assert check_data(small, hard_labels=True).problems == ()
     mask = cv2.imread(str(small / "GT" / "s1.png"), cv2.IMREAD_UNCHANGED)
     mask[:2, :3] = [[7, 7, 90], [200, 254, 255]]
+    mask[2, :20] = np.arange(100, 120)
     write_picture(small / "GT" / "s1.png", mask)
     write_picture(small / "GT" / "s2.png", mask.astype(np.uint16) * 257)
     done = CliRunner().invoke(app, ["data", "check", str(small), "--hard", "--json"])
     problems = json.loads(done.stdout)["problems"]
     assert [(p["file"], p["code"]) for p in problems] == [("GT/s1.png", 3137), ("GT/s2.png", 3134)]
-    assert problems[0]["message"].startswith("has 4 values between 0 and 255 (from 7 to 254), expected 0 and")
+    assert problems[0]["message"].startswith(
+        "has 24 values between 0 and 255 (from 7 to 254), expected 0 and"
+    )
     assert [p.code for p in check_data(small).problems] == [3134]  # soft labels are no problem by themselves
 
 
@@ -187,12 +190,21 @@ def test_slices_of_reserved_cases_are_counted_and_are_no_problem(tmp_path: Path)
     assert f"reserved   {line}" in report.to_text().splitlines()
 
 
-def test_masks_of_0_and_1_would_all_be_empty(slices: Path) -> None:
+def test_masks_of_0_and_1_are_no_problem(slices: Path) -> None:
     for path in (slices / "small" / "GT").glob("*.png"):
-        cv2.imwrite(str(path), np.eye(70, 90, dtype=np.uint8))
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) // 255)
+    report = check_data(slices / "small", hard_labels=True)
+    assert report.problems == ()
+    assert (report.folders[0].labels, report.folders[0].label_values) == ("hard", (0, 1))
+    assert report.folders[0].empty_masks == ()
+
+
+def test_masks_that_can_mean_several_things_are_a_problem_of_their_folder(slices: Path) -> None:
+    masks = slices / "small" / "GT"
+    cv2.imwrite(str(masks / "s0.png"), np.eye(70, 90, dtype=np.uint8))
     (problem,) = check_data(slices / "small").problems
-    assert problem.code == 3135
-    assert "no label is above 1, expected 0..255" in problem.message
+    assert (problem.code, problem.file) == (3144, "GT")
+    assert "hold the labels 1 (s0.png), 255 (s1.png) besides 0" in problem.message
 
 
 def test_training_and_testing_that_share_a_slice(tmp_path: Path) -> None:

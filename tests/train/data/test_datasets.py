@@ -9,7 +9,8 @@ import pytest
 
 from infnet_train.data.datasets import load_source
 from infnet_train.data.edges import edge_of, edges, write_edges
-from infnet_train.data.pictures import DataError, read_grey, read_pair, upright
+from infnet_train.data.masks import read_pair
+from infnet_train.data.pictures import DataError, read_grey, upright
 from infnet_train.data.source import SourceConfig
 from train_slices import write_picture
 
@@ -109,6 +110,7 @@ def test_labels_above_128_are_infection(slices: Path) -> None:
     """As in the authors' tool. The value 128 is common: with it, 956 released Canny edges would differ."""
     mask = np.zeros((64, 64), np.uint8)
     mask[8:20, 8:20], mask[40:52, 40:52] = 128, 129
+    mask[60, :20] = np.arange(1, 21)  # grey that says how sure the label is
     write_picture(slices / "one/GT/a.png", mask)
     write_picture(slices / "one/Imgs/a.png", np.full((64, 64), 90, np.uint8))
     loaded = load_source(slices, SourceConfig(name="one", folder="one", binarise=True), 64)
@@ -133,9 +135,14 @@ def test_a_mask_that_is_missing_or_of_another_size(slices: Path) -> None:
 
 
 def test_folders_without_slices_and_names_that_match_nothing(slices: Path) -> None:
-    with pytest.raises(DataError, match=r"no slices in .*nowhere/Imgs; expected Imgs/<name>.jpg") as caught:
+    with pytest.raises(DataError, match=r"no slices in .*nowhere: source 'x' .*data has small\.") as caught:
         load_source(slices, SourceConfig(name="x", folder="nowhere"), 64)
     assert caught.value.code == 3111
+    with pytest.raises(DataError, match=r"there is no data folder .*lost; source 'x' .* expects sub/ in it"):
+        load_source(slices / "lost", SourceConfig(name="x", folder="sub"), 64)
+    (slices / "bare").mkdir()
+    with pytest.raises(DataError, match=r"no slices in .*bare/Imgs; expected Imgs/<name>.jpg and GT/<name>"):
+        load_source(slices, SourceConfig(name="x", folder="bare"), 64)
     with pytest.raises(DataError, match=r"source 'x': 6 slices in .*small/Imgs, none of them chosen"):
         load_source(slices, SourceConfig(name="x", folder="small", include=("org",)), 64)
 
@@ -155,7 +162,7 @@ def png(picture: np.ndarray) -> bytes:
     return cv2.imencode(".png", picture)[1].tobytes()
 
 
-COLOURED = np.full((70, 90, 3), (0, 0, 255), np.uint8)
+COLOURED = np.dstack([np.arange(6300, dtype=np.uint8).reshape(70, 90), np.zeros((70, 90, 2), np.uint8)])
 
 
 @pytest.mark.parametrize("kind", ["Imgs", "GT"])
@@ -166,7 +173,11 @@ COLOURED = np.full((70, 90, 3), (0, 0, 255), np.uint8)
         (b"no picture", 3114, r"is neither PNG nor JPEG \(it begins with b'no p'\)"),
         (jpeg()[:-100], 3114, "ends early"),  # a decoder would fill the rest with grey
         (png(np.eye(70, 90, dtype=np.uint8))[:-20], 3114, "ends early"),
-        (png(np.zeros((70, 90), np.uint16)), 3134, "has 16 bits per pixel, expected 8-bit grey"),
+        (
+            png(np.arange(6300, dtype=np.uint16).reshape(70, 90)),
+            3134,
+            "has 16 bits per pixel, expected 8-bit grey",
+        ),
         (png(COLOURED), 3134, "is in colour, expected 8-bit grey"),
     ],
 )

@@ -64,7 +64,7 @@ def sets(tmp_path: Path) -> Path:
     """The four sets, each with a slice or two."""
     root = tmp_path / "sets"
     semiseg = root / "covid-semiseg"
-    masks = [np.where(blobs(40 + i, (90, 80)) > 150, 255, 0).astype(np.uint8) for i in range(4)]
+    masks = [np.pad(np.where(blobs(40 + i, (88, 78)) > 150, 255, 0).astype(np.uint8), 1) for i in range(4)]
     write_stored(semiseg / LABELLED, "0", blobs(0, (90, 80)), masks[0])
     write_stored(semiseg / PSEUDO, CORONA, blobs(1, (90, 80)), masks[1])
     write_stored(semiseg / PSEUDO, RADIO, blobs(2, (90, 80)), masks[2])

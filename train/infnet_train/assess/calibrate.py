@@ -24,7 +24,8 @@ from infnet_runtime.metrics.reliability import (
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.version import __version__
 from infnet_train.assess.predict import open_model
-from infnet_train.data.pictures import Turn, read_labelled
+from infnet_train.data.masks import read_labelled
+from infnet_train.data.pictures import Turn
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from infnet_runtime.slices.temperature import without_temperature
 from infnet_runtime.version import __version__
 from infnet_train.assess.predict import input_batches, logits_of, open_model
 from infnet_train.data.datasets import LabelledSlices
-from infnet_train.data.pictures import Turn, read_labelled
+from infnet_train.data.masks import read_labelled
+from infnet_train.data.pictures import Turn
 from infnet_train.networks import Network
 
 # The columns of the paper's Tables II and III, and what a reader of masks asks for.

@@ -20,11 +20,12 @@ import numpy as np
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.version import __version__
 from infnet_train.data.datasets import LabelledSlices, chosen_slices
+from infnet_train.data.pictures import image_folder, mask_folder
 from infnet_train.data.source import SourceConfig
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 """To be raised when slices are prepared differently by the same version of the package."""
 
 Facts = dict[str, object]
@@ -84,10 +85,13 @@ def source_facts(root: Path, source: SourceConfig, size: int, *, neighbours: boo
     folder = root / source.folder
     files = (
         p
-        for kind in ("Imgs", "GT", "Edge", "Ignore", "Below", "Above")
+        for kind in (image_folder(folder).name, "Edge", "Ignore", "Below", "Above")
         for p in sorted((folder / kind).glob("*"))
+        if p.stem in names
     )
-    states = [(path, path.stat()) for path in files if path.stem in names]
+    # All masks decide together how they are read.
+    masks = sorted(mask_folder(folder).glob("*"))
+    states = [(path, path.stat()) for path in (*files, *masks)]
     # These three do not change the slices.
     prepared = replace(source, name="", draws=0, teacher_share=0.0)
     return {

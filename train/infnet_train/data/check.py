@@ -1,7 +1,7 @@
 """What is in a folder of training data, and what is wrong with it, before a run stumbles over it.
 
 Every picture is read. What is wrong is collected, not raised at the first find. ``data`` is the root of
-COVID-SemiSeg, or one folder with ``Imgs`` and ``GT``.
+COVID-SemiSeg, or one folder with ``Imgs`` and ``GT`` (or ``images`` and ``masks``).
 """
 
 import dataclasses
@@ -13,13 +13,16 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from infnet_runtime.arrays import ByteArray
+from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_train.data.edges import EdgeDefinition, edges
+from infnet_train.data.masks import MaskScale, folder_scale, levels_of
 from infnet_train.data.pictures import (
+    EXPECTED,
     INFECTED,
+    LAYOUTS,
     DataError,
     check_size,
-    grey_of,
+    image_folder,
     is_coloured,
     mask_of,
     pictures_in,
@@ -31,7 +34,7 @@ from infnet_train.data.pictures import (
 from infnet_train.data.reserved import is_reserved
 
 LabelKind = Literal["hard", "soft", "colour", "none"]
-"""Only 0 and 255; values between; classes as colours, which this training does not read; no labels."""
+"""Only 0 and one value; values between; classes as colours, which this training does not read; no labels."""
 FoundEdge = Literal["absent", "gradient", "canny", "other"]
 """No edge maps; all of them the nonzero gradient of the mask, or its Canny edge; anything else."""
 Part = Literal["training", "testing", "unknown"]
@@ -63,9 +66,9 @@ class FolderReport:
     rows, columns : pixels
         Smallest and largest of the slices; absent if none could be read.
     label_values
-        Smallest and largest; absent if no label could be read.
+        Smallest and largest as stored; absent if no grey label could be read.
     empty_masks
-        Names of masks without a value above 128.
+        Names of masks without infection.
     edges, edges_as_gradient, edges_as_canny
         Number of edge maps of the pairs, and of those that equal the edge of their mask by a definition;
         those of empty masks equal both.
@@ -132,7 +135,7 @@ def check_data(root: Path, *, hard_labels: bool = False) -> DataReport:
     if not folders:
         raise DataError(
             f"no folder Imgs or GT in {root}; expected the root of COVID-SemiSeg, or a folder with "
-            "Imgs/<name>.jpg and GT/<name>.png",
+            f"{EXPECTED}",
             code=3130,
         )
     problems: list[Problem] = []
@@ -157,32 +160,32 @@ class _FolderCheck:
         self._sizes: list[tuple[int, int]] = []
         self._values = np.zeros(256, np.bool_)
         self._coloured = False
+        self._masks = folder / "GT"
+        self._scale = MaskScale()
+        self._used: set[Path] = set()
         self._empty: list[str] = []
         self._edges = 0
         self._as: dict[EdgeDefinition, int] = {"gradient": 0, "canny": 0}
 
     def run(self) -> FolderReport:
-        images, masks = pictures_in(self._folder / "Imgs"), pictures_in(self._folder / "GT")
+        where = self._tried(self._folder, lambda: image_folder(self._folder)) or self._folder / "Imgs"
+        self._masks = self._folder / LAYOUTS[where.name]
+        images, masks = pictures_in(where), pictures_in(self._masks)
         if not images:
-            self._note(3111, self._folder / "Imgs", "no slices; expected Imgs/<name>.jpg and GT/<name>.png")
+            self._note(3111, where, f"no slices; expected {EXPECTED}")
         for one, other in same_names(images):
             self._note(3116, other, f"has one name with {one.name} and would share its mask; remove one")
+        self._decide_scale()
         pairs = sum(self._check_slice(path) for path in images)
-        names = {path.stem for path in images}
         for path in masks:
-            if path.stem not in names or path.suffix.lower() != ".png":
+            if path not in self._used:
                 self._read_labels(path)  # it may be damaged as well
                 self._note(
-                    3132, path, f"no slice of this name, expected Imgs/{path.stem}.jpg and a .png mask"
+                    3132,
+                    path,
+                    f"no slice of this name, expected {where.name}/{path.stem}.jpg and a .png mask",
                 )
         found = np.flatnonzero(self._values)
-        if len(found) and 0 < found[-1] <= INFECTED:
-            self._note(
-                3135,
-                self._folder / "GT",
-                f"no label is above {found[-1]}, expected 0..255 with infection above {INFECTED}; "
-                "all masks would count as empty",
-            )
         return FolderReport(
             folder=self._name(self._folder),
             part=self.part,
@@ -201,6 +204,18 @@ class _FolderCheck:
             reserved=sum(is_reserved(path.stem) for path in images),
         )
 
+    def _decide_scale(self) -> None:
+        """How the masks are stored; classes as colours are no problem of a folder, training refuses them."""
+        try:
+            self._scale = folder_scale(self._masks)
+        except DataError as error:
+            self._coloured = any(
+                stored is not None and stored.dtype == np.uint8 and is_coloured(stored)
+                for stored in map(_stored, pictures_in(self._masks))
+            )
+            if not self._coloured:
+                self._note(error.code, self._masks, str(error.args[0]))
+
     def _check_slice(self, path: Path) -> bool:
         """Whether the slice has a mask."""
         image = self._tried(path, lambda: read_grey(path))
@@ -212,6 +227,7 @@ class _FolderCheck:
         mask_path = self._tried(path, lambda: mask_of(path))
         if mask_path is None:
             return False
+        self._used.add(mask_path)
         mask = self._read_labels(mask_path)
         if mask is not None:
             if image is not None:
@@ -223,16 +239,16 @@ class _FolderCheck:
         stored = self._tried(path, lambda: read_stored(path))
         if stored is None:
             return None
-        if stored.dtype == np.uint8 and is_coloured(stored):
-            self._coloured = True
+        if self._coloured and stored.dtype == np.uint8 and is_coloured(stored):
             return np.asarray(stored.max(axis=2), np.uint8)
-        mask = self._tried(path, lambda: grey_of(stored, path))
-        if mask is None:
+        levels = self._tried(path, lambda: levels_of(stored, path))
+        if levels is None:
             return None
-        found = np.bincount(mask.ravel(), minlength=256) > 0
+        mask = self._scale.labels(levels)
+        found = np.bincount(np.minimum(levels, 255).ravel(), minlength=256) > 0
         self._values |= found
         between = np.flatnonzero(found[1:255]) + 1
-        if self._hard_labels and len(between):
+        if self._hard_labels and len(between) and self._scale.label is None:
             self._note(
                 3137,
                 path,
@@ -259,7 +275,8 @@ class _FolderCheck:
             return "colour"
         if not self._values.any():
             return "none"
-        return "soft" if self._values[1:255].any() else "hard"
+        is_soft = self._scale.label is None and self._values[1:255].any()
+        return "soft" if is_soft else "hard"
 
     def _edge_kind(self) -> FoundEdge:
         if not self._edges:
@@ -281,10 +298,19 @@ class _FolderCheck:
         return path.relative_to(self._root).as_posix()
 
 
+def _stored(path: Path) -> AnyArray | None:
+    """A picture, None where it is damaged; that is said elsewhere."""
+    try:
+        return read_stored(path)
+    except DataError:
+        return None
+
+
 def _slice_folders(root: Path) -> list[Path]:
-    if any((root / sub).is_dir() for sub in ("Imgs", "GT")):
+    names = (*LAYOUTS, *LAYOUTS.values())
+    if any((root / name).is_dir() for name in names):
         return [root]
-    return sorted({path.parent for sub in ("Imgs", "GT") for path in root.rglob(sub) if path.is_dir()})
+    return sorted({path.parent for name in names for path in root.rglob(name) if path.is_dir()})
 
 
 def _part(folder: Path) -> Part:

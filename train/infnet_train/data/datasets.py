@@ -4,6 +4,7 @@ Files and their layout are the business of :mod:`~infnet_train.data.pictures`. S
 ``infnet_runtime.slices.preprocess``, the same code as at inference, and are kept as 8-bit arrays in memory.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,13 @@ import numpy.typing as npt
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.slices.preprocess import resize
 from infnet_train.data.edges import edges
+from infnet_train.data.masks import read_pair
 from infnet_train.data.pictures import (
+    EXPECTED,
     INFECTED,
     DataError,
     read_beside,
     read_edge,
-    read_pair,
     slices_in,
     upright,
 )
@@ -30,6 +32,7 @@ _DARK = 0.45
 _HULL_BLUR = 1.5
 _HULL_MIN_FRACTION = 0.015
 _HULL_GROWTH = 9
+_MOST_NAMES = 8  # of folders in a message
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,22 @@ def load_source(root: Path, source: SourceConfig, size: int, *, neighbours: bool
     return LabelledSlices(tuple(p.stem for p in chosen), **arrays)
 
 
+def refuse_empty(sources: Sequence[LabelledSlices]) -> None:
+    """Refuse to train where no slice of any source has infection.
+
+    Raises
+    ------
+    DataError
+        With the number of slices.
+    """
+    if not any(slices.masks.any() for slices in sources):
+        raise DataError(
+            f"all {sum(map(len, sources))} masks of the sources are empty, expected infection in some; look "
+            "at the masks, and at min_fraction and inside_lungs of the sources, which drop labels",
+            code=3147,
+        )
+
+
 def chosen_slices(root: Path, source: SourceConfig) -> list[Path]:
     """Files of the slices of a source, sorted by name.
 
@@ -118,15 +137,34 @@ def chosen_slices(root: Path, source: SourceConfig) -> list[Path]:
         If there are none, or two of one name.
     """
     folder = root / source.folder
+    _refuse_absent(root, source)
     images = slices_in(folder)
     chosen = [p for p in images if is_chosen(p.stem, source)]
     if not chosen:
         raise DataError(
-            f"source '{source.name}': {len(images)} slices in {folder / 'Imgs'}, none of them chosen; "
+            f"source '{source.name}': {len(images)} slices in {images[0].parent}, none of them chosen; "
             "expected names that match include and names",
             code=3111,
         )
     return chosen
+
+
+def _refuse_absent(root: Path, source: SourceConfig) -> None:
+    """Say which of the two is not there: the data folder, or the folder of a source in it."""
+    if not root.is_dir() and not Path(source.folder).is_absolute():
+        raise DataError(
+            f"there is no data folder {root}; source '{source.name}' of the recipe expects "
+            f"{source.folder}/ in it, with {EXPECTED}. Give the folder that holds it by --data",
+            code=3111,
+        )
+    if not (root / source.folder).is_dir():
+        there = sorted(path.name for path in root.iterdir() if path.is_dir())
+        raise DataError(
+            f"no slices in {root / source.folder}: source '{source.name}' of the recipe expects this folder, "
+            f"with {EXPECTED}; {root} has {', '.join(there[:_MOST_NAMES]) or 'no folders'}. Give another "
+            "--data, or set the folder of the source",
+            code=3111,
+        )
 
 
 def regrade(image: ByteArray, source: SourceConfig) -> FloatArray:
@@ -146,7 +184,7 @@ def is_chosen(name: str, source: SourceConfig) -> bool:
 
 def _load_slice(path: Path, source: SourceConfig, size: int, *, neighbours: bool) -> dict[str, ByteArray]:
     """Planes of one slice at network size, those that there are."""
-    pair = read_pair(path)
+    pair = read_pair(path, soft=source.soft_labels)
     image, mask = (upright(pixels, source.turn) for pixels in pair)
     grey = regrade(image, source)
     infected = mask > INFECTED

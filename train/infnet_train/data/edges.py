@@ -11,13 +11,11 @@ import numpy as np
 from infnet_runtime.arrays import BoolArray
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.io.png import png_bytes
+from infnet_train.data.masks import read_pair
 from infnet_train.data.pictures import (
     INFECTED,
     DataError,
-    mask_of,
     read_edge,
-    read_grey,
-    read_pair,
     slices_in,
 )
 
@@ -117,7 +115,7 @@ def write_edges(folder: Path, definition: EdgeDefinition) -> WrittenEdges:
             )
     prepare_folder(target)
     for image in absent:
-        edge = edges(read_grey(mask_of(image)) > INFECTED, definition)
+        edge = edges(read_pair(image)[1] > INFECTED, definition)
         with atomic_write(target / f"{image.stem}.png") as file:
             file.write(png_bytes(np.where(edge, 255, 0).astype(np.uint8)))
     return WrittenEdges(target, definition, len(absent), len(images) - len(absent))

@@ -15,7 +15,8 @@ import numpy as np
 
 from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.slices.neighbours import plane_step
-from infnet_train.data.pictures import INFECTED, DataError, check_size, read_grey, upright
+from infnet_train.data.masks import read_mask
+from infnet_train.data.pictures import INFECTED, DataError, check_size, upright
 from infnet_train.data.prepared import PreparedSlice
 from infnet_train.data.reserved import is_reserved
 from infnet_train.data.semiseg import PSEUDO, turn_of, unlabelled_picture
@@ -72,7 +73,7 @@ def manual_slices(manual: Path, semiseg: Path, *, step_mm: float) -> Iterator[Pr
 
 def _labels(manual: Path, semiseg: Path, name: str) -> tuple[ByteArray, ByteArray | None]:
     drawn, sure = (
-        upright(read_grey(manual / kind / f"{name}.png"), turn_of(name)) > INFECTED
+        upright(read_mask(manual / kind / f"{name}.png"), turn_of(name)) > INFECTED
         for kind in ("GT", "GT-trimmed")
     )
     unsure = drawn & ~sure

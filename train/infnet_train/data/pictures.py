@@ -1,11 +1,11 @@
 """Pictures of training slices: the slices of a folder, the mask of each, and the pixels if the file is sound.
 
 The layout is that of COVID-SemiSeg: ``Imgs/<name>.jpg`` (or ``.png``), ``GT/<name>.png`` and, where there are
-edge maps, ``Edge/<name>.png``. Training, evaluation, preparation and the data check read through this module,
-so that a file is refused by all of them or by none.
+edge maps, ``Edge/<name>.png``. ``images`` with ``masks``, and ``imagesTr`` with ``labelsTr``, are read alike.
+Training, evaluation, preparation and the data check read through this module and ``masks``, so that a file is
+refused by all of them or by none.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -14,14 +14,22 @@ import numpy as np
 from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.images import decode_picture
-from infnet_runtime.metrics import LabelledSlice
 
 Turn = Literal["none", "transpose", "transpose_flip"]
 
 INFECTED = 128
 """Labels above it are infection, as in the authors' tool."""
 
+LAYOUTS = {"Imgs": "GT", "images": "masks", "imagesTr": "labelsTr"}
+"""Names that a folder of slices may have, and of the folder of masks beside it."""
+
+EXPECTED = "Imgs/<name>.jpg and GT/<name>.png, or images/ and masks/ with equal names"
+"""The layout, for messages."""
+
 _ENDINGS = (".jpg", ".jpeg", ".png")
+_MASK_ENDINGS = (".png", ".jpg", ".jpeg")
+# nnU-Net ends the names of images with the number of their channel.
+_CHANNEL = "_0000"
 
 
 class DataError(InputError):
@@ -33,19 +41,44 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.suffix.lower() in _ENDINGS)
 
 
+def image_folder(folder: Path) -> Path:
+    """Where the slices of a folder are: ``Imgs``, ``images`` or ``imagesTr``.
+
+    Raises
+    ------
+    DataError
+        If there are two of them.
+    """
+    found = [folder / name for name in LAYOUTS if (folder / name).is_dir()]
+    if len(found) > 1:
+        raise DataError(
+            f"{folder} has the folders {' and '.join(path.name for path in found)}, expected one folder of "
+            "slices; take one of them away",
+            code=3148,
+        )
+    return found[0] if found else folder / next(iter(LAYOUTS))
+
+
+def mask_folder(folder: Path) -> Path:
+    """Where the masks of a folder are, beside :func:`image_folder`."""
+    return folder / LAYOUTS[image_folder(folder).name]
+
+
 def slices_in(folder: Path) -> list[Path]:
-    """Slices of a folder with ``Imgs`` and ``GT``, sorted by name.
+    """Slices of a folder, sorted by name.
 
     Raises
     ------
     DataError
         If there are none, or two of one name, which would share a mask.
     """
-    images = pictures_in(folder / "Imgs")
-    if not images:
+    if not folder.is_dir():
         raise DataError(
-            f"no slices in {folder / 'Imgs'}; expected Imgs/<name>.jpg and GT/<name>.png", code=3111
+            f"no slices in {folder}: there is no such folder; expected one with {EXPECTED}", code=3111
         )
+    images = pictures_in(image_folder(folder))
+    if not images:
+        raise DataError(f"no slices in {image_folder(folder)}; expected {EXPECTED}", code=3111)
     for one, other in same_names(images):
         raise DataError(
             f"{one} and {other.name} have one name and would share a mask; remove one of them", code=3116
@@ -60,40 +93,34 @@ def same_names(paths: list[Path]) -> list[tuple[Path, Path]]:
 
 
 def mask_of(image: Path) -> Path:
-    """Where the mask of a slice ``Imgs/<name>.jpg`` is: ``GT/<name>.png``.
+    """Where the mask of a slice ``Imgs/<name>.jpg`` is: ``GT/<name>.png`` (or ``.jpg``).
 
     Raises
     ------
     DataError
-        If there is none.
+        If there is none, or there are two.
     """
-    mask = _beside(image, "GT")
-    if not mask.is_file():
-        raise DataError(f"{image} has no mask: expected {mask}", code=3112)
-    return mask
+    folder = image.parents[1] / LAYOUTS.get(image.parent.name, "GT")
+    for name in dict.fromkeys((image.stem, mask_name(image.stem))):
+        found = [path for ending in _MASK_ENDINGS if (path := folder / f"{name}{ending}").is_file()]
+        if len(found) > 1:
+            raise DataError(
+                f"{image} has two masks, {found[0]} and {found[1].name}; remove one of them", code=3148
+            )
+        if found:
+            return found[0]
+    raise DataError(f"{image} has no mask: expected {folder / image.stem}.png", code=3112)
 
 
-def read_pair(image: Path, mask: Path | None = None) -> tuple[ByteArray, ByteArray]:
-    """Read a slice and its mask.
+def mask_name(name: str) -> str:
+    """Name of the mask where images end with the number of their channel.
 
-    Parameters
-    ----------
-    mask
-        The mask in ``GT`` where absent.
-
-    Returns
-    -------
-    grey and labels (rows, columns), 0..255, as stored
-
-    Raises
-    ------
-    DataError
-        If the mask is missing, the sizes differ, or a file is refused by :func:`read_grey`.
+    Examples
+    --------
+    >>> mask_name("case_7_0000"), mask_name("case_7")
+    ('case_7', 'case_7')
     """
-    mask = mask or mask_of(image)
-    grey, labels = read_grey(image), read_grey(mask)
-    check_size(image, grey, labels)
-    return grey, labels
+    return name.removesuffix(_CHANNEL)
 
 
 def upright(image: ByteArray, turn: Turn) -> ByteArray:
@@ -102,22 +129,6 @@ def upright(image: ByteArray, turn: Turn) -> ByteArray:
         return image
     turned = image.T if turn == "transpose" else image.T[::-1]
     return np.ascontiguousarray(turned)
-
-
-def read_labelled(folder: Path, turn: Turn) -> Iterator[LabelledSlice]:
-    """Upright slices with their truth, each at its own size.
-
-    Raises
-    ------
-    DataError
-        If there is no slice, a mask is missing, sizes differ, or a file is refused.
-    """
-    return (_labelled(path, turn) for path in slices_in(folder))
-
-
-def _labelled(path: Path, turn: Turn) -> LabelledSlice:
-    image, mask = read_pair(path)
-    return path.stem, upright(image, turn), upright(mask, turn) > INFECTED
 
 
 def read_edge(image: Path, mask: ByteArray) -> ByteArray:

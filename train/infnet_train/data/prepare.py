@@ -27,9 +27,10 @@ from infnet_runtime.scan.ct import CtVolume, refuse_non_finite
 from infnet_runtime.slices.preprocess import to_grey
 from infnet_runtime.version import __version__
 from infnet_train.data.manual import manual_slices
+from infnet_train.data.masks import read_pair
 from infnet_train.data.negatives import normal_slices
 from infnet_train.data.neighbours import NEIGHBOUR_STEP_MM, neighbours_of
-from infnet_train.data.pictures import DataError, read_grey, read_pair, slices_in, upright
+from infnet_train.data.pictures import DataError, read_grey, slices_in, upright
 from infnet_train.data.prepared import ABOUT, PreparedSlice, write_slices
 from infnet_train.data.reserved import is_reserved
 from infnet_train.data.semiseg import LABELLED, PSEUDO, regraded, turn_of, upright_pair

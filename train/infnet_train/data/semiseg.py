@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray
-from infnet_train.data.pictures import Turn, read_grey, read_pair, upright
+from infnet_train.data.masks import read_pair
+from infnet_train.data.pictures import Turn, read_grey, upright
 from infnet_train.data.prepared import PreparedSlice
 
 LABELLED = Path("TrainingSet/LungInfection-Train/Doctor-label")

@@ -11,7 +11,7 @@ EdgeKind = Literal["gradient", "canny", "file"]
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """One folder of labelled slices with sub-folders ``Imgs`` and ``GT``.
+    """One folder of labelled slices with sub-folders ``Imgs`` and ``GT``, or ``images`` and ``masks``.
 
     Parameters
     ----------
@@ -30,6 +30,9 @@ class SourceConfig:
         Grey levels that become 0 and 255: turns another fixed grey scale into that of the labelled slices.
     binarise
         Labels above 128 become infection. If not, they stay soft.
+    soft_labels
+        Labels say how sure they are, 0..255, whatever values there are. Without it the masks of the folder
+        decide together how they are stored (``masks``), and are refused where that is not clear.
     inside_lungs
         Drop labels outside the lungs: the released pseudo-labels were stretched to 0..255 in every slice and
         mark ribs and image borders where there is no infection.
@@ -52,6 +55,7 @@ class SourceConfig:
     names: tuple[str, ...] = ()
     grey_range: tuple[float, float] = (0.0, 255.0)
     binarise: bool = False
+    soft_labels: bool = False
     inside_lungs: bool = False
     min_fraction: float = 0.0
     edge: EdgeKind = "gradient"

@@ -11,7 +11,7 @@ from infnet_runtime.plain import to_plain
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Sources
 from infnet_train.data.cache import Facts, SliceCache, source_facts
-from infnet_train.data.datasets import LabelledSlices, load_source
+from infnet_train.data.datasets import LabelledSlices, load_source, refuse_empty
 from infnet_train.data.pack import Pack
 from infnet_train.data.prepared import check_neighbours
 from infnet_train.data.source import SourceConfig
@@ -49,6 +49,7 @@ def load_slices(
         if ranks.is_first:
             logger.info("source %s: %d slices", source.name, len(slices))
         sources.append((source, slices))
+    refuse_empty([slices for _, slices in sources])
     validation = (
         _prepared(store, data_root, config.validation, config.preprocess) if config.validation else None
     )

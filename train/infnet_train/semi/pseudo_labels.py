@@ -194,7 +194,14 @@ def _with_labels(
     config: TrainConfig, propagation: PropagationConfig, labels: Path, weights: Path
 ) -> TrainConfig:
     labelled_so_far = [
-        dataclasses.replace(source, folder=str((labels / str(n)).resolve()), include=(), exclude=(), names=())
+        dataclasses.replace(
+            source,
+            folder=str((labels / str(n)).resolve()),
+            include=(),
+            exclude=(),
+            names=(),
+            soft_labels=True,
+        )
         for n, source in enumerate(propagation.unlabelled)
         if (labels / str(n)).is_dir()
     ]

@@ -34,7 +34,7 @@ from infnet_export.network.inf_net.merged_convolutions import (
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import to_network
-from infnet_train.data.pictures import read_labelled
+from infnet_train.data.masks import read_labelled
 from infnet_train.networks import InfNet
 from infnet_train.networks.blocks import ReverseAttention, resize
 from infnet_train.weights.reference import load_reference_weights
