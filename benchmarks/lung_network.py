@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.io import open_scan
-from infnet_runtime.lungs import find_lungs, side_labels
+from infnet_runtime.lungs import find_lungs, given_lungs
 from infnet_runtime.lungs.agreement import LungDisagreement, disagreement
 from infnet_runtime.lungs.network import find_lungs_by_network
 from infnet_runtime.lungs.split import split_sides
@@ -81,15 +81,13 @@ def grey(path: Path) -> ByteArray:
 def volumes(root: Path, names: tuple[str, ...]) -> Iterator[Case]:
     for name in names:
         ct = open_scan(root / f"{name}_ct.nii.gz").volume
-        lungs, first = (ct.to_lps(read(root / f"{name}_{part}.nii.gz")) for part in ("lung", "infection"))
-        readers = [first > 0]
+        lungs, first = (read(root / f"{name}_{part}.nii.gz") for part in ("lung", "infection"))
+        sides, readers = given_lungs(lungs, ct.grid).to_lps(), [ct.to_lps(first) > 0]
         second = root / "radiopaedia-second-reader" / f"{Path(name).name}_infection2.nii.gz"
         if second.is_file():
             labels = ct.to_lps(read(second))
             readers.append((labels > 0) & (labels != NOT_COVERED))
-        yield Case(
-            Path(name).name, ct.to_lps(), ct.lps_spacing_mm, ct.intensity, side_labels(lungs), tuple(readers)
-        )
+        yield Case(Path(name).name, ct.to_lps(), ct.lps_spacing_mm, ct.intensity, sides, tuple(readers))
 
 
 def whitened(case: Case, which: str) -> Case:

@@ -8,6 +8,7 @@ from infnet_runtime.io import open_scan, prepare_folder, read_lungs, stem
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.report.text_and_json import to_json, to_text
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.lung_labels import LungLabels
 from infnet_runtime.segment.segmenter import Segmenter
 
 
@@ -21,6 +22,8 @@ class CaseOptions:
         Folder for the results; that of the scan where absent.
     lungs
         Lung mask, of the one scan.
+    lung_labels
+        Which label of the lung mask is which lung, where its numbering is not a known one.
     intensity, assume_orientation
         As for :func:`~infnet_runtime.io.scans.open_scan`.
     batch_size
@@ -31,6 +34,7 @@ class CaseOptions:
 
     out: Path | None = None
     lungs: Path | None = None
+    lung_labels: LungLabels | None = None
     intensity: Intensity | None = None
     assume_orientation: str | None = None
     batch_size: int | None = None
@@ -71,7 +75,7 @@ def process_case(segmenter: Segmenter, path: Path, options: CaseOptions) -> str:
         If the scan or its lung mask is refused, or a file cannot be written.
     """
     scan = open_scan(path, intensity=options.intensity, assume_orientation=options.assume_orientation)
-    lungs = read_lungs(options.lungs, scan.volume) if options.lungs else None
+    lungs = read_lungs(options.lungs, scan.volume, options.lung_labels) if options.lungs else None
     folder = prepare_folder(path.parent if options.out is None else options.out)
     with ProgressBar(options.show_progress) as progress:
         result = segmenter.predict(scan.volume, lungs=lungs, batch_size=options.batch_size, progress=progress)

@@ -57,7 +57,14 @@ def infer(
     lungs: Annotated[
         Path | None,
         typer.Option(
-            help="Lung mask on the scan's grid: 1 right, 2 left; or lungmask's lobes; or one label."
+            help="Lung mask on the scan's grid: 1 right, 2 left; or the lobes of lungmask or "
+            "TotalSegmentator; or one label."
+        ),
+    ] = None,
+    lung_labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Which label of --lungs is which lung, such as right=1,left=2 or right=3+4+5,left=1+2."
         ),
     ] = None,
     backend: BackendOption = "auto",
@@ -98,6 +105,10 @@ def infer(
         raise typer.Exit(_USAGE)
     if intensity not in ("auto", "hu", "windowed"):
         raise typer.BadParameter(f"{intensity}: expected auto, hu or windowed", param_hint="--intensity")
+    if lung_labels and not lungs:
+        raise typer.BadParameter(
+            "says what the labels of --lungs are; give --lungs", param_hint="--lung-labels"
+        )
     if lungs and len(paths) > 1:
         raise typer.BadParameter(
             "one lung mask belongs to one scan; give a single input", param_hint="--lungs"
@@ -105,11 +116,13 @@ def infer(
 
     from infnet_runtime.cli.case import CaseOptions, process_case
     from infnet_runtime.scan.ct import Intensity
+    from infnet_runtime.scan.lung_labels import LungLabels
     from infnet_runtime.segment.segmenter import load
 
     options = CaseOptions(
         out=out,
         lungs=lungs,
+        lung_labels=None if lung_labels is None else LungLabels.parse(lung_labels),
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,
         batch_size=batch_size,

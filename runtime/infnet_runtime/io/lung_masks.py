@@ -2,27 +2,30 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from infnet_runtime.errors import GeometryError, InputError
-from infnet_runtime.io.nifti import read_stored
+from infnet_runtime.io.nifti import read_labels
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.grid import Grid
-from infnet_runtime.scan.lung_mask import LungMask, lung_mask
+from infnet_runtime.scan.lung_labels import LungLabels
+from infnet_runtime.scan.lung_mask import LungMask
 
 # Programs that write the same grid differ by float32 rounding of the affine; a voxel apart is another grid.
 _SAME_PLACE_MM = 0.1
+_SUFFIXES = (".nii.gz", ".nii")
 
 
-def read_lungs(path: Path, scan: CtVolume) -> LungMask:
+def read_lungs(path: Path, scan: CtVolume, named: LungLabels | None = None) -> LungMask:
     """Read a lung mask that lies on the grid of a scan, stored in any orientation.
 
     Parameters
     ----------
     path
-        NIfTI file with labels 1 (right) and 2 (left), with lungmask's lobes 1 to 5, or with one label.
+        NIfTI file with labels 1 (right) and 2 (left), with lobes as lungmask or TotalSegmentator number
+        them, or with one label.
     scan
         The scan it belongs to.
+    named
+        Which label is which lung, for masks that are numbered in another way.
 
     Returns
     -------
@@ -35,20 +38,11 @@ def read_lungs(path: Path, scan: CtVolume) -> LungMask:
     GeometryError
         If it lies on another grid.
     """
-    from infnet_runtime.lungs import side_labels  # brings OpenCV, which reading a scan does not need
+    from infnet_runtime.lungs import given_lungs  # brings OpenCV, which reading a scan does not need
 
-    if not path.is_file():
-        raise InputError(f"there is no lung mask {path}; check the spelling", code=3001)
-    _, geometry, stored = read_stored(path)
-    if stored.dtype.kind == "f":
-        if not np.array_equal(stored, np.rint(stored)):
-            raise InputError(f"{path.name} has values between the labels; give a label map", code=3061)
-    elif stored.min() < 0 or stored.max() > 255:
-        raise InputError(
-            f"{path.name} has values {stored.min()}..{stored.max()}, expected labels; give a lung mask",
-            code=3061,
-        )
-    grid = Grid(stored.shape, geometry.affine)
+    _refuse_other_files(path)
+    geometry, labels = read_labels(path)
+    grid = Grid(labels.shape, geometry.affine)
     apart_mm = grid.corner_distance_mm(scan.grid)
     if grid.lps_shape != scan.grid.lps_shape or apart_mm > _SAME_PLACE_MM:
         raise GeometryError(
@@ -57,5 +51,18 @@ def read_lungs(path: Path, scan: CtVolume) -> LungMask:
             "to the scan",
             code=3062,
         )
-    labels = side_labels(grid.to_lps(stored.astype(np.uint8)))
-    return lung_mask(scan.from_lps(labels), scan.grid, source=scan.source)
+    on_scan = scan.from_lps(grid.to_lps(labels))
+    return given_lungs(on_scan, scan.grid, named=named, name=path.name, source=scan.source)
+
+
+def _refuse_other_files(path: Path) -> None:
+    expected = "a lung mask is one NIfTI file (.nii or .nii.gz) on the grid of the scan"
+    if path.is_dir():
+        raise InputError(f"the lung mask {path} is a folder; {expected}, so give that file", code=3002)
+    if not path.exists():
+        raise InputError(f"there is no lung mask {path}; check the spelling", code=3001)
+    if not path.name.lower().endswith(_SUFFIXES) or not path.is_file():
+        raise InputError(
+            f"the lung mask {path} is no NIfTI file; {expected}: convert it, a DICOM segmentation too",
+            code=3003,
+        )

@@ -9,11 +9,13 @@ approximate.
 A small network can find them too, dense ones as well (``network``, ``contract``), and ``agreement`` compares
 the two ways; nothing calls it yet.
 
+Masks that come from elsewhere are read by ``given``, which label is which lung.
+
 What is computed from voxels or labels to say where lung is, belongs here; what a lung mask is, whoever made
 it, is ``scan.lung_mask``.
 """
 
 from infnet_runtime.lungs.finder import find_lungs, lung_box, slices_with_lung
-from infnet_runtime.lungs.split import side_labels
+from infnet_runtime.lungs.given import given_lungs
 
-__all__ = ["find_lungs", "lung_box", "side_labels", "slices_with_lung"]
+__all__ = ["find_lungs", "given_lungs", "lung_box", "slices_with_lung"]

@@ -1,8 +1,6 @@
-"""Right or left: telling the two lungs of a mask apart, and reading lung masks that users bring.
+"""Right or left: telling the two lungs of a mask apart.
 
-Everything is in LPS with axes (slice, row, column), so low columns are the patient's right. Labels follow
-lungmask (https://github.com/JoHof/lungmask): 1 the right lung, 2 the left; for its lobes 1 and 2 left,
-3 to 5 right.
+Everything is in LPS with axes (slice, row, column), so low columns are the patient's right.
 """
 
 import cc3d
@@ -10,11 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, ByteArray, DoubleArray
-from infnet_runtime.errors import InputError
 from infnet_runtime.scan.sides import LEFT, RIGHT
 
-# lungmask's LTRCLobes: 1 left upper, 2 left lower, 3 right upper, 4 right middle, 5 right lower.
-_SIDE_OF_LOBE = np.array([0, LEFT, LEFT, RIGHT, RIGHT, RIGHT], np.uint8)
 # The second largest component counts as the other lung from this share of the largest: a lung with half of it
 # consolidated still does, a detached lobe tip does not.
 _OTHER_LUNG_SHARE = 0.15
@@ -26,56 +21,6 @@ _ACROSS_SHARE = 0.15
 _LARGEST_CUT_SHARE = 0.35
 # Price of a row at the far end of the band around the midline; a row through lung costs 1.
 _AWAY = 0.3
-
-
-def side_labels(mask: npt.NDArray[np.generic]) -> ByteArray:
-    """Right and left lung of a mask that came from elsewhere.
-
-    Labels 1 and 2 are taken as right and left, labels up to 5 as the lobes of lungmask. A mask with one value
-    is any lung, and split: by components, and where the lungs touch along the path that cuts the least lung.
-
-    Parameters
-    ----------
-    mask : (slice, row, column)
-        Whole numbers, 0 is background.
-
-    Returns
-    -------
-    (slice, row, column)
-        0 background, 1 the patient's right lung, 2 the left.
-
-    Raises
-    ------
-    InputError
-        If the labels are none of these.
-
-    Examples
-    --------
-    >>> side_labels(np.array([[[5, 5, 0, 0, 1, 2]]]))
-    array([[[1, 1, 0, 0, 2, 2]]], dtype=uint8)
-    """
-    if mask.ndim != 3:
-        raise InputError(
-            f"expected a lung mask with 3 axes (slice, row, column), found shape {mask.shape}; "
-            "give the mask on the grid of the scan",
-            code=3060,
-        )
-    values: set[float] = set()
-    for plane in mask:
-        values.update(np.unique(plane).tolist())
-    labels = sorted(values - {0})
-    if len(labels) <= 1:
-        return split_sides(np.asarray(mask != 0))
-    if not set(labels) <= {1, 2, 3, 4, 5}:
-        shown = ", ".join(f"{label:g}" for label in labels[:8]) + (", ..." if len(labels) > 8 else "")
-        raise InputError(
-            f"the lung mask has the labels {shown}; expected 1 right and 2 left, the lobes 1 to 5 of "
-            "lungmask, or one single value; bring its labels to one of these",
-            code=3061,
-        )
-    if max(labels) == LEFT:
-        return mask.astype(np.uint8)
-    return np.stack([_SIDE_OF_LOBE[plane.astype(np.intp)] for plane in mask])
 
 
 def split_sides(mask: BoolArray) -> ByteArray:

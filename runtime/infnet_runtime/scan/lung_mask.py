@@ -12,6 +12,7 @@ import numpy as np
 from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.scan.grid import Grid
+from infnet_runtime.scan.labels import whole_labels
 from infnet_runtime.scan.sides import EITHER, LEFT
 
 LungOrigin: TypeAlias = Literal["found", "given", "none"]
@@ -29,11 +30,14 @@ class LungMask:
         Of the scan.
     origin
         ``found`` by the lung finder, ``given`` by the user, or ``none``: there is no lung to be seen.
+    remark
+        What of a mask given was not taken as it stands, such as stray labels; empty where all was.
     """
 
     labels: ByteArray
     grid: Grid
     origin: LungOrigin
+    remark: str = ""
 
     def to_lps(self) -> ByteArray:
         """View of the labels in LPS order, (slice, row, column)."""
@@ -41,43 +45,46 @@ class LungMask:
 
 
 def lung_mask(
-    labels: AnyArray, grid: Grid, *, origin: LungOrigin = "given", source: str = "the scan"
+    labels: AnyArray, grid: Grid, *, origin: LungOrigin = "given", source: str = "the scan", remark: str = ""
 ) -> LungMask:
     """Labels as a lung mask, refused when they are none on this grid.
 
     Parameters
     ----------
     labels : (i, j, k)
-        0, 1 and 2 in any type of numbers; booleans are taken for the numbers 0 and 1.
+        0, 1 and 2 in any type of numbers.
     grid
         Of the scan.
     source
         Name of the scan for messages.
+    remark
+        What of a mask given was not taken as it stands.
 
     Raises
     ------
     GeometryError
         If the shape is not that of the grid.
     InputError
-        If there is another label.
+        If there is another label, or no lung in a mask that is given.
     """
     grid.to_lps(labels, source=source)  # refuses another shape
     if labels.dtype == np.bool_:
-        return LungMask(labels.view(np.uint8), grid, origin)
-    if labels.max() > (EITHER if origin == "found" else LEFT):
         raise InputError(
-            f"the lung mask has labels up to {labels.max()}, expected 1 (right) and 2 (left); "
-            "bring it there with infnet_runtime.lungs.side_labels",
+            "the lung mask is of booleans, expected 1 (right) and 2 (left); split it with "
+            "infnet_runtime.lungs.given_lungs",
             code=3071,
         )
-    as_bytes = labels
-    if labels.dtype != np.uint8:
-        with np.errstate(invalid="ignore"):  # what has no place in a byte is refused below
-            as_bytes = labels.astype(np.uint8)
-        if not np.array_equal(as_bytes, labels):
-            raise InputError(
-                f"the lung mask has values that are no labels ({labels.min():g} is the least), expected 1 "
-                "(right) and 2 (left); bring it there with infnet_runtime.lungs.side_labels",
-                code=3071,
-            )
-    return LungMask(as_bytes, grid, origin)
+    whole = whole_labels(labels, "the lung mask")
+    if whole.max() > (EITHER if origin == "found" else LEFT):
+        raise InputError(
+            f"the lung mask has labels up to {whole.max()}, expected 1 (right) and 2 (left); "
+            "bring it there with infnet_runtime.lungs.given_lungs",
+            code=3071,
+        )
+    if origin == "given" and not whole.any():
+        raise InputError(
+            "the lung mask is empty: no voxel is marked; give the mask of this scan, or none and the lungs "
+            "are found",
+            code=3066,
+        )
+    return LungMask(whole, grid, origin, remark)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from infnet_runtime.arrays import ByteArray
-from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
+from infnet_runtime.arrays import AnyArray, ByteArray
+from infnet_runtime.lungs import find_lungs, given_lungs, lung_box, slices_with_lung
 from infnet_runtime.measure.flags import LUNGS_BY_THRESHOLD, NO_LUNG, Flag
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.grid import Grid
@@ -49,7 +49,7 @@ class Region:
             yield slice(part[0], part[-1] + 1) if neighbours else part
 
 
-def lungs_of(scan: CtVolume, given: LungMask | ByteArray | None) -> tuple[LungMask, tuple[Flag, ...]]:
+def lungs_of(scan: CtVolume, given: LungMask | AnyArray | None) -> tuple[LungMask, tuple[Flag, ...]]:
     """Lungs of a scan, given or found, and what a reader must know of them.
 
     Raises
@@ -63,8 +63,12 @@ def lungs_of(scan: CtVolume, given: LungMask | ByteArray | None) -> tuple[LungMa
         lungs = lung_mask(scan.from_lps(labels), scan.grid, origin="found", source=scan.source)
         flags = (LUNGS_BY_THRESHOLD,)
     else:
-        labels = given.labels if isinstance(given, LungMask) else given
-        lungs = lung_mask(labels, scan.grid, source=scan.source)
+        # One that was built already is looked at again: a host may have built it on another grid.
+        lungs = (
+            lung_mask(given.labels, scan.grid, source=scan.source, remark=given.remark)
+            if isinstance(given, LungMask)
+            else given_lungs(given, scan.grid, source=scan.source)
+        )
     if not lungs.labels.any():
         flags = (*flags, NO_LUNG)
     return lungs, flags

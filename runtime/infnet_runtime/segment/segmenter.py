@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infnet_runtime.arrays import ByteArray, FloatArray, HalfArray
+from infnet_runtime.arrays import AnyArray, ByteArray, FloatArray, HalfArray
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.session import ClosedByBlock, infection_probability
 from infnet_runtime.cpu import usable_cores
@@ -80,7 +80,7 @@ class Segmenter(ClosedByBlock):
         self,
         scan: CtVolume | Path | str,
         *,
-        lungs: ByteArray | LungMask | None = None,
+        lungs: AnyArray | LungMask | None = None,
         quantitative: bool = True,
         batch_size: int | None = None,
         keep_probability: bool = False,
@@ -93,7 +93,8 @@ class Segmenter(ClosedByBlock):
         scan
             A volume, or the path of a file that ``infnet_runtime.io.open_scan`` reads.
         lungs : (i, j, k)
-            Lung mask on the scan's grid, 1 the patient's right lung and 2 the left; found where absent.
+            Lung mask on the scan's grid, read as by ``infnet_runtime.lungs.given_lungs``: 1 the patient's
+            right lung and 2 the left, known lobes, or one label; found where absent.
         quantitative
             False where the voxel size of the scan means nothing although its grid has one; a picture says so
             itself.

@@ -120,6 +120,22 @@ def test_lung_mask_of_the_user(scan: Path, model: Path, tmp_path: Path) -> None:
     assert "5.00 mm apart" in done.stderr
 
 
+def test_labels_of_a_lung_mask_are_named(scan: Path, model: Path, tmp_path: Path) -> None:
+    phantom = chest_phantom()
+    labels = np.array([0, 4, 3], np.uint8)[phantom.lungs]
+    lungs = write_nifti(tmp_path / "lungs.nii.gz", *reorient(labels, phantom.spacing_mm, "RAS"))
+    place = ("--model", model, "--lungs", lungs, "--json")
+    done = run_here(scan, *place)
+    assert done.returncode == 3
+    assert "error[INF-3061] lungs.nii.gz has the labels 3 (" in done.stderr
+    assert "--lung-labels right=4,left=3" in done.stderr
+    done = run_here(scan, *place, "--lung-labels", "right=4,left=3")
+    assert done.returncode == 0, done.stderr
+    right = json.loads(done.stdout)["quantification"]["right"]
+    assert right["lung_ml"] == pytest.approx(phantom.volume_ml(phantom.lungs == 1), rel=1e-6)
+    assert right["infection_ml"] > 0
+
+
 def test_picture(model: Path, tmp_path: Path) -> None:
     phantom = chest_phantom((20, 240, 300), (12.0, 1.35, 1.28))
     middle = int(phantom.infection.sum((1, 2)).argmax())
@@ -159,6 +175,12 @@ def test_picture(model: Path, tmp_path: Path) -> None:
         (["{scan}", "--no-such-option"], 2, "No such option"),
         (["{scan}", "-o", "{scan}/below"], 8, "error[INF-8001] cannot write"),
         (["{scan}", "--lungs", "none.nii"], 3, "error[INF-3001] there is no lung mask none.nii"),
+        (
+            ["{scan}", "--lungs", "none.nii", "--lung-labels", "1,2"],
+            3,
+            "error[INF-3065] cannot read the lung",
+        ),
+        (["{scan}", "--lung-labels", "right=1"], 2, "give --lungs"),
     ],
 )
 def test_errors(

@@ -12,7 +12,7 @@ import pytest
 from builders import LEFT, RIGHT, chest_phantom
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
-from infnet_runtime.lungs import find_lungs, lung_box, side_labels, slices_with_lung
+from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.phantom import ChestPhantom
 
@@ -192,48 +192,6 @@ def test_the_box_covers_all_slices_and_stays_in_the_image() -> None:
     assert lung_box(lungs, (5.0, 1.0, 1.0), 0.0) == (slice(10, 38), slice(1, 50))
     assert lung_box(np.zeros_like(lungs), (5.0, 1.0, 1.0), 5.0) == (slice(0, 40), slice(0, 60))
     assert slices_with_lung(lungs).tolist() == [0, 2]
-
-
-def test_labels_of_lungmask_are_taken_as_they_are(chest: ChestPhantom) -> None:
-    swapped = np.array([0, 2, 1], np.uint8)[chest.lungs]
-    assert np.array_equal(side_labels(chest.lungs), chest.lungs)
-    assert np.array_equal(side_labels(swapped.astype(np.float64)), swapped)
-
-
-def test_lobes_of_lungmask_become_sides() -> None:
-    lobes = np.array([[[0, 1, 2, 3, 4, 5]]])
-    assert side_labels(lobes).tolist() == [[[0, LEFT, LEFT, RIGHT, RIGHT, RIGHT]]]
-
-
-@pytest.mark.parametrize("value", [1, 2, 255])
-def test_a_binary_mask_is_split(chest: ChestPhantom, value: int) -> None:
-    binary = (chest.lungs > 0).astype(np.uint8) * np.uint8(value)
-    assert np.array_equal(side_labels(binary), chest.lungs)
-
-
-def test_a_binary_mask_with_touching_lungs_is_split(chest: ChestPhantom) -> None:
-    mask = chest.lungs > 0
-    mask[5:15, 22:25, 40:60] = True
-    sides = side_labels(mask)
-    assert np.array_equal(sides > 0, mask)
-    assert dice(sides == RIGHT, chest.lungs == RIGHT) > 0.97
-
-
-@pytest.mark.parametrize("side", [RIGHT, LEFT])
-def test_one_lung_alone_keeps_its_side(chest: ChestPhantom, side: int) -> None:
-    sides = side_labels(chest.lungs == side)
-    assert np.unique(sides).tolist() == [0, side]
-
-
-@pytest.mark.parametrize("labels", [(1, 6), (1, 2.5), (-1, 1), (10, 20, 30)])
-def test_unknown_labels_are_refused(labels: tuple[float, ...]) -> None:
-    mask = np.array([[[0.0, *labels]]])
-    with pytest.raises(InputError, match=r"INF-3061.*has the labels .*1 right and 2 left"):
-        side_labels(mask)
-
-
-def test_an_empty_mask_stays_empty() -> None:
-    assert not side_labels(np.zeros((2, 3, 4), np.uint8)).any()
 
 
 @pytest.mark.data

@@ -24,11 +24,10 @@ def test_labels_of_any_type_of_numbers_become_bytes(dtype: type) -> None:
     assert np.array_equal(mask.to_lps(), GRID.to_lps(labels()))
 
 
-def test_bytes_are_not_copied_and_booleans_are_0_and_1() -> None:
+def test_bytes_are_not_copied() -> None:
     array = labels()
     assert lung_mask(array, GRID).labels is array
     assert lung_mask(array, GRID).origin == "given"
-    assert np.array_equal(lung_mask(array > 0, GRID).labels, np.where(array > 0, 1, 0))
 
 
 def test_another_shape_is_refused() -> None:
@@ -44,9 +43,9 @@ def test_another_shape_is_refused() -> None:
     [
         (3, np.uint8, r"has labels up to 3, expected 1 \(right\) and 2 \(left\)"),
         (300, np.int16, "has labels up to 300"),
-        (-1, np.int16, r"values that are no labels \(-1 is the least\)"),
-        (0.5, np.float32, "values that are no labels"),
-        (np.nan, np.float32, "values that are no labels"),
+        (-1, np.int16, "has values -1..2, expected labels"),
+        (0.5, np.float32, "values between the labels"),
+        (np.nan, np.float32, "not finite"),
     ],
 )
 def test_what_is_no_label_is_refused(value: float, dtype: type, text: str) -> None:
@@ -54,4 +53,18 @@ def test_what_is_no_label_is_refused(value: float, dtype: type, text: str) -> No
     array[1, 1, 1] = value
     with pytest.raises(InputError, match=text) as caught:
         lung_mask(array, GRID)
+    assert caught.value.code in (3063, 3071)
+
+
+def test_booleans_have_no_sides() -> None:
+    with pytest.raises(InputError, match=r"of booleans, expected 1 \(right\) and 2 \(left\)") as caught:
+        lung_mask(labels() > 0, GRID)
     assert caught.value.code == 3071
+
+
+def test_no_lung_can_be_found_but_not_given() -> None:
+    empty = np.zeros(GRID.shape, np.uint8)
+    assert not lung_mask(empty, GRID, origin="found").labels.any()
+    with pytest.raises(InputError, match="the lung mask is empty") as caught:
+        lung_mask(empty, GRID)
+    assert caught.value.code == 3066

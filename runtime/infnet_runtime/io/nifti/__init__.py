@@ -5,7 +5,7 @@ here.
 """
 
 from infnet_runtime.io.nifti.scan import NiftiScan, read_nifti
-from infnet_runtime.io.nifti.voxels import read_stored
+from infnet_runtime.io.nifti.voxels import read_labels, read_stored
 from infnet_runtime.io.nifti.write import write_nifti
 
-__all__ = ["NiftiScan", "read_nifti", "read_stored", "write_nifti"]
+__all__ = ["NiftiScan", "read_labels", "read_nifti", "read_stored", "write_nifti"]

@@ -83,6 +83,7 @@ def validate_header(
     file_bytes: int | None = None,
     max_bytes: int | None = None,
     assume_orientation: str | None = None,
+    labels: bool = False,
 ) -> Geometry:
     """Check a header and derive the geometry.
 
@@ -98,6 +99,9 @@ def validate_header(
         The most bytes of voxels a file may announce.
     assume_orientation
         Where the stored axes point to, such as ``LAS``, for files that do not say. Others ignore it.
+    labels
+        The file holds labels: a scaling that is not finite is none, as nibabel and ITK take it, and a
+        negative slope inverts nothing that is measured.
 
     Raises
     ------
@@ -111,7 +115,7 @@ def validate_header(
     dtype = _dtype(fields)
     vox_offset = _vox_offset(fields)
     _fits(fields, shape, dtype, vox_offset, file_bytes, max_bytes)
-    slope, inter = _scaling(fields)
+    slope, inter = _scaling(fields, labels)
     affine, origin = affine_from_header(fields, assume_orientation)
     return Geometry(shape, dtype, affine, slope, inter, vox_offset, fields.byte_order, origin)
 
@@ -181,8 +185,11 @@ def _fits(
         )
 
 
-def _scaling(fields: HeaderFields) -> tuple[float, float]:
+def _scaling(fields: HeaderFields, labels: bool) -> tuple[float, float]:
     slope, inter = fields.get(112, "2f")
+    if labels:
+        is_scaled = slope != 0 and math.isfinite(slope) and math.isfinite(inter)
+        return (slope, inter) if is_scaled else (1.0, 0.0)
     if not (math.isfinite(slope) and math.isfinite(inter)):
         fields.refuse(
             3015,

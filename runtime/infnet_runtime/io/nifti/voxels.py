@@ -18,6 +18,7 @@ from infnet_runtime.io.gzip_files import GZIP_ERRORS, MAGIC, unpacked
 from infnet_runtime.io.nifti.fields import HEADER_BYTES
 from infnet_runtime.io.nifti.header import Geometry, validate_header
 from infnet_runtime.scan.ct import slabs
+from infnet_runtime.scan.labels import whole_labels
 
 _CHUNK_BYTES = 1 << 20
 # Deflate cannot shrink by more (zlib technical details, https://zlib.net/zlib_tech.html).
@@ -27,9 +28,13 @@ _MOST_THREADS = 4
 
 
 def read_stored(
-    path: Path, *, max_bytes: int | None = None, assume_orientation: str | None = None
+    path: Path,
+    *,
+    max_bytes: int | None = None,
+    assume_orientation: str | None = None,
+    labels: bool = False,
 ) -> tuple[bytes, Geometry, AnyArray]:
-    """Read header and voxels as stored, whatever they mean: a CT or a label map.
+    """Read header and voxels as stored, whatever they mean: a CT or, with ``labels``, a label map.
 
     Returns
     -------
@@ -57,6 +62,7 @@ def read_stored(
                 file_bytes=size * _MOST_GZIP_RATIO if is_packed else size,
                 max_bytes=max_bytes,
                 assume_orientation=assume_orientation,
+                labels=labels,
             )
             _read_up_to(stream, geometry.vox_offset - HEADER_BYTES)
             stored = _read_voxels(stream, geometry, source)
@@ -67,6 +73,31 @@ def read_stored(
                     code=3008,
                 )
     return header, geometry, stored
+
+
+def read_labels(path: Path) -> tuple[Geometry, AnyArray]:
+    """Read a label map: its scaling applied, its values whole numbers.
+
+    Returns
+    -------
+    geometry, labels (i, j, k) as bytes or 32-bit integers
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or holds anything but labels.
+    GeometryError
+        If its geometry cannot be trusted.
+    """
+    _, geometry, stored = read_stored(path, labels=True)
+    if (geometry.slope, geometry.inter) == (1, 0):
+        return geometry, whole_labels(stored, path.name)
+    values: AnyArray = np.empty(stored.shape, np.float32, order="F")
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused and counted
+        for target, slab in zip(slabs(values), slabs(stored), strict=True):
+            target[...] = slab.astype(np.float64) * geometry.slope + geometry.inter
+    scaling = f"(scl_slope {geometry.slope:g}, scl_inter {geometry.inter:g} applied)"
+    return geometry, whole_labels(values, f"{path.name} {scaling}")
 
 
 def scaled(stored: AnyArray, geometry: Geometry, source: str) -> AnyArray:
