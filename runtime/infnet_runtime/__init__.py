@@ -73,3 +73,8 @@ def __getattr__(name: str) -> object:
         if name in names:
             return getattr(import_module(f"infnet_runtime.{module}"), name)
     raise AttributeError(f"module 'infnet_runtime' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """The public names too that no one has used yet."""
+    return sorted({*globals(), *__all__})

@@ -70,6 +70,7 @@ def test_importtime_of_the_runtime_names_neither_torch_nor_onnx() -> None:
 def test_every_public_name_exists() -> None:
     import infnet_runtime
 
+    assert set(infnet_runtime.__all__) <= set(dir(infnet_runtime))
     for name in infnet_runtime.__all__:
         assert getattr(infnet_runtime, name) is not None
     with pytest.raises(AttributeError, match="module 'infnet_runtime' has no attribute 'Segmentor'"):

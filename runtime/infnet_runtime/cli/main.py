@@ -17,6 +17,7 @@ from infnet_runtime.cli.options import (
 )
 from infnet_runtime.cli.process import DefaultCommandGroup, print_version, run_command
 from infnet_runtime.cli.progress import ProgressBar
+from infnet_runtime.cpu import limit_process
 from infnet_runtime.errors import InfnetError
 
 
@@ -114,6 +115,7 @@ def infer(
             "one lung mask belongs to one scan; give a single input", param_hint="--lungs"
         )
 
+    limit_process(threads)
     from infnet_runtime.cli.case import CaseOptions, process_case
     from infnet_runtime.scan.ct import Intensity
     from infnet_runtime.scan.lung_labels import LungLabels
@@ -164,6 +166,7 @@ def bench(
 ) -> None:
     """Time every stage on this machine, for every backend that works, in turn."""
     _log(verbose=False)
+    limit_process(threads)
     from infnet_runtime.machine.bench import bench as measure
 
     with ProgressBar(not quiet and sys.stderr.isatty(), "runs") as progress:

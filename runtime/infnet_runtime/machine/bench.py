@@ -17,7 +17,7 @@ from typing import Any
 from infnet_runtime.backends import Session
 from infnet_runtime.backends.candidates import AUTO, Candidate, candidates, is_engine
 from infnet_runtime.backends.open import open_candidate
-from infnet_runtime.cpu import usable_cores
+from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import BackendError
 from infnet_runtime.io import open_scan
 from infnet_runtime.model.shipped import default_model, shipped_model
@@ -214,7 +214,8 @@ def _run(
 ) -> dict[str, float]:
     """One scan from file to file, as ``infnet-infer`` does it."""
     started = time.perf_counter()
-    scan = open_scan(path)
+    with using_threads(threads):
+        scan = open_scan(path)
     read = time.perf_counter() - started
     result = Segmenter(session, threads=threads).predict(scan.volume, batch_size=batch_size)
     contender.slices = result.provenance.slices_run

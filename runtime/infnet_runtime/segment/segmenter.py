@@ -7,17 +7,20 @@ With more than one thread the slices before and after a batch are prepared and f
 (:mod:`~infnet_runtime.segment.overlap`); the result is the same to the bit.
 """
 
+import functools
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray, ByteArray, FloatArray, HalfArray
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.session import ClosedByBlock, infection_probability
-from infnet_runtime.cpu import usable_cores
+from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.measure.burden import quantify
@@ -34,6 +37,8 @@ from infnet_runtime.slices.preprocess import from_network, infected_on_grid
 from infnet_runtime.version import __version__
 
 Progress = Callable[[int, int], None]
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 @dataclass(eq=False)
@@ -55,6 +60,19 @@ class _Marked:
     outside_voxels: int = 0
 
 
+def _on_own_threads(
+    method: Callable[Concatenate["Segmenter", Given], Result],
+) -> Callable[Concatenate["Segmenter", Given], Result]:
+    """Let everything that a method does take as many threads as its segmenter."""
+
+    @functools.wraps(method)
+    def within(segmenter: "Segmenter", /, *given: Given.args, **named: Given.kwargs) -> Result:
+        with using_threads(segmenter.threads):
+            return method(segmenter, *given, **named)
+
+    return within
+
+
 class Segmenter(ClosedByBlock):
     """A loaded model, ready for scans. Close it, or use it as a context manager.
 
@@ -64,11 +82,12 @@ class Segmenter(ClosedByBlock):
         The network; closed together with the segmenter.
     threads
         0 takes what the machine gives this process. With 1 the stages follow each other and nothing runs
-        beside the network.
+        beside the network. OpenCV, whose number of threads is that of the whole process, is held to this one
+        while a scan is segmented.
     """
 
     def __init__(self, session: Session, *, threads: int = 0) -> None:
-        self._session = session
+        self._session, self.threads = session, threads
         self._in_order = one_after_another if (threads or usable_cores()) == 1 else overlapped
 
     @property
@@ -76,6 +95,7 @@ class Segmenter(ClosedByBlock):
         """What the model says about itself."""
         return self._session.manifest
 
+    @_on_own_threads
     def predict(
         self,
         scan: CtVolume | Path | str,
@@ -114,7 +134,7 @@ class Segmenter(ClosedByBlock):
         """
         watch = Stopwatch()
         if not isinstance(scan, CtVolume):
-            scan = open_scan(Path(scan)).volume
+            scan = _opened(scan)
         grid = scan.grid if quantitative else scan.grid.without_size()
         if batch_size is None:
             batch_size = self._session.batch_size
@@ -215,6 +235,18 @@ class Segmenter(ClosedByBlock):
     def close(self) -> None:
         """Release the model."""
         self._session.close()
+
+
+def _opened(scan: object) -> CtVolume:
+    if isinstance(scan, str | os.PathLike):
+        return open_scan(Path(scan)).volume
+    what = type(scan).__name__ + (f" {shape}" if (shape := getattr(scan, "shape", None)) is not None else "")
+    raise InputError(
+        f"the scan is a {what}, expected a path or a CtVolume: voxels alone do not say where the patient's "
+        "right is, nor how large they are. Give CtVolume(voxels, affine, Intensity.HU, name), with axes "
+        "(i, j, k) and an affine as nibabel gives them",
+        code=3030,
+    )
 
 
 def load(

@@ -202,6 +202,15 @@ def test_a_path_is_read(segmenter: Segmenter, phantom: ChestPhantom, tmp_path: P
     assert np.array_equal(result.volume.to_lps(result.mask), reference_mask(segmenter, phantom))
 
 
+@pytest.mark.parametrize("scan", [np.zeros((4, 5, 6), np.int16), None, 7, b"scan.nii.gz"])
+def test_what_is_no_scan_is_named_and_the_way_out_too(scan: object, segmenter: Segmenter) -> None:
+    what = "ndarray (4, 5, 6)" if isinstance(scan, np.ndarray) else type(scan).__name__
+    with pytest.raises(InputError, match="expected a path or a CtVolume: voxels alone do not say") as caught:
+        segmenter.predict(scan)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(f"[INF-3030] the scan is a {what}, expected")
+    assert "Give CtVolume(voxels, affine, Intensity.HU, name)" in str(caught.value)
+
+
 def test_inputs_are_not_modified(segmenter: Segmenter, phantom: ChestPhantom) -> None:
     hu = phantom.hu.copy()
     hu.setflags(write=False)

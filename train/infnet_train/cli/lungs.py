@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from infnet_runtime.cpu import limit_process
 from infnet_train.cli.progress import log_to_stderr
 
 app = typer.Typer(no_args_is_help=True, help="Train the network that finds the lungs.")
@@ -60,6 +61,7 @@ def train(
     """Train the lung network by a recipe. An interrupted run goes on with --resume."""
     if resume and force:
         raise typer.BadParameter("--resume goes on with a run and --force begins anew; give one of them")
+    limit_process(threads)
     import torch
 
     from infnet_train.config.fill import build, read_values

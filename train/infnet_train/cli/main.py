@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from infnet_runtime.cli.process import print_version, run_command
+from infnet_runtime.cpu import limit_process
 from infnet_train.cli import assess, data, lungs
 from infnet_train.cli.options import DeviceOption
 from infnet_train.cli.progress import Progress, log_to_stderr
@@ -99,6 +100,7 @@ def train(
     if context.invoked_subcommand is not None:
         _refuse_options_of_training(context)
         return
+    limit_process(threads)
     from infnet_train.recipe import find_recipe
 
     recipe_file = find_recipe(config)
