@@ -65,11 +65,11 @@ class WrongKeys(PlainError):
 
 
 class WrongValue(PlainError):
-    """A value of another type, or none of those that are allowed."""
+    """A value of another type, or none of those that are allowed; ``hint`` is the type of the field."""
 
-    def __init__(self, place: str, found: object, expected: str) -> None:
+    def __init__(self, place: str, found: object, expected: str, hint: Any) -> None:  # noqa: ANN401
         super().__init__(place, f"{place} is {found!r}, expected {expected}")
-        self.found = found
+        self.found, self.hint = found, hint
 
 
 def from_plain(
@@ -202,18 +202,37 @@ class _Filler:
             if parts[-1] is Ellipsis:
                 parts = (parts[0],) * len(value)
             if len(parts) == len(value):
-                return tuple(self._converted(p, v, place) for p, v in zip(parts, value, strict=True))
+                return self._items(hint, parts, value, place)
         elif origin is dict and isinstance(value, dict):
             return {key: self._converted(parts[1], item, place) for key, item in value.items()}
         elif origin is Literal:
             if value in parts:
                 return value
-            raise WrongValue(place, value, f"one of {', '.join(parts)}")
+            raise WrongValue(place, value, f"one of {', '.join(parts)}", hint)
         elif hint is float and type(value) in (int, float):
             return float(value) if self.to_float else value
         elif type(value) is hint:
             return value
-        raise WrongValue(place, value, getattr(hint, "__name__", str(hint)))
+        raise WrongValue(place, value, getattr(hint, "__name__", str(hint)), hint)
+
+    def _items(self, hint: Any, parts: tuple[Any, ...], values: list[Any], place: str) -> tuple[Any, ...]:  # noqa: ANN401
+        try:
+            return tuple(
+                self._converted(part, value, _place_of_item(place, number, value))
+                for number, (part, value) in enumerate(zip(parts, values, strict=True))
+            )
+        except WrongValue as error:
+            if error.place == place:
+                error.found, error.hint = values, hint  # what there is and what is expected is the whole list
+            raise
+
+
+def _place_of_item(place: str, number: int, item: object) -> str:
+    """A table in a list by its name or number; other items by the list."""
+    if not isinstance(item, dict):
+        return place
+    name = item.get("name")
+    return f"{place} '{name}'" if isinstance(name, str) else f"{place}[{number}]"
 
 
 def _fields_by_key(kind: type) -> "dict[str, dataclasses.Field[Any]]":

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from infnet_runtime.errors import ModelError
-from infnet_train.config.fill import build, read_values
+from infnet_train.config.fill import build, nearest, read_values
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.pack import QUALITY, Packed, pack
 from infnet_train.errors import ConfigError
@@ -28,8 +28,9 @@ logger = logging.getLogger(__name__)
 
 StageKind = Literal["train", "propagate"]
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-"""The recipes of a checkout."""
+_OF_CHECKOUT = Path(__file__).parents[1] / "configs"
+CONFIGS = _OF_CHECKOUT if _OF_CHECKOUT.is_dir() else Path(__file__).parent / "configs"
+"""The recipes of infnet: of a checkout, or of the wheel."""
 
 _REFERENCE = "stage:"
 _SLICES_OF_A_SOURCE = 100  # where a recipe does not say how many are drawn; for the cost of a stage alone
@@ -45,8 +46,23 @@ class Stage:
 
 
 def find_recipe(path: Path) -> Path:
-    """The file itself, or the recipe of that name in the checkout."""
-    return path if path.exists() or path.parent != Path() else CONFIGS / path
+    """The file itself, or the recipe of that name, with or without its ending, among those of infnet.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, with the names that there are.
+    """
+    if path.is_file():
+        return path
+    shipped = CONFIGS / path.with_suffix(".toml").name
+    if path.parent == Path() and path.suffix in ("", ".toml") and shipped.is_file():
+        return shipped
+    raise ConfigError(
+        f"there is no recipe {path}; {nearest(path.stem, sorted(p.stem for p in CONFIGS.glob('*.toml')))} "
+        f"(in {CONFIGS}), or give a TOML file of your own",
+        code=3101,
+    )
 
 
 def read_recipe(path: Path, overrides: list[str] | None = None) -> tuple[Stage, ...]:
@@ -130,6 +146,12 @@ def run_recipe(
         if stages[-1].name in complete:
             logger.info("%s is finished; there is nothing to go on with", out)
             return result
+        if not data_root.exists():
+            raise ConfigError(
+                f"--data {data_root} is not there; expected a folder of slices, which the first lines of the "
+                "recipe describe, or a file of infnet-train data pack",
+                code=3160,
+            )
         if resume and not traces(out, names):
             logger.info("there is no run in %s to go on with; it begins", out)
         for number, stage in enumerate(stages):

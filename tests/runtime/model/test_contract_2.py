@@ -126,9 +126,21 @@ def preprocess(**values: object) -> dict[str, Any]:
         ({**plain(), "outputs": []}, 4024, "expected among them one with the class 'infection'"),
         ({**plain(), "output": {}}, 4021, "unknown keys ['output']"),
         ({**plain(), "labels": {}}, 4021, "unknown keys ['labels']"),
-        (output(threshold=0.5), 4021, "m.onnx: outputs: the manifest has unknown keys ['threshold']"),
-        (output(thresholds=0.5), 4021, "m.onnx: outputs: thresholds is 0.5, expected tuple"),
-        (output(classes=["infection"]), 4021, "m.onnx: outputs: classes: found str, expected an object"),
+        (
+            output(threshold=0.5),
+            4021,
+            "m.onnx: outputs 'infection_probability': the manifest has unknown keys ['threshold']",
+        ),
+        (
+            output(thresholds=0.5),
+            4021,
+            "m.onnx: outputs 'infection_probability': thresholds is 0.5, expected tuple",
+        ),
+        (
+            output(classes=["infection"]),
+            4021,
+            "m.onnx: outputs 'infection_probability': classes: found str, expected an object",
+        ),
     ],
 )
 def test_contradictions_are_refused(values: dict[str, Any], code: int, message: str) -> None:

@@ -18,6 +18,15 @@ app.add_typer(data.app, name="data")
 app.add_typer(lungs.app, name="lungs")
 app.command()(assess.calibrate)
 
+
+@app.command()
+def keys() -> None:
+    """Print all keys of a recipe with their types and defaults: docs/recipe.md."""
+    from infnet_train.config.table import recipe_keys
+
+    typer.echo(recipe_keys(), nl=False)
+
+
 _USAGE = 2
 _DEFAULT_DATA = Path("data/prepared")
 

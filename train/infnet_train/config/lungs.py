@@ -14,16 +14,20 @@ class LungTrainConfig:
     ----------
     name
         Of the recipe.
-    steps, batch_size
-        Length of the run and samples of a step.
+    steps
+        Length of the run.
+    batch_size
+        Samples of a step.
     learning_rate, weight_decay
         Of AdamW.
     warmup_steps
         Over which the rate rises.
     falling_share
         Last part of the run, in which the rate falls to 0.
-    small_size, small_share
-        Side in pixels of the images in the first part of the run, and that part.
+    small_size
+        Side in pixels of the images in the first part of the run.
+    small_share
+        That part.
     average
         Decay of the running mean of the weights.
     clip_norm

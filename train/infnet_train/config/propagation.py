@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from infnet_train.data.source import SourceConfig
-from infnet_train.errors import ConfigError
+from infnet_train.errors import ConfigError, check_number
 
 Stretch = Literal["as_run", "none"]
 
@@ -35,7 +35,6 @@ class PropagationConfig:
     def __post_init__(self) -> None:
         if not self.unlabelled:
             raise ConfigError("[propagation] has no [[propagation.unlabelled]] source", code=3101)
-        if self.group_size < 1 or self.epochs < 1:
-            raise ConfigError(
-                f"group_size is {self.group_size}, epochs is {self.epochs}, expected 1 or more", code=3101
-            )
+        check_number("group_size", self.group_size, 1)
+        check_number("epochs", self.epochs, 1)
+        check_number("learning_rate", self.learning_rate, 0, without=(0,))

@@ -24,8 +24,17 @@ class TrainConfig:
 
     Parameters
     ----------
+    name
+        Of the recipe, in messages and checkpoints.
+    sources
+        Folders of slices to train on, one table ``[[sources]]`` for each.
+    validation
+        Slices that are scored after each epoch, which gives ``best.safetensors``; without it only the last
+        weights are kept. The keys are those of ``[[sources]]``; slices of ``sources`` must not be among them.
+    preprocess
+        How a slice becomes network input; it travels in the model file.
     init_from
-        Weights to start from, a checkpoint of an earlier run.
+        Weights to start from, a checkpoint of an earlier run, or ``stage:NAME`` in a recipe with stages.
     teacher
         A checkpoint of an earlier run that refines the labels of the sources with a ``teacher_share``.
     propagation
@@ -48,11 +57,6 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ConfigError("the configuration has no [[sources]]; name at least one folder", code=3101)
-        epochs, batch_size = self.schedule.epochs, self.batching.batch_size
-        if epochs < 1 or batch_size < 1:
-            raise ConfigError(
-                f"epochs is {epochs}, batch_size is {batch_size}, expected 1 or more", code=3101
-            )
         taught = [source.name for source in self.sources if source.teacher_share]
         if bool(taught) != bool(self.teacher):
             raise ConfigError(

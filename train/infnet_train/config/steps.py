@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from infnet_train.errors import check_number
+
 LrSchedule = Literal["compounding", "step", "constant", "cosine"]
 
 
@@ -12,10 +14,18 @@ class Schedule:
 
     Parameters
     ----------
+    epochs
+        How often all slices are gone through; with ``--time-budget`` the time decides.
+    learning_rate
+        Of Adam, at its height.
     lr_schedule
         ``compounding`` is the released code: from epoch ``lr_step`` on the rate is multiplied by 0.1 *every*
         epoch, so that training stops in effect two epochs later. ``step`` is one factor of 0.1 there.
         ``cosine`` falls to zero after ``warmup_steps`` of rise.
+    lr_step
+        Epoch of ``compounding`` and ``step``.
+    warmup_steps
+        Steps of ``cosine`` over which the rate rises.
     """
 
     epochs: int = 99
@@ -24,6 +34,12 @@ class Schedule:
     lr_step: int = 50
     warmup_steps: int = 0
 
+    def __post_init__(self) -> None:
+        check_number("epochs", self.epochs, 1)
+        check_number("learning_rate", self.learning_rate, 0, without=(0,))
+        check_number("lr_step", self.lr_step, 1)
+        check_number("warmup_steps", self.warmup_steps, 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
@@ -31,8 +47,12 @@ class OptimiserConfig:
 
     Parameters
     ----------
-    clip_value, clip_norm
-        Clamp of single gradient elements (the released code: 0.5) or of their norm; 0 is off.
+    weight_decay
+        Of AdamW; 0 is the Adam of the paper.
+    clip_value
+        Clamp of single gradient elements (the released code: 0.5); 0 is off.
+    clip_norm
+        Clamp of the norm of the gradient; 0 is off.
     ema
         Decay of the running mean of the weights that is evaluated and exported; 0 is off.
     """
@@ -41,3 +61,8 @@ class OptimiserConfig:
     clip_value: float = 0.5
     clip_norm: float = 0.0
     ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("weight_decay", "clip_value", "clip_norm"):
+            check_number(name, getattr(self, name), 0)
+        check_number("ema", self.ema, 0, 1, without=(1,))

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray, DoubleArray, FloatArray
+from infnet_train.errors import check_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +22,20 @@ class AugmentConfig:
     ----------
     mirror
         Probability of a left-right mirror image.
-    rotation_deg, shift
-        Largest rotation, and largest shift as a fraction of the side.
+    rotation_deg
+        Largest rotation.
+    shift
+        Largest shift, as a fraction of the side.
     scale, aspect
-        Largest relative change of size and of its ratio; 0.2 means between 1/1.2 and 1.2.
-    gamma, contrast, brightness
-        Largest relative change of the grey curve and of the range, and largest shift, in grey 0..1.
-    noise, blur
-        Largest standard deviation of added noise, in grey 0..1, and of a Gaussian blur, in pixels.
+        Largest relative change of the size, of its ratio; 0.2 means between 1/1.2 and 1.2.
+    gamma, contrast
+        Largest relative change of the grey curve, of the grey range.
+    brightness
+        Largest shift of the grey, of 0..1.
+    noise
+        Largest standard deviation of added noise, in grey 0..1.
+    blur
+        Largest standard deviation of a Gaussian blur, in pixels.
     enhance
         Probability of contrast-limited adaptive histogram equalisation, as enhanced pictures have it.
     drop_neighbours
@@ -48,6 +55,13 @@ class AugmentConfig:
     blur: float = 0.0
     enhance: float = 0.0
     drop_neighbours: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("mirror", "enhance", "drop_neighbours"):
+            check_number(f"augment.{name}", getattr(self, name), 0, 1)
+        check_number("augment.rotation_deg", self.rotation_deg, 0, 180)
+        for name in ("shift", "scale", "aspect", "gamma", "contrast", "brightness", "noise", "blur"):
+            check_number(f"augment.{name}", getattr(self, name), 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from infnet_train.data.batch import Batch
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.on_device import DeviceSlices
 from infnet_train.data.source import SourceConfig
-from infnet_train.errors import ConfigError
+from infnet_train.errors import ConfigError, check_number
 from infnet_train.machine.ranks import Ranks
 
 Sources = list[tuple[SourceConfig, LabelledSlices]]
@@ -42,9 +42,13 @@ class Batching:
 
     Parameters
     ----------
+    augment
+        Random changes of the slices.
     sizes
         Sides of the network input; each batch makes one optimiser step at every one of them (the paper's
-        multi-scale strategy), or at one drawn at random if ``random_size``.
+        multi-scale strategy).
+    random_size
+        Each batch makes one step, at one of ``sizes`` drawn at random.
     batch_size
         Slices of a batch; the last of an epoch has what is left over. A single slice left over joins the
         batch before it where ``sizes`` has 32, of which the deepest maps of the network have one pixel.
@@ -63,9 +67,14 @@ class Batching:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_number("batch_size", self.batch_size, 1)
+        check_number("seed", self.seed, 0)
         odd = [s for s in self.sizes if s % 32 or s < 32]
         if odd or not self.sizes:
-            raise ConfigError(f"sizes are {self.sizes}, expected multiples of 32", code=3101)
+            raise ConfigError(
+                f"sizes are {list(self.sizes)}, expected multiples of 32, for example sizes = [256, 352]",
+                code=3101,
+            )
         if self.batch_size == 1 and _ONE_PIXEL in self.sizes:
             raise ConfigError(
                 f"batch_size is 1, and at sizes = [{_ONE_PIXEL}] batch normalisation needs two slices; "

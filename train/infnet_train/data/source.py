@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from infnet_train.data.pictures import Turn
-from infnet_train.errors import ConfigError
+from infnet_train.errors import ConfigError, check_number
 
 EdgeKind = Literal["gradient", "canny", "file"]
 
@@ -63,6 +63,14 @@ class SourceConfig:
     teacher_share: float = 0.0
 
     def __post_init__(self) -> None:
+        check_number(f"source '{self.name}': draws", self.draws, 0)
+        check_number(f"source '{self.name}': min_fraction", self.min_fraction, 0, 1)
+        if not self.grey_range[0] < self.grey_range[1]:
+            raise ConfigError(
+                f"source '{self.name}': grey_range is {list(self.grey_range)}, expected two rising levels, "
+                "for example grey_range = [0.0, 255.0]",
+                code=3101,
+            )
         if not 0 <= self.teacher_share <= 1:
             raise ConfigError(
                 f"source '{self.name}': teacher_share is {self.teacher_share}, expected 0..1", code=3101
