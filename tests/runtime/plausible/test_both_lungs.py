@@ -35,7 +35,7 @@ def test_a_lung_of_unknown_side_warns() -> None:
 
 @pytest.mark.parametrize("labels", [{RIGHT: RIGHT, LEFT: LEFT}, {}])
 def test_two_lungs_and_none_are_said_elsewhere(labels: dict[int, int]) -> None:
-    assert both_lungs(lung_mask(lungs_with(labels), GRID)) == ()
+    assert both_lungs(lung_mask(lungs_with(labels), GRID, origin="found")) == ()
 
 
 @pytest.mark.parametrize("side", [RIGHT, LEFT])
