@@ -33,6 +33,8 @@ _LEAST_PIECE_CM2 = 0.5
 _LEAST_SHARE = 0.02
 # What survives this opening is body, what does not is the shell of a table.
 _TABLE_MM = 8.0
+# Air under a table reaches over more of the picture's width than one lung.
+_WIDE_SHARE = 0.7
 # Pieces of tissue from this share of the largest on belong to the body (arms, halves of a chest).
 _BODY_SHARE = 0.03
 _SQUARE = np.ones((3, 3), np.uint8)
@@ -48,9 +50,10 @@ def lung_air(scan: ReducedScan) -> BoolArray:
 def _air_inside(scan: ReducedScan) -> Iterator[BoolArray]:
     """Air that is not around the body or in the table, slice by slice."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * (scan.pixels(_TABLE_MM) // 2) + 1,) * 2)
+    is_hu = scan.intensity is Intensity.HU
     for values, padding in zip(scan.values, scan.padding, strict=True):
         air = (values < scan.open_air) & ~padding
-        labels, boxes, _ = _components(air)
+        labels, boxes, centres = _components(air)
         edge = np.zeros(air.shape, np.bool_)
         edge[[0, -1]] = True
         edge[:, [0, -1]] = True
@@ -60,19 +63,23 @@ def _air_inside(scan: ReducedScan) -> Iterator[BoolArray]:
         at_edge = np.unique(labels[edge & air])
         dark = values < _OPEN_AIR_HU
         for label in at_edge:
-            if scan.intensity is Intensity.HU:
+            if is_hu:
                 # A lung that meets the edge of a tight field of view is no open air.
                 outside[label] = np.count_nonzero(dark & (labels == label)) > 0.5 * boxes[label, 4]
             else:
                 outside[label] = label in (labels[0, 0], labels[0, -1], labels[-1, 0], labels[-1, -1])
         open_area = int(boxes[outside, 4].sum())
         body = _body(~air & ~padding, kernel)
+        rows = np.flatnonzero(body.any(axis=1))
         share_inside = np.bincount(labels[body], minlength=len(boxes)) / np.maximum(boxes[:, 4], 1)
         for label in np.flatnonzero((share_inside < 0.5) & ~outside):
             if label == 0 or boxes[label, 4] * scan.pixel_cm2 < _LEAST_PIECE_CM2:
                 continue
-            # Under the table; or lung in a scan cropped so tightly that hardly any open air is in it.
-            outside[label] = label not in at_edge or open_area > boxes[label, 4]
+            # Under the table; or lung in a scan cropped so tightly that hardly any open air is in it. That
+            # lies beside the tissue in view, and not behind or before all of it from one side to the other.
+            behind = is_hu and len(rows) > 0 and not rows[0] <= centres[label, 1] <= rows[-1]
+            behind &= boxes[label, 2] > _WIDE_SHARE * air.shape[1]
+            outside[label] = label not in at_edge or behind or open_area > boxes[label, 4]
         # The rim of the open air is blurred.
         open_air = cv2.dilate(outside.view(np.uint8)[labels], _SQUARE) > 0
         yield (values < scan.air) & ~padding & ~open_air

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.lungs.closing import bounding_box
+from infnet_runtime.lungs.padding import padding_mask, padding_values
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.sides import LEFT, RIGHT
 
@@ -20,6 +21,7 @@ _AIR_HU = -300.0
 _OPEN_HU = -500.0
 # Below the range of a scanner: padding around the round field of view.
 _PADDING_HU = -1100.0
+_NOT_SCANNED = {Intensity.HU: -2048.0, Intensity.WINDOWED: 0.0}
 _LOWEST_HU, _HIGHEST_HU = -1024.0, 600.0
 # Where lung meets soft tissue in windowed grey: half of a lung window, further off only in unusual scales.
 _WINDOWED_AIR = (40.0, 170.0)
@@ -78,8 +80,12 @@ def reduce_scan(
     values = np.empty((len(picked), small[0], small[1]), np.float32)
     padding = np.zeros(values.shape, np.bool_)
     last_pad, small_pad = np.zeros((rows, columns), np.uint8), np.zeros(values.shape[1:], np.bool_)
+    filled_with = padding_values(voxels, intensity)
     for k, plane_index in enumerate(picked):
         plane = np.ascontiguousarray(voxels[plane_index], np.float32)
+        not_scanned = padding_mask(voxels[plane_index], filled_with, intensity) if filled_with else None
+        if not_scanned is not None:
+            plane[not_scanned] = _NOT_SCANNED[intensity]
         if intensity is Intensity.HU:
             pad = (plane < _PADDING_HU).view(np.uint8)
             plane = np.clip(plane, _LOWEST_HU, _HIGHEST_HU)

@@ -3,6 +3,7 @@
 from infnet_runtime.measure.flags import Flag
 from infnet_runtime.plausible.both_lungs import both_lungs
 from infnet_runtime.plausible.given_lungs import given_lungs
+from infnet_runtime.plausible.padding import padding
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
 
@@ -15,4 +16,4 @@ def doubts(scan: CtVolume, lungs: LungMask) -> tuple[Flag, ...]:
     InputError
         If the scan cannot be what it is taken for.
     """
-    return (*given_lungs(scan, lungs), *both_lungs(lungs))
+    return (*given_lungs(scan, lungs), *both_lungs(lungs), *padding(scan))
