@@ -24,6 +24,8 @@ _OPEN_AIR_GREY = 20.0
 _MOST_DENTED = 0.02
 # The scanned field shows a body in some slices.
 _LEAST_TISSUE = 0.05
+# A value that fills slices at the ends is rare in the middle slice of a patient.
+_MOST_IN_THE_MIDDLE = 0.05
 _CORNER = 3
 _SAMPLES = 16
 _SQUARE = np.ones((3, 3), np.uint8)
@@ -41,11 +43,12 @@ def padding_values(voxels: npt.NDArray[np.generic], intensity: Intensity) -> tup
         plane = voxels[k]
         for value in _corner_values(plane, intensity) - found:
             outside = _from_corners(plane, (value,))
-            if _is_field(plane, ~outside, intensity, without_body=False):
-                found.add(value)
-            elif outside.all() and 0 < k < len(voxels) - 1:
-                continue  # a slice of one value in the middle is no padding
-            elif outside.all() and len(voxels) > 1:
+            if outside.all():
+                # Slices at the ends of a body without noise are of one value too, which then is frequent.
+                is_end = k in (0, len(voxels) - 1)
+                if is_end and np.mean(voxels[len(voxels) // 2] == value) < _MOST_IN_THE_MIDDLE:
+                    found.add(value)
+            elif _is_field(plane, ~outside, intensity, without_body=False):
                 found.add(value)
     return tuple(sorted(found))
 

@@ -1,5 +1,7 @@
 """Padding with the value of tissue leaves the lungs as they are."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +60,7 @@ SHAPES = [round_field, rotated, empty_slices, border, round_and_empty]
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("value", [0, -1, 100, -500])
-def test_the_lungs_are_those_of_a_scan_padded_with_air(shape, value: int) -> None:  # type: ignore[no-untyped-def]
+def test_the_lungs_are_those_of_a_scan_padded_with_air(shape: Callable[[Hu, float], Hu], value: int) -> None:
     padded, reference = shape(CHEST.hu, value), shape(CHEST.hu, -1000)
     expected = find_lungs(reference, SPACING_MM, Intensity.HU)
     different = np.count_nonzero(find_lungs(padded, SPACING_MM, Intensity.HU) != expected)
