@@ -24,8 +24,8 @@ _OPEN_AIR_GREY = 20.0
 _MOST_DENTED = 0.02
 # The scanned field shows a body in some slices.
 _LEAST_TISSUE = 0.05
-# A value that fills slices at the ends is rare in the middle slice of a patient.
-_MOST_IN_THE_MIDDLE = 0.05
+# Share of the scanned field that has the value of the padding by chance. In a body without noise it is large.
+_MOST_IN_BODY = 0.04
 _CORNER = 3
 _SAMPLES = 16
 _SQUARE = np.ones((3, 3), np.uint8)
@@ -44,11 +44,13 @@ def padding_values(voxels: npt.NDArray[np.generic], intensity: Intensity) -> tup
         for value in _corner_values(plane, intensity) - found:
             outside = _from_corners(plane, (value,))
             if outside.all():
-                # Slices at the ends of a body without noise are of one value too, which then is frequent.
                 is_end = k in (0, len(voxels) - 1)
-                if is_end and np.mean(voxels[len(voxels) // 2] == value) < _MOST_IN_THE_MIDDLE:
+                if is_end and np.mean(voxels[len(voxels) // 2] == value) < _MOST_IN_BODY:
                     found.add(value)
-            elif _is_field(plane, ~outside, intensity, without_body=False):
+            elif (
+                _is_field(plane, ~outside, intensity, without_body=False)
+                and np.mean(plane[~outside] == value) < _MOST_IN_BODY
+            ):
                 found.add(value)
     return tuple(sorted(found))
 
