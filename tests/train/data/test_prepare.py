@@ -20,8 +20,9 @@ from infnet_train.cli.main import app
 from infnet_train.data.manual import manual_slices
 from infnet_train.data.negatives import normal_slices
 from infnet_train.data.pictures import DataError, read_grey, upright
-from infnet_train.data.prepare import prepare, slices_of_volume, transfer_labels
+from infnet_train.data.prepare import prepare, transfer_labels
 from infnet_train.data.reserved import RESERVED, is_reserved
+from infnet_train.data.volumes import slices_of_volume
 from infnet_train.semi.pseudo_labels import as_stored
 from train_slices import LABELLED, PSEUDO, blobs, write_picture
 
@@ -174,7 +175,7 @@ def test_volume_and_labels_that_do_not_belong_together(tmp_path: Path) -> None:
     assert caught.value.code == 3113
     write_nifti(infection, stored[:-1], affine)
     with pytest.raises(
-        DataError, match=r"a_infection.nii.gz \(95, 72, 20\) and .*a_ct.nii.gz \(96, 72, 20\)"
+        DataError, match=r"a_infection.nii.gz is \(20, 72, 95\) .* the scan .*a_ct.nii.gz \(20, 72, 96\)"
     ):
         list(slices_of_volume(ct, infection))
     _, affine = reorient(PHANTOM.infection, PHANTOM.spacing_mm, "LPS")

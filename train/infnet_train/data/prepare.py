@@ -14,26 +14,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from infnet_runtime.arrays import BoolArray, ByteArray
+from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import OutputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
-from infnet_runtime.io.lung_masks import read_lungs
-from infnet_runtime.io.nifti import read_nifti, read_stored
-from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
-from infnet_runtime.model.specs import PreprocessSpec
-from infnet_runtime.scan.ct import CtVolume, refuse_non_finite
-from infnet_runtime.slices.preprocess import to_grey
 from infnet_runtime.version import __version__
 from infnet_train.data.manual import manual_slices
 from infnet_train.data.masks import read_pair
 from infnet_train.data.negatives import normal_slices
-from infnet_train.data.neighbours import NEIGHBOUR_STEP_MM, neighbours_of
+from infnet_train.data.neighbours import NEIGHBOUR_STEP_MM
 from infnet_train.data.pictures import DataError, read_grey, slices_in, upright
 from infnet_train.data.prepared import ABOUT, PreparedSlice, write_slices
 from infnet_train.data.reserved import is_reserved
 from infnet_train.data.semiseg import LABELLED, PSEUDO, regraded, turn_of, upright_pair
+from infnet_train.data.volumes import slices_of_volume
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +37,6 @@ _TWIN_REDUCTION = 2
 # Correlation of a slice with its enhanced twin. Twins reach 0.73 to 0.94, the slices beside them up to 0.92
 # but less than the twin, and slices of volumes without a twin 0.56 at most.
 _TWIN_CORRELATION = 0.75
-# In labels of a second reader: a slice that was not read.
-_NOT_READ = 255
-# Programs that write the same grid differ by float32 rounding of the affine.
-_SAME_PLACE_MM = 0.1
 
 
 @dataclass(frozen=True)
@@ -142,80 +132,6 @@ def _makers(data: Path, step_mm: float) -> dict[str, Callable[[], Iterator[Prepa
         makers["normal"] = lambda: normal_slices(normal, held_back=False)
         makers["normal-held-back"] = lambda: normal_slices(normal, held_back=True)
     return makers
-
-
-def slices_of_volume(
-    ct: Path,
-    infection: Path,
-    lungs: Path | None = None,
-    spec: PreprocessSpec | None = None,
-    *,
-    second_reader: Path | None = None,
-    neighbour_step_mm: float = 0.0,
-) -> Iterator[PreparedSlice]:
-    """The slices of a volume that hold lung, cropped to the lungs as at inference, healthy ones too.
-
-    Parameters
-    ----------
-    ct, infection, lungs
-        NIfTI files on one grid; every label but 0 is infection. Lungs are found where none are given.
-    second_reader
-        Labels of another reader: 0, 1, and 255 where nothing was read. What only one of both calls infected
-        is ignored.
-    neighbour_step_mm : mm
-        How far the planes below and above are; 0 leaves them out.
-
-    Raises
-    ------
-    InfnetError
-        If a file is missing or refused, or the grids differ.
-    """
-    spec = spec or PreprocessSpec()
-    scan = read_nifti(ct).volume
-    infected = _labels_on(scan, ct, infection) != 0
-    disputed = np.zeros_like(infected)
-    if second_reader is not None:
-        other = _labels_on(scan, ct, second_reader)
-        disputed = (other != _NOT_READ) & (infected != (other != 0))
-    voxels, spacing_mm = scan.to_lps(), scan.lps_spacing_mm
-    if lungs is None:
-        lung_labels = find_lungs(voxels, spacing_mm, scan.intensity)
-    else:
-        lung_labels = read_lungs(lungs, scan).to_lps()
-    box = lung_box(lung_labels, spacing_mm, spec.crop_margin_mm)
-    name = ct.name.split(".")[0].removesuffix("_ct")
-
-    def grey_of(k: int) -> ByteArray:
-        grey = to_grey(voxels[k][box], scan.intensity, spec)
-        return np.rint(grey * 255).astype(np.uint8)
-
-    def mask_of(mask: BoolArray, k: int) -> ByteArray:
-        return np.where(mask[k][box], 255, 0).astype(np.uint8)
-
-    for k in slices_with_lung(lung_labels):
-        below = above = None
-        if neighbour_step_mm:
-            places = neighbours_of(int(k), len(voxels), spacing_mm[0], neighbour_step_mm)
-            below, above = (grey_of(n) for n in places)
-        ignore = mask_of(disputed, k) if disputed[k][box].any() else None
-        yield PreparedSlice(f"{name}_{k:03d}", grey_of(k), mask_of(infected, k), ignore, below, above)
-
-
-def _labels_on(scan: CtVolume, ct: Path, labels_file: Path) -> npt.NDArray[np.generic]:
-    """Labels of a file on the grid of a scan, in canonical orientation."""
-    if not labels_file.is_file():
-        raise DataError(f"{ct} has no mask: expected {labels_file}", code=3112)
-    _, geometry, labels = read_stored(labels_file)
-    if labels.shape != scan.voxels.shape or not np.allclose(
-        geometry.affine, scan.affine, atol=_SAME_PLACE_MM
-    ):
-        raise DataError(
-            f"{labels_file} {labels.shape} and {ct} {scan.voxels.shape} lie on different grids; "
-            "resample the labels to the scan",
-            code=3113,
-        )
-    refuse_non_finite(labels, labels_file.name)
-    return scan.to_lps(labels)
 
 
 def transfer_labels(enhanced: Path, semiseg: Path) -> Iterator[PreparedSlice]:

@@ -28,7 +28,7 @@ import numpy as np
 from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.io.atomic import prepare_folder
 from infnet_runtime.io.lung_masks import read_lungs
-from infnet_runtime.io.nifti import read_nifti, read_stored
+from infnet_runtime.io.nifti import read_nifti
 from infnet_runtime.lungs import find_lungs
 from infnet_runtime.lungs.split import split_sides
 from infnet_runtime.scan.ct import CtVolume, Intensity
@@ -39,6 +39,7 @@ from infnet_train.data.negatives import groups_held_back
 from infnet_train.data.pictures import DataError, read_grey, upright
 from infnet_train.data.reserved import is_held_out, is_reserved
 from infnet_train.data.semiseg import PSEUDO, regraded, turn_of
+from infnet_train.data.volumes import labels_on
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +122,8 @@ def _volume(lungs: Path, kind: str) -> LungStack:
     scan = read_nifti(lungs.with_name(f"{name}_ct.nii.gz")).volume
     sides = np.ascontiguousarray(read_lungs(lungs, scan).to_lps())
     if not is_held_out(name):
-        _, _, infection = read_stored(lungs.with_name(f"{name}_infection.nii.gz"))
-        sides = with_infection(sides, np.asarray(scan.to_lps(infection) > 0))
+        infection = labels_on(scan, lungs.with_name(f"{name}_infection.nii.gz"))
+        sides = with_infection(sides, np.asarray(infection > 0))
     return _of_scan(scan, lungs.with_name(name), kind, sides)
 
 
