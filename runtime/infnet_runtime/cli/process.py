@@ -8,8 +8,12 @@ from typing import ClassVar
 import typer
 from typer.core import TyperGroup
 
-from infnet_runtime.errors import InfnetError
+from infnet_runtime.cli.console import lasting_streams
+from infnet_runtime.cli.failures import typed
 from infnet_runtime.version import __version__
+
+EXIT_SOME_FAILED = 6
+"""Several inputs, some of them failed."""
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -42,23 +46,39 @@ class _Stopped(BaseException):
 def run_command(app: typer.Typer) -> None:
     """Run a Typer app as a process: print an :class:`InfnetError` as one line and leave with its exit code.
 
-    Anything else keeps its traceback and leaves with 1. SIGINT and SIGTERM unwind, so that temporary files
-    are removed, and leave with 130 and 143.
+    So does memory that runs out. Anything else keeps its traceback and leaves with 1. SIGINT and SIGTERM
+    unwind, so that temporary files are removed, and leave with 130 and 143. A stdout that does not take what
+    is printed ends nothing; the command leaves with 8 when it is done, or with 0 where the reader left.
     """
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise _Stopped(number)
 
+    trouble_on_stdout = lasting_streams()
     for number in _WORDS:
         signal.signal(number, stop)
+    code = _exit_code(app)
+    trouble = trouble_on_stdout()
+    if trouble is not None:
+        typer.echo(f"error{trouble}", err=True)
+    sys.exit(trouble.exit_code if trouble is not None and code in (None, 0, EXIT_SOME_FAILED) else code)
+
+
+def _exit_code(app: typer.Typer) -> int | str | None:
     try:
         app()
-    except InfnetError as error:
-        typer.echo(f"error{error}", err=True)
-        sys.exit(error.exit_code)
+    except SystemExit as left:
+        return left.code
     except _Stopped as stopped:
         typer.echo(_WORDS[signal.Signals(stopped.number)], err=True)
-        sys.exit(128 + stopped.number)
+        return 128 + stopped.number
+    except Exception as error:
+        known = typed(error)
+        if known is None:
+            raise
+        typer.echo(f"error{known}", err=True)
+        return known.exit_code
+    return 0
 
 
 def print_version(asked: bool) -> None:
