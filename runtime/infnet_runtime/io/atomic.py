@@ -47,7 +47,10 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     OutputError
         If the folder, the disk or the rights do not allow it; a file of that name stays as it was.
     """
-    target = Path(os.path.realpath(path))
+    try:
+        target = Path(os.path.realpath(path))
+    except OSError as error:  # the working folder is gone
+        raise _output_error(path, error) from error
     if target.exists() and not target.is_file():
         kind = "a folder" if target.is_dir() else "not a regular file"
         raise OutputError(f"cannot write {path}: it is {kind}; choose another name", code=8005)

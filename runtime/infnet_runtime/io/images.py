@@ -4,6 +4,7 @@ A picture has no voxel size and no sides of its own. It is taken as a slice in r
 patient's right at the left edge and the front at the top, with a spacing of 1 mm that means nothing.
 """
 
+import hashlib
 import struct
 import zlib
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.mask_bytes import mask_bytes
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.scan.ids import ScanId
 from infnet_runtime.scan.intensity import decide_intensity
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -84,7 +86,8 @@ def read_image(path: Path, *, intensity: Intensity | None = None) -> ImageScan:
     grey = _grey(decode_picture(content, source), source)
     voxels = grey[..., np.newaxis]
     meaning = decide_intensity(voxels, source=source, forced=intensity)
-    return ImageScan(CtVolume(voxels, _UPRIGHT_AXIAL.copy(), meaning, source, has_size=False))
+    identity = ScanId(source, hashlib.sha256(content).hexdigest())
+    return ImageScan(CtVolume(voxels, _UPRIGHT_AXIAL.copy(), meaning, identity, has_size=False))
 
 
 def decode_picture(content: bytes, source: str) -> AnyArray:

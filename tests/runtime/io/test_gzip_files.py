@@ -1,15 +1,18 @@
 """Gzip in all its shapes: one member, several, and BGZF whose members are unpacked in parallel."""
 
 import gzip
+import hashlib
 import io
 import struct
 import threading
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from infnet_runtime.io import gzip_files
+from infnet_runtime.io.digest import opened
 from infnet_runtime.io.gzip_files import GZIP_ERRORS, packed, unpacked
 
 # About 3 MB with structure, of no round length.
@@ -106,3 +109,12 @@ def test_what_is_packed_is_plain_gzip_without_time_or_name() -> None:
     assert files[0] == files[1]
     assert gzip.decompress(files[0]) == CONTENT
     assert files[0][3:8] == bytes(5)  # flags (no name) and time
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_summed_up_while_it_is_unpacked(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(FILES[name])
+    digest = hashlib.sha256()
+    with opened(tmp_path / "file", digest) as file, unpacked(file, threads=3) as stream:
+        assert stream.read() == CONTENT
+    assert digest.hexdigest() == hashlib.sha256(FILES[name]).hexdigest()

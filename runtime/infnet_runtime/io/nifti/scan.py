@@ -1,5 +1,6 @@
 """A CT volume from a NIfTI file, and its mask in the same place."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +12,7 @@ from infnet_runtime.io.nifti.header import Geometry
 from infnet_runtime.io.nifti.voxels import read_stored, scaled
 from infnet_runtime.io.nifti.write import write_labels
 from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.scan.ids import ScanId
 from infnet_runtime.scan.intensity import decide_intensity
 
 
@@ -85,7 +87,11 @@ def read_nifti(
     GeometryError
         If its geometry cannot be trusted.
     """
-    header, geometry, stored = read_stored(path, max_bytes=max_bytes, assume_orientation=assume_orientation)
+    digest = hashlib.sha256()
+    header, geometry, stored = read_stored(
+        path, max_bytes=max_bytes, assume_orientation=assume_orientation, digest=digest
+    )
     voxels = scaled(stored, geometry, path.name)
     meaning = decide_intensity(voxels, source=path.name, forced=intensity)
-    return NiftiScan(CtVolume(voxels, geometry.affine, meaning, path.name), header, geometry)
+    identity = ScanId(path.name, digest.hexdigest())
+    return NiftiScan(CtVolume(voxels, geometry.affine, meaning, identity), header, geometry)

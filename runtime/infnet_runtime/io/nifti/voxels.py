@@ -14,6 +14,7 @@ import numpy as np
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
+from infnet_runtime.io.digest import Digest, opened
 from infnet_runtime.io.gzip_files import GZIP_ERRORS, MAGIC, unpacked
 from infnet_runtime.io.nifti.fields import HEADER_BYTES
 from infnet_runtime.io.nifti.header import Geometry, validate_header
@@ -33,8 +34,16 @@ def read_stored(
     max_bytes: int | None = None,
     assume_orientation: str | None = None,
     labels: bool = False,
+    digest: Digest | None = None,
 ) -> tuple[bytes, Geometry, AnyArray]:
     """Read header and voxels as stored, whatever they mean: a CT or, with ``labels``, a label map.
+
+    Parameters
+    ----------
+    labels
+        The rules of label maps, not those of HU.
+    digest
+        Gets every byte of the file.
 
     Returns
     -------
@@ -48,7 +57,7 @@ def read_stored(
         If its geometry cannot be trusted.
     """
     source = path.name
-    with _reading(path), path.open("rb") as file:
+    with _reading(path), opened(path, digest) as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         is_packed = file.read(2) == MAGIC

@@ -1,0 +1,168 @@
+"""What a path is, before anything is read: a scan of a format, or why it is none.
+
+A refusal names the cause that is at hand: a link whose content is not there is no wrong spelling, and a
+folder of NIfTI files is no DICOM.
+"""
+
+import errno
+import os
+import stat
+from enum import Enum
+from pathlib import Path
+
+from infnet_runtime.errors import InputError
+
+_NIFTI_SUFFIXES = (".nii.gz", ".nii")
+_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+SCAN_SUFFIXES = _NIFTI_SUFFIXES + _PICTURE_SUFFIXES
+
+CONVERT = "Convert the series to NIfTI with dcm2niix and give that file"
+# What git-lfs and git-annex leave in place of a file whose content was not fetched.
+_POINTERS = (b"version https://git-lfs", b"/annex/objects/")
+_LONGEST_POINTER = 1024
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class ScanFormat(Enum):
+    """A format that is read; its value is the ending of a mask in the scan's geometry."""
+
+    NIFTI = ".nii.gz"
+    PICTURE = ".png"
+
+    @property
+    def mask_suffix(self) -> str:
+        """Ending of its mask."""
+        return self.value
+
+
+def format_by_name(path: Path) -> ScanFormat | None:
+    """Format that the ending of a name stands for."""
+    name = path.name.lower()
+    if name.endswith(_NIFTI_SUFFIXES):
+        return ScanFormat.NIFTI
+    return ScanFormat.PICTURE if name.endswith(_PICTURE_SUFFIXES) else None
+
+
+def scan_format(path: Path) -> ScanFormat:
+    """Format of a scan; only a file that may be one passes.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is of another kind, empty, or its format is not read.
+    """
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a zero byte in a name is a ValueError
+        raise _absent(path) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InputError(f"{path} is a link that leads to itself; give the file", code=3025) from None
+        raise InputError(f"cannot read {path}: {error.strerror or error}", code=3005) from error
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFDIR:
+        raise _folder(path)
+    if kind != stat.S_IFREG:
+        raise InputError(
+            f"{path} is {_KINDS.get(kind, 'not a regular file')}; give a file on disk", code=3003
+        )
+    if is_dicom(path):
+        raise InputError(f"{path} is a DICOM file; DICOM is not supported yet. {CONVERT}", code=3002)
+    known = format_by_name(path)
+    if known is None:
+        raise InputError(
+            f"{path} has none of the endings {', '.join(SCAN_SUFFIXES)}; other formats are not read",
+            code=3003,
+        )
+    if found.st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes); copy or convert it again", code=3004)
+    if found.st_size <= _LONGEST_POINTER and _begins_with(path, _POINTERS):
+        raise InputError(
+            f"{path} is the {found.st_size} bytes that stand for a file of git-lfs or git-annex whose "
+            "content was not fetched; fetch it (git lfs pull, git annex get)",
+            code=3025,
+        )
+    return known
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by its ending, or by its first bytes where the ending says nothing."""
+    name = path.name.lower()
+    if name.endswith(_DICOM_SUFFIXES):
+        return True
+    # Exports are often called IM0001 or 1.3.6.1.4.1.14519.5.
+    if path.suffix and not path.suffix[1:].isdigit():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:  # what cannot be read is refused for its name
+        return False
+
+
+def stem(path: Path) -> str:
+    """Name of a file without its ending, both parts of ``.nii.gz`` included.
+
+    Examples
+    --------
+    >>> stem(Path("folder/scan.v2.nii.gz"))
+    'scan.v2'
+    """
+    for suffix in _NIFTI_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
+def _absent(path: Path) -> InputError:
+    """Why a name leads nowhere."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            target = os.fspath(place.readlink())
+            return InputError(
+                f"{place} is a link to {target}, which is not there; fetch its content (git annex get, "
+                "datalad get, git lfs pull), or correct the link",
+                code=3025,
+            )
+    missing = next((place for place in path.parents if place.is_dir()), path.parent)
+    gone = next((place for place in (path, *path.parents) if place.parent == missing), path)
+    where = "" if gone == path else f", as there is no folder {gone}"
+    if gone != path and gone.exists():
+        where = f", as {gone} is a file"
+    return InputError(f"there is no file {path}{where}; check the spelling", code=3001)
+
+
+def _folder(path: Path) -> InputError:
+    """Why a folder is not one scan, by what lies in it."""
+    try:
+        inside = sorted(path.iterdir())
+    except OSError as error:
+        return InputError(f"{path} is a folder and cannot be read: {error.strerror or error}", code=3005)
+    scans = [place.name for place in inside if format_by_name(place) and not place.name.startswith(".")]
+    if scans:
+        return InputError(
+            f"{path} is a folder, expected one file; it holds {scans[0]}"
+            + (f" and {len(scans) - 1} more" if len(scans) > 1 else "")
+            + ": give that",
+            code=3026,
+        )
+    files = [place for place in inside if os.path.isfile(place)]  # noqa: PTH113 - which raises no errors
+    if any(map(is_dicom, files)):
+        return InputError(f"{path} holds DICOM files; DICOM is not supported yet. {CONVERT}", code=3002)
+    return InputError(
+        f"{path} is a folder, expected one file with an ending of {', '.join(SCAN_SUFFIXES)}", code=3026
+    )
+
+
+def _begins_with(path: Path, starts: tuple[bytes, ...]) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(max(map(len, starts))).startswith(starts)
+    except OSError:  # the reader says why
+        return False
