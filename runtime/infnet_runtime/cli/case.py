@@ -1,14 +1,21 @@
 """One scan from file to files: its mask and its report."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from infnet_runtime.cli.plan import Case
 from infnet_runtime.cli.progress import ProgressBar
-from infnet_runtime.io import open_scan, prepare_folder, read_lungs, stem
+from infnet_runtime.errors import OutputError
+from infnet_runtime.io import open_scan, prepare_folder, read_lungs
 from infnet_runtime.io.atomic import atomic_write
-from infnet_runtime.report.text_and_json import to_json, to_text
+from infnet_runtime.report.files import ResultFiles, earlier_result, printable
+from infnet_runtime.report.text_and_json import json_file, to_document, to_text
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.ids import ScanId
 from infnet_runtime.scan.lung_labels import LungLabels
+from infnet_runtime.segment.result import Segmentation
 from infnet_runtime.segment.segmenter import Segmenter
 
 
@@ -18,8 +25,6 @@ class CaseOptions:
 
     Parameters
     ----------
-    out
-        Folder for the results; that of the scan where absent.
     lungs
         Lung mask, of the one scan.
     lung_labels
@@ -28,60 +33,96 @@ class CaseOptions:
         As for :func:`~infnet_runtime.io.scans.open_scan`.
     batch_size
         As for :meth:`~infnet_runtime.segment.segmenter.Segmenter.predict`.
-    as_json
-        The report as JSON instead of text.
     """
 
-    out: Path | None = None
     lungs: Path | None = None
     lung_labels: LungLabels | None = None
     intensity: Intensity | None = None
     assume_orientation: str | None = None
     batch_size: int | None = None
-    as_json: bool = False
     show_progress: bool = False
 
 
 @dataclass(frozen=True)
-class CaseOutputs:
-    """The files of one scan."""
+class CaseDone:
+    """What is said of a scan whose files are written.
 
-    mask: Path
-    report: Path
-
-
-def outputs_of(path: Path, folder: Path, mask_suffix: str) -> CaseOutputs:
-    """Names of the files that a scan gets.
-
-    Examples
-    --------
-    >>> outputs_of(Path("in/a.nii.gz"), Path("out"), ".nii.gz").mask.as_posix()
-    'out/a.infection.nii.gz'
+    Parameters
+    ----------
+    text
+        For people.
+    document
+        The report, and the paths of what was written.
     """
-    name = stem(path)
-    return CaseOutputs(folder / f"{name}.infection{mask_suffix}", folder / f"{name}.infnet.json")
+
+    text: str
+    document: dict[str, Any]
 
 
-def process_case(segmenter: Segmenter, path: Path, options: CaseOptions) -> str:
+def process_case(segmenter: Segmenter, case: Case, options: CaseOptions) -> CaseDone:
     """Segment a scan and write its files.
-
-    Returns
-    -------
-    What is printed of it.
 
     Raises
     ------
     InfnetError
         If the scan or its lung mask is refused, or a file cannot be written.
     """
-    scan = open_scan(path, intensity=options.intensity, assume_orientation=options.assume_orientation)
+    started = time.perf_counter()
+    scan = open_scan(case.path, intensity=options.intensity, assume_orientation=options.assume_orientation)
     lungs = read_lungs(options.lungs, scan.volume, options.lung_labels) if options.lungs else None
-    folder = prepare_folder(path.parent if options.out is None else options.out)
+    read_s = time.perf_counter() - started
+    refuse_other_scan(case, scan.volume.id)
+    prepare_folder(case.files.folder)
     with ProgressBar(options.show_progress) as progress:
         result = segmenter.predict(scan.volume, lungs=lungs, batch_size=options.batch_size, progress=progress)
-    outputs = outputs_of(path, folder, scan.mask_suffix)
-    report = to_json(result, outputs={"mask": outputs.mask.name})
-    scan.write_mask(outputs.mask, result.mask)
-    with atomic_write(outputs.report) as file:
-        file.write(report.encode())
-    return report if options.as_json else to_text(result, files=[outputs.mask, outputs.report])
+    result = _with_reading(result, read_s)
+    scan.write_mask(case.files.files["mask"], result.mask)
+    document = to_document(
+        result, outputs=case.files.listed, path=case.path, earlier=_left_of_earlier(case.files)
+    )
+    with atomic_write(case.files.report) as file:
+        file.write(json_file(document).encode())
+    return CaseDone(
+        to_text(result, files=case.files.all),
+        document | {"written": [printable(str(path)) for path in case.files.all]},
+    )
+
+
+def refuse_other_scan(case: Case, scan: ScanId) -> None:
+    """Keep the result of another scan that was of the same name, as ``ct.nii.gz`` of the next patient is.
+
+    Beside its scan a result belongs to what lies there: a scan that was converted again gets it anew.
+
+    Raises
+    ------
+    OutputError
+        If the report at hand is that of another scan.
+    """
+    earlier = earlier_result(case.files.report)
+    if earlier is None:
+        return
+    same_name = earlier.scan == printable(scan.name)
+    same_bytes = earlier.sha256 in (None, scan.sha256)
+    beside = case.files.folder == case.path.parent
+    if same_name and (same_bytes or beside):
+        return
+    raise OutputError(
+        f"{case.files.report} is the result of another scan, {earlier.scan} with sha256 "
+        f"{(earlier.sha256 or 'not known')[:12]}, {case.path} has {(scan.sha256 or 'not known')[:12]}; "
+        "choose another folder with -o, or move the older result away",
+        code=8016,
+    )
+
+
+def _left_of_earlier(files: ResultFiles) -> tuple[str, ...]:
+    """Files of an earlier run that are not written again; the report goes on to know them."""
+    earlier = earlier_result(files.report)
+    names = earlier.names - set(files.listed.values()) if earlier else ()
+    return tuple(sorted(name for name in names if (files.folder / name).is_file()))
+
+
+def _with_reading(result: Segmentation, read_s: float) -> Segmentation:
+    """The result, with the time that reading took before the segmenter saw the scan."""
+    provenance = result.provenance
+    seconds = {**provenance.seconds, "read": round(read_s, 3)}
+    return replace(result, provenance=replace(provenance, seconds=seconds))

@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -15,10 +15,9 @@ from infnet_runtime.cli.options import (
     ModelOption,
     ThreadsOption,
 )
-from infnet_runtime.cli.process import DefaultCommandGroup, print_version, run_command
+from infnet_runtime.cli.process import EXIT_SOME_FAILED, DefaultCommandGroup, print_version, run_command
 from infnet_runtime.cli.progress import ProgressBar
 from infnet_runtime.cpu import limit_process
-from infnet_runtime.errors import InfnetError
 
 
 class _Group(DefaultCommandGroup):
@@ -35,7 +34,6 @@ class _Group(DefaultCommandGroup):
 app = typer.Typer(cls=_Group, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 EXIT_BACKEND = 5
-EXIT_SOME_FAILED = 6
 _USAGE = 2
 
 
@@ -46,7 +44,11 @@ _USAGE = 2
 def infer(
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="INPUT...", help="CT volumes (.nii, .nii.gz) or slices (.png, .jpg)."),
+        typer.Argument(
+            metavar="INPUT...",
+            help="CT volumes (.nii, .nii.gz) or slices (.png, .jpg), or folders of them, searched with all "
+            "folders below.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -110,42 +112,53 @@ def infer(
         raise typer.BadParameter(
             "says what the labels of --lungs are; give --lungs", param_hint="--lung-labels"
         )
-    if lungs and len(paths) > 1:
-        raise typer.BadParameter(
-            "one lung mask belongs to one scan; give a single input", param_hint="--lungs"
-        )
-
     limit_process(threads)
-    from infnet_runtime.cli.case import CaseOptions, process_case
+    from infnet_runtime.cli.batch import run_plan
+    from infnet_runtime.cli.case import CaseDone, CaseOptions
+    from infnet_runtime.cli.plan import plan_cases
+    from infnet_runtime.model.shipped import named_model
+    from infnet_runtime.report.text_and_json import json_line
     from infnet_runtime.scan.ct import Intensity
     from infnet_runtime.scan.lung_labels import LungLabels
     from infnet_runtime.segment.segmenter import load
 
+    others = [path for path in (lungs, model or named_model()) if path]
+    plan = plan_cases(paths, out=out, kinds=("mask",), others=others)
+    if lungs and len(plan.cases) > 1:
+        raise typer.BadParameter(
+            "one lung mask belongs to one scan; give a single input", param_hint="--lungs"
+        )
     options = CaseOptions(
-        out=out,
         lungs=lungs,
         lung_labels=None if lung_labels is None else LungLabels.parse(lung_labels),
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,
         batch_size=batch_size,
-        as_json=as_json,
         show_progress=not quiet and sys.stderr.isatty(),
     )
-    failed = 0
-    with load(model, device=device, threads=threads, backend=backend, batch_size=batch_size) as segmenter:
-        for path in paths:
-            try:
-                text = process_case(segmenter, path, options)
-            except InfnetError as error:
-                if len(paths) == 1:
-                    raise
-                typer.echo(f"{path}: error{error}", err=True)
-                failed += 1
-                continue
-            if as_json or not quiet:
-                typer.echo(text, nl=not as_json)
-    if failed:
-        typer.echo(f"{failed} of {len(paths)} inputs failed", err=True)
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    def done(case: CaseDone) -> None:
+        if as_json or not quiet:
+            typer.echo(json_line(case.document) if as_json else case.text)
+
+    def failed(document: dict[str, Any]) -> None:
+        if as_json:
+            typer.echo(json_line(document))
+
+    for note in plan.notes:
+        say(note)
+    failures = run_plan(
+        plan,
+        options,
+        lambda: load(model, device=device, threads=threads, backend=backend, batch_size=batch_size),
+        done=done,
+        failed=failed,
+        say=say,
+    )
+    if failures:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

@@ -1,13 +1,15 @@
 """A result for machines (JSON) and for people (a few lines)."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from infnet_runtime.measure.burden import Burden, Quantification
+from infnet_runtime.report.files import SCHEMA, printable
 from infnet_runtime.segment.result import Segmentation
 
-SCHEMA = "infnet.quantification/1"
+FAILURE_SCHEMA = "infnet.failure/1"
 
 DEFINITIONS = {
     "infection": "voxels inside the lungs whose infection probability, on the scan's own grid, reaches the "
@@ -19,20 +21,32 @@ DEFINITIONS = {
 }
 
 
-def to_json(result: Segmentation, *, outputs: dict[str, str]) -> str:
-    """Report as JSON.
+def to_document(
+    result: Segmentation,
+    *,
+    outputs: dict[str, str],
+    path: Path | None = None,
+    earlier: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Report as plain values for JSON.
 
     Parameters
     ----------
     outputs
         Kind of file to its name.
+    path
+        Of the scan, as the user gave it.
+    earlier
+        Names of files of earlier runs that this one did not write again.
     """
     volume, q = result.volume, result.quantification
     has_size = q.reasons.get("both") != "no_voxel_size"
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "input": {
-            "file": volume.source,
+            "file": printable(volume.source),
+            "path": None if path is None else printable(str(path)),
+            "sha256": volume.id.sha256,
             "shape": list(volume.voxels.shape),
             "spacing_mm": list(volume.spacing_mm) if has_size else None,
             "orientation": volume.grid.orientation,
@@ -41,12 +55,43 @@ def to_json(result: Segmentation, *, outputs: dict[str, str]) -> str:
         "quantification": q.to_dict(),
         "definitions": DEFINITIONS,
         "outputs": outputs,
+        "outputs_of_earlier_runs": list(earlier),
         "provenance": result.provenance.to_dict(),
     }
+    return document
+
+
+def to_json(result: Segmentation, *, outputs: dict[str, str]) -> str:
+    """:func:`to_document` as a file."""
+    return json_file(to_document(result, outputs=outputs))
+
+
+def json_file(document: dict[str, Any]) -> str:
+    """A document as people like to read it."""
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def to_text(result: Segmentation, *, files: list[Path]) -> str:
+def json_line(document: dict[str, Any]) -> str:
+    """A document as one line of a stream, in ASCII."""
+    return json.dumps(document, allow_nan=False)
+
+
+def failure_document(path: Path, *, code: int | None, message: str) -> dict[str, Any]:
+    """What stands in the stream in place of the report of a scan that failed.
+
+    Parameters
+    ----------
+    code
+        Of the error; None for a bug.
+    """
+    return {
+        "schema": FAILURE_SCHEMA,
+        "input": {"file": printable(path.name), "path": printable(str(path))},
+        "error": {"code": code, "message": printable(message)},
+    }
+
+
+def to_text(result: Segmentation, *, files: Sequence[Path]) -> str:
     """Report in about five lines."""
     volume, q = result.volume, result.quantification
     shape = " x ".join(map(str, volume.voxels.shape))

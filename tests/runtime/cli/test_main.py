@@ -1,8 +1,10 @@
 """The command: files beside the input, a short summary, errors as one line with an exit code."""
 
+import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,9 +86,121 @@ def test_two_runs_give_the_same_bytes(scan: Path, model: Path, tmp_path: Path) -
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_json_goes_to_stdout(scan: Path, model: Path) -> None:
-    done = run_here(scan, "--model", model, "--json")
-    assert json.loads(done.stdout)["outputs"] == {"mask": "scan.infection.nii.gz"}
+def test_json_goes_to_stdout_as_one_line_for_each_scan(scan: Path, model: Path, tmp_path: Path) -> None:
+    other = scan.rename(tmp_path / "other.nii.gz")
+    (tmp_path / "broken.nii").write_bytes(b"x" * 2000)
+    out = tmp_path / "out"
+    done = run_here(tmp_path / "broken.nii", other, "gone.nii", "--model", model, "--json", "-o", out)
+    assert done.returncode == 6
+    broken, report, gone = map(json.loads, done.stdout.splitlines())
+    assert broken["schema"] == gone["schema"] == "infnet.failure/1"
+    assert broken["input"] == {"file": "broken.nii", "path": str(tmp_path / "broken.nii")}
+    assert [line["error"]["code"] for line in (broken, gone)] == [3010, 3001]
+    assert "gone.nii; check the spelling" in gone["error"]["message"]
+    assert report["outputs"] == {"mask": "other.infection.nii.gz"}
+    assert report["written"] == [str(out / "other.infection.nii.gz"), str(out / "other.infnet.json")]
+    written = json.loads((out / "other.infnet.json").read_text())
+    assert {key: value for key, value in report.items() if key != "written"} == written
+
+
+def test_the_only_scan_that_fails_has_its_line_and_its_code(tmp_path: Path, model: Path) -> None:
+    done = run_here(tmp_path / "gone.nii", "--model", model, "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["error"]["code"] == 3001
+    assert done.stderr.startswith("error[INF-3001]")
+
+
+def test_the_report_says_which_file_it_was_and_how_long_it_took_to_read(scan: Path, model: Path) -> None:
+    assert run_here(scan, "--model", model, "-q").returncode == 0
+    report = json.loads((scan.parent / "scan.infnet.json").read_text())
+    assert report["input"]["path"] == str(scan)
+    assert report["input"]["sha256"] == hashlib.sha256(scan.read_bytes()).hexdigest()
+    assert report["provenance"]["seconds"]["read"] > 0
+
+
+def test_a_folder_is_done_twice_over(scan: Path, model: Path, tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        (tmp_path / "all" / patient).mkdir(parents=True)
+        shutil.copy(scan, tmp_path / "all" / patient / "ct.nii.gz")
+    for turn in range(2):
+        done = run_here(tmp_path / "all", "--model", model, "-q", "-v")
+        assert done.returncode == 0, done.stderr
+        assert ("left out" in done.stderr) == bool(turn)
+    assert len(list((tmp_path / "all").rglob("*.infnet.json"))) == 2
+    out = tmp_path / "out"
+    files = sorted((tmp_path / "all").glob("*/ct.nii.gz"))
+    done = run_here(*files, "--model", model, "-o", out)
+    assert done.returncode == 8
+    assert "error[INF-8013]" in done.stderr
+    assert not out.exists()
+    assert run_here(tmp_path / "all", "--model", model, "-o", out, "-q").returncode == 0
+    assert len(list(out.rglob("ct.infection.nii.gz"))) == 2
+
+
+def test_the_next_patient_does_not_replace_the_result_of_the_last(
+    scan: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert run_here(scan, "--model", model, "-o", out, "-q").returncode == 0
+    before = (out / "scan.infnet.json").read_bytes()
+    (tmp_path / "p2").mkdir()
+    other = write_nifti(tmp_path / "p2/scan.nii.gz", *reversed_scan(scan))
+    done = run_here(other, "--model", model, "-o", out)
+    assert done.returncode == 8
+    assert "error[INF-8016]" in done.stderr
+    assert "is the result of another scan, scan.nii.gz with sha256" in done.stderr
+    assert (out / "scan.infnet.json").read_bytes() == before
+    # The same scan again is fine, and so is a scan that was converted again, beside itself.
+    assert run_here(scan, "--model", model, "-o", out, "-q").returncode == 0
+    assert run_here(other, "--model", model, "-q").returncode == 0
+    write_nifti(other, *reversed_scan(other))
+    assert run_here(other, "--model", model, "-q").returncode == 0
+    report = json.loads((tmp_path / "p2/scan.infnet.json").read_text())
+    assert report["input"]["sha256"] == hashlib.sha256(other.read_bytes()).hexdigest()
+
+
+def reversed_scan(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The same chest, from head to feet."""
+    image = nib.load(path)
+    affine = image.affine @ np.diag([1.0, 1.0, -1.0, 1.0])
+    affine[:3, 3] += image.affine[:3, 2] * (image.shape[2] - 1)
+    return np.asarray(image.dataobj)[..., ::-1], affine
+
+
+def test_memory_that_runs_out_has_a_number(tmp_path: Path, model: Path) -> None:
+    resource = pytest.importorskip("resource")
+    big = chest_phantom((60, 400, 500), (5.0, 0.8, 0.8))
+    write_nifti(tmp_path / "big.nii", big.hu, big.affine)
+    small = chest_phantom((8, 60, 80), (25.0, 6.0, 5.0))
+    write_nifti(tmp_path / "small.nii", small.hu, small.affine)
+    code = (
+        "import resource, sys\n"
+        "import infnet_runtime.segment.segmenter as segmenter\n"
+        "find = segmenter.lungs_of\n"
+        "def limited(scan, given):\n"
+        "    used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "    old = resource.getrlimit(resource.RLIMIT_AS)\n"
+        "    room = 8 << 20 if scan.source == 'big.nii' else 4 << 30\n"
+        "    resource.setrlimit(resource.RLIMIT_AS, (used + room, old[1]))\n"
+        "    try: return find(scan, given)\n"
+        "    finally: resource.setrlimit(resource.RLIMIT_AS, old)\n"
+        "segmenter.lungs_of = limited\n"
+        "from infnet_runtime.cli.main import main\n"
+        "main()\n"
+    )
+    del resource
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("no /proc")
+    command = [sys.executable, "-c", code, str(tmp_path), "--model", str(model), "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 6, done.stderr
+    assert "big.nii: error[INF-8012] memory ran out" in done.stderr
+    assert (tmp_path / "small.infnet.json").exists()
+    alone = subprocess.run(
+        [*command[:3], str(tmp_path / "big.nii"), *command[4:]], capture_output=True, text=True
+    )
+    assert alone.returncode == 8
+    assert alone.stderr.startswith("error[INF-8012] memory ran out")
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])

@@ -37,6 +37,8 @@ def test_a_volume_has_millilitres_and_sides() -> None:
     document = json.loads(to_json(result_of(has_size=True), outputs={"mask": "mask.nii.gz"}))
     assert document["input"] == {
         "file": "scan.nii",
+        "path": None,
+        "sha256": None,
         "shape": [4, 3, 2],
         "spacing_mm": [1.0, 2.0, 5.0],
         "orientation": "LPS",

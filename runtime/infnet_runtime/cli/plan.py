@@ -1,0 +1,240 @@
+"""Which scans are done and where each file goes, settled before the first is read and the model is loaded.
+
+No output may replace another one, an input, or a file that infnet did not write. What can go wrong with one
+scan alone is kept with that scan; what would lose a file refuses the whole call.
+"""
+
+import os
+import sys
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infnet_runtime.errors import InputError, OutputError
+from infnet_runtime.io import prepare_folder
+from infnet_runtime.io.folders import look_into
+from infnet_runtime.io.formats import CONVERT, ScanFormat, format_by_name, scan_format
+from infnet_runtime.report.files import ResultFiles, is_result, result_files
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan to be done.
+
+    Parameters
+    ----------
+    path
+        Of the scan, as it was given or found.
+    files
+        What it gets.
+    refusal
+        Why it is no scan, where that can be told without reading it.
+    """
+
+    path: Path
+    files: ResultFiles
+    refusal: InputError | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All scans of a call.
+
+    Parameters
+    ----------
+    notes
+        What was left out, for the user.
+    """
+
+    cases: tuple[Case, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a case is there that may be a scan."""
+        return any(case.refusal is None for case in self.cases)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """An input, and the folder for its results."""
+
+    path: Path
+    folder: Path
+    refusal: InputError | None = None
+
+
+def plan_cases(
+    inputs: Sequence[Path], *, out: Path | None, kinds: tuple[str, ...], others: Iterable[Path] = ()
+) -> Plan:
+    """Plan a call.
+
+    Parameters
+    ----------
+    inputs
+        Files, and folders that are searched with all folders below them.
+    out
+        Folder for the results, made if need be; results lie beside their scan where absent. Those of a
+        folder's scans keep their place below it.
+    kinds
+        Of the files that each scan gets, out of :data:`~infnet_runtime.report.files.WORDS`.
+    others
+        Further files that are read: lung mask, model.
+
+    Raises
+    ------
+    InputError
+        If a scan is given twice, or nothing is left to do.
+    OutputError
+        If a file would be lost.
+    """
+    notes: list[str] = []
+    given = list(_without_results(_found(inputs, out, notes), notes))
+    if not given:
+        raise InputError(f"there is no scan to do: {'; '.join(notes)}. Give CT volumes or slices", code=3023)
+    _refuse_twice(given)
+    cases = tuple(_case(one, kinds) for one in given)
+    _refuse_shared(cases)
+    _refuse_losses(cases, [*(case.path for case in cases), *others])
+    if out is not None:
+        prepare_folder(out)
+    return Plan(cases, tuple(notes))
+
+
+def _found(inputs: Sequence[Path], out: Path | None, notes: list[str]) -> Iterator[_Given]:
+    for path in inputs:
+        if not os.path.isdir(path):  # noqa: PTH112 - which raises no errors
+            yield _Given(path, path.parent if out is None else out)
+            continue
+        content = look_into(path)
+        if not content.scans and content.dicom:
+            raise InputError(f"{path} holds DICOM files; DICOM is not supported yet. {CONVERT}", code=3002)
+        if not content.scans and not content.unreadable:
+            notes.append(f"{path} holds no .nii, .nii.gz, .png or .jpg file")
+        for scan in content.scans:
+            yield _Given(scan, scan.parent if out is None else out / scan.parent.relative_to(path))
+        for folder, refusal in content.unreadable.items():
+            yield _Given(folder, folder, refusal)
+        for folder, count in content.dicom.items():
+            notes.append(f"left out {count} DICOM files in {folder}: DICOM is not supported yet. {CONVERT}")
+
+
+def _without_results(given: Iterable[_Given], notes: list[str]) -> Iterator[_Given]:
+    left_out: list[Path] = []
+    for one in given:
+        if is_result(one.path):
+            left_out.append(one.path)
+        else:
+            yield one
+    if left_out:
+        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        notes.append(f"left out {left_out[0]}{more}: results of infnet, not scans")
+
+
+def _case(given: _Given, kinds: tuple[str, ...]) -> Case:
+    refusal = given.refusal
+    if refusal is None:
+        try:
+            scan_format(given.path)
+        except InputError as error:
+            refusal = error
+    suffix = (format_by_name(given.path) or ScanFormat.NIFTI).mask_suffix
+    return Case(given.path, result_files(given.path, given.folder, suffix, kinds), refusal)
+
+
+def _refuse_twice(given: Sequence[_Given]) -> None:
+    """Refuse one file under two names: the second result would be that of the first, or replace it."""
+    first: dict[tuple[int, int], Path] = {}
+    for one in given:
+        identity = _identity(one.path)
+        if identity is None:
+            continue
+        if identity in first:
+            raise InputError(
+                f"{first[identity]} and {one.path} are one file, given twice; give it once", code=3024
+            )
+        first[identity] = one.path
+
+
+def _refuse_shared(cases: Sequence[Case]) -> None:
+    """Refuse two scans with one name for their results, also where a disk takes two names for one."""
+    owners: dict[str, tuple[str, Case, Path]] = {}
+    for case in cases:
+        if case.refusal is not None:
+            continue
+        for path in case.files.all:
+            exact = _real(path)
+            alike = unicodedata.normalize("NFC", exact).casefold()
+            if alike not in owners:
+                owners[alike] = (exact, case, path)
+                continue
+            other_exact, other, other_path = owners[alike]
+            if other_exact != exact and not folds_case(path.parent):
+                continue
+            both = f"{other_path} and {path}" if other_path.name != path.name else str(path)
+            raise OutputError(
+                f"{other.path} and {case.path} would both write {both}, and one result would be lost; "
+                f"{_way_out(other.path, case.path)}",
+                code=8013,
+            )
+
+
+def _way_out(one: Path, other: Path) -> str:
+    if _real(one.parent) == _real(other.parent):
+        return "rename one, or do them in two calls with two folders (-o)"
+    return (
+        "leave out -o, so that results lie beside their scans, or give the folder that holds both as the "
+        "input: results in -o then keep its folders"
+    )
+
+
+def _refuse_losses(cases: Sequence[Case], inputs: Sequence[Path]) -> None:
+    """Refuse to replace an input, or any file that is no earlier result of infnet."""
+    identities = {_identity(path): path for path in inputs}
+    names = {_real(path): path for path in inputs}
+    planned = [(case, path) for case in cases if case.refusal is None for path in case.files.all]
+    for case, path in planned:
+        replaced = names.get(_real(path)) or identities.get(_identity(path) or (-1, -1))
+        if replaced is not None:
+            raise OutputError(
+                f"the result of {case.path} would replace {replaced}, which is an input; choose another "
+                "folder with -o, or rename one of them",
+                code=8014,
+            )
+    for case, path in planned:
+        # A folder of that name is refused when it comes to writing.
+        if os.path.isfile(path) and not is_result(path):  # noqa: PTH113 - which raises no errors
+            raise OutputError(
+                f"{path} is there already, and no report of infnet beside it lists it: it may be yours. The "
+                f"result of {case.path} would replace it; rename it, or choose another folder with -o",
+                code=8015,
+            )
+
+
+def folds_case(folder: Path) -> bool:
+    """Whether a folder takes names that differ only by case, or by how accents are stored, for one."""
+    there = next((place for place in (folder, *folder.parents) if place.is_dir()), Path())
+    try:
+        with tempfile.NamedTemporaryFile(dir=there, prefix=".infnet-case-") as probe:
+            return Path(probe.name).with_name(Path(probe.name).name.upper()).exists()
+    except OSError:
+        return sys.platform in ("win32", "darwin")
+
+
+def _real(path: Path) -> str:
+    """Where a name leads to, also where nothing is yet."""
+    try:
+        return os.path.realpath(path)
+    except OSError:  # the working folder is gone
+        return os.path.normpath(path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a name leads to, whatever links lie between; None for none."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,160 @@
+"""No scan ends the batch: whatever one raises becomes a row with its reason."""
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from infnet_runtime.cli import batch
+from infnet_runtime.cli.batch import run_plan
+from infnet_runtime.cli.case import CaseDone, CaseOptions
+from infnet_runtime.cli.failures import typed
+from infnet_runtime.cli.plan import Case, plan_cases
+from infnet_runtime.errors import InputError
+
+
+class NoModel:
+    """Where a segmenter would be; a case never asks it for anything here."""
+
+    def __enter__(self) -> "NoModel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def run(
+    tmp_path: Path, raised: dict[str, BaseException], monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[str], list[dict[str, Any]], list[str]]:
+    """Scans a, b, c, ... of which some raise: those done, documents of the failed, lines."""
+
+    def one(segmenter: object, case: Case, options: CaseOptions) -> CaseDone:
+        if case.path.stem in raised:
+            raise raised[case.path.stem]
+        return CaseDone(case.path.stem, {})
+
+    monkeypatch.setattr(batch, "process_case", one)
+    for name in "abcd":
+        (tmp_path / f"{name}.nii").write_bytes(bytes(2000))
+    plan = plan_cases([tmp_path], out=None, kinds=("mask",))
+    done: list[str] = []
+    failed: list[dict[str, Any]] = []
+    lines: list[str] = []
+    count = run_plan(
+        plan,
+        CaseOptions(),
+        NoModel,  # type: ignore[arg-type]
+        done=lambda case: done.append(case.text),
+        failed=failed.append,
+        say=lines.append,
+    )
+    assert count == len(failed)
+    return done, failed, lines
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (InputError("it is damaged", code=3006), 3006, "it is damaged"),
+        (MemoryError(), 8012, "memory ran out (MemoryError); close other programs, or crop the scan"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 8012, "memory ran out"),
+        (RuntimeError("can't start new thread"), 8012, "memory ran out (can't start new thread)"),
+        (ImportError("x.so: failed to map segment from shared object"), 8012, "memory ran out (x.so"),
+        (ZeroDivisionError("by zero"), None, "unexpected ZeroDivisionError: by zero; a bug, -v prints where"),
+        (OSError(errno.EIO, "Input/output error"), None, "unexpected OSError: [Errno 5] Input/output error"),
+    ],
+)
+def test_the_others_are_done(
+    error: Exception, code: int | None, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, (failed,), lines = run(tmp_path, {"b": error}, monkeypatch)
+    assert done == ["a", "c", "d"]
+    assert failed["schema"] == "infnet.failure/1"
+    assert failed["input"] == {"file": "b.nii", "path": str(tmp_path / "b.nii")}
+    assert failed["error"]["code"] == code
+    assert failed["error"]["message"].startswith(text)
+    number = "" if code is None else f"[INF-{code}]"
+    assert lines[0].startswith(f"{tmp_path / 'b.nii'}: error{number} {text}")
+    assert lines[-1] == "1 of 4 inputs failed"
+
+
+def test_opencv_says_in_its_own_way_that_memory_is_out() -> None:
+    error = cv2.error("out of memory")
+    error.code = -4  # type: ignore[attr-defined]
+    found = typed(error)
+    assert found is not None
+    assert found.code == 8012
+    error.code = -215  # type: ignore[attr-defined]  # an assertion
+    assert typed(error) is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
+def test_an_interrupt_ends_the_batch(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(type(error)):
+        run(tmp_path, {"b": error}, monkeypatch)
+
+
+def test_the_traceback_goes_to_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run(tmp_path, {"b": ZeroDivisionError("by zero")}, monkeypatch)
+    (record,) = [r for r in caplog.records if r.exc_info]
+    assert record.getMessage() == f"{tmp_path / 'b.nii'} failed:"
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
+
+
+def test_the_same_error_is_said_once_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusal(name: str) -> InputError:
+        return InputError(f"{tmp_path / name}.nii is of another planet; bring it here", code=3003)
+
+    raised = {name: refusal(name) for name in "abd"} | {"c": InputError("c.nii is empty", code=3004)}
+    done, failed, lines = run(tmp_path, dict(raised), monkeypatch)
+    assert not done
+    assert len(failed) == 4  # each has its object
+    assert lines == [
+        f"{tmp_path / 'a.nii'}: error[INF-3003] {tmp_path / 'a.nii'} is of another planet; bring it here",
+        f"{tmp_path / 'c.nii'}: error[INF-3004] c.nii is empty",
+        "2 more with the same error: error[INF-3003] it is of another planet; bring it here",
+        "4 of 4 inputs failed",
+    ]
+
+
+def test_the_only_scan_keeps_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.nii").write_bytes(bytes(2000))
+
+    def one(*_: object) -> CaseDone:
+        raise InputError("it is damaged", code=3006)
+
+    monkeypatch.setattr(batch, "process_case", one)
+    failed: list[dict[str, Any]] = []
+    plan = plan_cases([tmp_path / "a.nii"], out=None, kinds=("mask",))
+    with pytest.raises(InputError, match="it is damaged"):
+        run_plan(
+            plan,
+            CaseOptions(),
+            NoModel,
+            done=print,
+            failed=failed.append,
+            say=print,  # type: ignore[arg-type]
+        )
+    assert json.loads(json.dumps(failed))[0]["error"] == {"code": 3006, "message": "it is damaged"}
+
+
+def test_no_model_is_opened_for_what_is_no_scan(tmp_path: Path) -> None:
+    def no_model() -> Any:  # noqa: ANN401 - never called
+        raise AssertionError("a model was opened")
+
+    for name in ("1.dcm", "2.dcm"):
+        (tmp_path / name).touch()
+    plan = plan_cases([tmp_path / "1.dcm", tmp_path / "2.dcm"], out=None, kinds=("mask",))
+    lines: list[str] = []
+    count = run_plan(plan, CaseOptions(), no_model, done=print, failed=lambda _: None, say=lines.append)
+    assert count == 2
+    assert "1 more with the same error: error[INF-3002] it is a DICOM file" in lines[1]

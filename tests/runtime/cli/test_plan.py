@@ -1,0 +1,262 @@
+"""All outputs are settled first: none replaces another one, an input, or a file that is not ours."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from infnet_runtime.cli import plan as plan_module
+from infnet_runtime.cli.plan import Plan, plan_cases
+from infnet_runtime.errors import InfnetError, InputError, OutputError
+
+ROOT = Path()
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def touch(*names: str) -> list[Path]:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(os.fsencode(name))
+    return [Path(name) for name in names]
+
+
+def plan(
+    *inputs: str, out: str | None = None, kinds: tuple[str, ...] = ("mask",), others: tuple[str, ...] = ()
+) -> Plan:
+    return plan_cases(
+        [Path(i) for i in inputs],
+        out=Path(out) if out else None,
+        kinds=kinds,
+        others=[Path(o) for o in others],
+    )
+
+
+def refused(*inputs: str, **options: object) -> InfnetError:
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(InfnetError) as caught:
+        plan(*inputs, **options)  # type: ignore[arg-type]
+    assert sorted(Path().rglob("*")) == before  # nothing is made by a call that is refused
+    return caught.value
+
+
+def write_report(path: str, *outputs: str, scan: str = "ct.nii.gz", earlier: tuple[str, ...] = ()) -> None:
+    document = {
+        "schema": "infnet.quantification/1",
+        "input": {"file": scan, "sha256": "0" * 64},
+        "outputs": dict(zip("abcdef", outputs, strict=False)),
+        "outputs_of_earlier_runs": list(earlier),
+    }
+    touch(path)
+    Path(path).write_text(json.dumps(document))
+
+
+def test_results_lie_beside_each_scan_or_in_the_folder() -> None:
+    touch("p1/ct.nii.gz", "p2/ct.nii.gz", "p2/slice.png")
+    found = [case.files for case in plan("p1/ct.nii.gz", "p2/ct.nii.gz", "p2/slice.png").cases]
+    assert [str(path) for files in found for path in files.all] == [
+        "p1/ct.infection.nii.gz",
+        "p1/ct.infnet.json",
+        "p2/ct.infection.nii.gz",
+        "p2/ct.infnet.json",
+        "p2/slice.infection.png",
+        "p2/slice.infnet.json",
+    ]
+    (case,) = plan("p1/ct.nii.gz", out="new/out", kinds=("mask", "lungs", "probability", "overlay")).cases
+    assert sorted(case.files.listed.values()) == [
+        "ct.infection.nii.gz",
+        "ct.lungs.nii.gz",
+        "ct.overlay.png",
+        "ct.probability.nii.gz",
+    ]
+    assert case.files.folder == Path("new/out")
+    assert Path("new/out").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("names", "out", "remedy"),
+    [
+        (("p1/ct.nii.gz", "p2/ct.nii.gz"), "out", "leave out -o, so that results lie beside their scans"),
+        (("p1/ct.nii.gz", "p2/ct.nii"), "out", "results in -o then keep its folders"),
+        (("ct.nii.gz", "ct.nii"), None, "rename one, or do them in two calls"),
+        (("a.png", "a.jpg"), None, "rename one"),
+        (("a.png", "a.nii"), None, "rename one"),  # one report for both
+        (("p1/a.jpeg", "p2/a.jpg"), "p1", "leave out -o"),
+    ],
+)
+def test_two_scans_with_one_result_are_refused(names: tuple[str, str], out: str | None, remedy: str) -> None:
+    touch(*names)
+    error = refused(*names, out=out)
+    assert error.code == 8013
+    assert f"{names[0]} and {names[1]} would both write" in str(error)
+    assert remedy in str(error)
+
+
+def test_folders_that_are_one_by_a_link_are_one() -> None:
+    touch("p/ct.nii", "p/ct.nii.gz")
+    Path("link").symlink_to("p")
+    assert refused("p/ct.nii", "link/ct.nii.gz").code == 8013
+
+
+def test_names_that_differ_by_case_or_accents_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a/CT.nii", "b/ct.nii", "a/e\u0301.nii", "b/\u00e9.nii")
+    touch(*names)
+    if not plan_module.folds_case(Path()):
+        assert len(plan(*names, out="out").cases) == 4
+    monkeypatch.setattr(plan_module, "folds_case", lambda folder: True)
+    for pair in (names[:2], names[2:]):
+        error = refused(*pair, out="out2")
+        assert error.code == 8013
+        assert "CT.infection.nii.gz and out2/ct.inf" in str(error) or "\u00e9.inf" in str(error)
+
+
+def test_whether_a_disk_folds_case_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("Folder/x")
+    assert plan_module.folds_case(Path("Folder/not/there")) == Path("fOLDER").exists()
+    assert [path.name for path in Path("Folder").iterdir()] == ["x"]
+    monkeypatch.setattr(Path, "exists", lambda path: True)  # as a disk that does
+    assert plan_module.folds_case(Path("Folder"))
+
+
+@pytest.mark.parametrize(
+    "other", ["ct.nii", "p/../ct.nii", "soft.nii", "p/soft.nii", "hard.nii", "{here}/ct.nii"]
+)
+def test_a_scan_given_twice_is_refused(other: str) -> None:
+    touch("ct.nii", "p/x")
+    Path("soft.nii").symlink_to("ct.nii")
+    Path("p/soft.nii").symlink_to("../soft.nii")
+    Path("hard.nii").hardlink_to("ct.nii")
+    other = other.format(here=Path.cwd())
+    error = refused("ct.nii", other)
+    assert error.code == 3024
+    assert f"ct.nii and {Path(other)} are one file, given twice; give it once" in str(error)
+
+
+def test_a_folder_and_a_scan_in_it_are_given_twice() -> None:
+    touch("p/a.nii")
+    assert refused("p", "p/a.nii").code == 3024
+
+
+@pytest.mark.parametrize("link", ["soft", "hard", "dangling"])
+@pytest.mark.parametrize("role", ["scan", "lungs", "model"])
+def test_an_input_is_never_replaced(link: str, role: str) -> None:
+    (given,) = touch("given.nii")
+    touch("ct.nii", "out/x")
+    target = Path("out/ct.infection.nii.gz")
+    if link == "hard":
+        target.hardlink_to(given)
+    else:
+        target.symlink_to("../given.nii")
+    if link == "dangling":
+        given.unlink()
+    write_report("out/ct.infnet.json", "ct.infection.nii.gz")  # even where it says that it is a result
+    inputs, others = (("ct.nii", "given.nii"), ()) if role == "scan" else (("ct.nii",), ("given.nii",))
+    if role == "scan" and link == "dangling":
+        assert plan("ct.nii").cases  # what is not there is refused as a scan, and cannot be lost
+    error = refused(*inputs, out="out", others=others)
+    assert error.code == 8014
+    assert "the result of ct.nii would replace given.nii, which is an input" in str(error)
+
+
+def test_an_input_of_the_name_of_a_result() -> None:
+    touch("ct.nii", "ct.infection.nii.gz", "ct.infnet.json", "ct.lungs.nii.gz")
+    error = refused("ct.nii", "ct.infection.nii.gz")
+    assert error.code == 8014
+    assert refused("ct.nii", others=("ct.infnet.json",)).code == 8014
+    error = refused("ct.nii", others=("./ct.lungs.nii.gz",), kinds=("mask", "lungs"), out=".")
+    assert "the result of ct.nii would replace ct.lungs.nii.gz, which is an input" in str(error)
+
+
+def test_a_file_of_the_user_is_not_replaced() -> None:
+    touch("ct.nii", "ct.infection.nii.gz")
+    error = refused("ct.nii")
+    assert isinstance(error, OutputError)
+    assert error.code == 8015
+    assert "ct.infection.nii.gz is there already, and no report of infnet beside it lists it" in str(error)
+    assert "rename it, or choose another folder with -o" in str(error)
+    Path("ct.infection.nii.gz").unlink()
+    touch("ct.infnet.json")  # no JSON
+    assert refused("ct.nii").code == 8015
+    Path("ct.infnet.json").write_text('{"schema": "other/1"}')
+    assert refused("ct.nii").code == 8015
+
+
+def test_a_report_vouches_for_the_files_it_lists_only() -> None:
+    touch("ct.nii", "ct.infection.nii.gz", "ct.lungs.nii.gz", "ct.overlay.png")
+    write_report("ct.infnet.json", "ct.infection.nii.gz")
+    assert plan("ct.nii").cases
+    error = refused("ct.nii", kinds=("mask", "lungs"))
+    assert "ct.lungs.nii.gz is there already" in str(error)
+    write_report("ct.infnet.json", "ct.infection.nii.gz", earlier=("ct.lungs.nii.gz",))
+    assert plan("ct.nii", kinds=("mask", "lungs")).cases
+
+
+def test_results_of_infnet_are_left_out_of_the_scans() -> None:
+    touch("p/ct.nii.gz", "p/ct.infection.nii.gz", "p/ct.overlay.png", "p/mine.infection.nii.gz")
+    write_report("p/ct.infnet.json", "ct.infection.nii.gz", "ct.overlay.png")
+    for found in (plan("p"), plan(*map(str, sorted(Path("p").iterdir())))):
+        names = [case.path.name for case in found.cases]
+        assert names == ["ct.nii.gz", "mine.infection.nii.gz"]
+        (note,) = found.notes
+        assert "left out p/ct.infection.nii.gz and" in note
+        assert "results of infnet, not scans" in note
+    error = refused("p/ct.infection.nii.gz")
+    assert (error.code, isinstance(error, InputError)) == (3023, True)
+    assert "there is no scan to do: left out p/ct.infection.nii.gz: results of infnet" in str(error)
+
+
+def test_a_folder_keeps_its_folders_in_the_results() -> None:
+    touch("all/p1/ct.nii.gz", "all/p2/ct.nii.gz", "all/ct.nii.gz")
+    found = plan("all", out="out").cases
+    assert [str(case.files.report) for case in found] == [
+        "out/ct.infnet.json",
+        "out/p1/ct.infnet.json",
+        "out/p2/ct.infnet.json",
+    ]
+    assert [str(case.files.report) for case in plan("all").cases][1] == "all/p1/ct.infnet.json"
+
+
+def test_a_folder_called_like_a_scan_is_a_folder() -> None:
+    touch("scan.nii.gz/scan.nii")
+    (case,) = plan("scan.nii.gz", out="out").cases
+    assert case.path == Path("scan.nii.gz/scan.nii")
+
+
+def test_dicom_in_a_folder_is_said_once() -> None:
+    touch(*(f"series/{k}.dcm" for k in range(5)))
+    error = refused("series")
+    assert error.code == 3002
+    assert "series holds DICOM files" in str(error)
+    touch("series/ct.nii")
+    found = plan("series")
+    assert [case.path for case in found.cases] == [Path("series/ct.nii")]
+    assert found.notes[0].startswith("left out 5 DICOM files in series: DICOM is not supported yet")
+
+
+def test_an_empty_folder_has_nothing_to_do() -> None:
+    touch("empty/readme.txt")
+    error = refused("empty")
+    assert error.code == 3023
+    assert "empty holds no .nii, .nii.gz, .png or .jpg file" in str(error)
+
+
+def test_what_is_no_scan_is_kept_with_its_reason_and_needs_no_model() -> None:
+    touch("1.dcm", "2.dcm")
+    Path("gone.nii").symlink_to("nowhere")
+    found = plan("1.dcm", "2.dcm", "gone.nii", "absent.nii")
+    assert [case.refusal.code for case in found.cases if case.refusal] == [3002, 3002, 3025, 3001]
+    assert not found.needs_model
+    touch("ct.nii")
+    assert plan("1.dcm", "ct.nii").needs_model
+
+
+def test_names_that_are_no_text_are_planned() -> None:
+    name = os.fsdecode(b"a\xff.nii")
+    touch(name)
+    (case,) = plan(name, out="out").cases
+    assert case.files.listed == {"mask": "a\\xff.infection.nii.gz"}
+    assert os.fsencode(case.files.files["mask"]) == b"out/a\xff.infection.nii.gz"
