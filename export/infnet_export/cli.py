@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from infnet_runtime.cli.extras import extra_named
 from infnet_runtime.cli.process import DefaultCommandGroup, print_version, run_command
 
 
@@ -13,7 +14,7 @@ class _Group(DefaultCommandGroup):
     default_command: ClassVar[str] = "make"
 
 
-app = typer.Typer(cls=_Group, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=_Group, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 class _Weights(StrEnum):
@@ -31,26 +32,18 @@ class _Turn(StrEnum):
     transpose_flip = "transpose_flip"
 
 
-@app.callback()
-def root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True),
-    ] = False,
-) -> None:
-    """Trained weights to ONNX, FP16, INT8 and TensorRT, with proof that nothing changed.
-
-    infnet-export [WEIGHTS|MODEL.onnx] [OPTIONS] is short for infnet-export make.
-    """
-
-
-@app.command()
+@app.command(
+    epilog="Other commands: infnet-export inspect (what a model file is), infnet-export weights (a model "
+    "file back into weights), infnet-export lungs (the network that finds the lungs); each has --help. A "
+    "file of such a name is given as ./inspect."
+)
 def make(
     source: Annotated[
         Path | None,
         typer.Argument(
+            metavar="WEIGHTS|MODEL.onnx",
             help="Weights of a run (.safetensors), the authors' .pth, or an ONNX file of infnet, which needs "
-            "no PyTorch. The shipped model where not given."
+            "no PyTorch. The shipped model where not given.",
         ),
     ] = None,
     output: Annotated[
@@ -109,8 +102,20 @@ def make(
         Path | None, typer.Option(help="JSON object of measured numbers that travel in the manifest.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Report as JSON instead of the paths.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the versions of package and model.",
+            callback=print_version,
+            is_eager=True,
+        ),
+    ] = False,
 ) -> None:
-    """Make model files and compare each with the network it came from. Nothing is written if one differs."""
+    """Trained weights to ONNX, FP16, INT8 and TensorRT, with proof that nothing changed.
+
+    Makes model files and compares each with the network it came from. Nothing is written if one differs.
+    """
     import json
     import logging
 
@@ -277,7 +282,8 @@ def weights(
 
 def main() -> None:
     """Entry point."""
-    run_command(app)
+    with extra_named("export", "onnx", "onnxscript", "torch", "safetensors"):
+        run_command(app)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,6 @@ from infnet_runtime.cpu import limit_process
 class _Group(DefaultCommandGroup):
     default_command: ClassVar[str] = "infer"
 
-    def parse_args(  # type: ignore[override]  # the base class names a private type
-        self, ctx: typer.Context, args: list[str]
-    ) -> list[str]:
-        """``--help`` alone explains what is used most, and names the other commands."""
-        return super().parse_args(ctx, [self.default_command, *args] if args[:1] == ["--help"] else args)
-
 
 # Plain help: the boxes of rich cost as much time as everything else together.
 app = typer.Typer(cls=_Group, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -86,7 +80,12 @@ def infer(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen.")] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True),
+        typer.Option(
+            "--version",
+            help="Print the versions of package and model.",
+            callback=print_version,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     """Find and measure COVID-19 lung infection in chest CT.

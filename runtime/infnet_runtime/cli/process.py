@@ -1,7 +1,9 @@
 """What the command lines share: errors become one line on stderr and an exit code."""
 
+import difflib
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import ClassVar
 
@@ -10,6 +12,7 @@ from typer.core import TyperGroup
 
 from infnet_runtime.cli.console import lasting_streams
 from infnet_runtime.cli.failures import typed
+from infnet_runtime.errors import InfnetError
 from infnet_runtime.version import __version__
 
 EXIT_SOME_FAILED = 6
@@ -18,10 +21,20 @@ EXIT_SOME_FAILED = 6
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
+class _DefaultContext(typer.Context):
+    """Of the command that needs no name: usage and hints leave the name out."""
+
+    @property
+    def command_path(self) -> str:
+        """As it is typed."""
+        return self.parent.command_path if self.parent else super().command_path
+
+
 class DefaultCommandGroup(TyperGroup):
     """Commands, one of which runs where none is named: ``tool FILE`` is ``tool <default> FILE``.
 
-    A file that is called like a command is given as ``./name``.
+    ``--help`` alone explains that one, which names the others. A file that is called like a command is given
+    as ``./name``; a name that is neither a file nor quite a command is refused.
     """
 
     default_command: ClassVar[str]
@@ -30,10 +43,17 @@ class DefaultCommandGroup(TyperGroup):
         self, ctx: typer.Context, args: list[str]
     ) -> list[str]:
         """Put the default command before arguments that start with no other command."""
-        own = {option for parameter in self.params for option in parameter.opts} | {"--help"}
-        if not args or (args[0] not in self.commands and args[0] not in own):
+        self.commands[self.default_command].context_class = _DefaultContext
+        if not args or args[0] not in self.commands:
+            self._refuse_mistyped(ctx, args)
             args = [self.default_command, *args]
         return super().parse_args(ctx, args)
+
+    def _refuse_mistyped(self, ctx: typer.Context, args: list[str]) -> None:
+        word = args[0] if args else ""
+        near = difflib.get_close_matches(word, self.commands, n=1, cutoff=0.7)
+        if near and word.isalpha() and not Path(word).exists():
+            raise typer.BadParameter(f"no file {word}; did you mean the command {near[0]}?", ctx=ctx)
 
 
 class _Stopped(BaseException):
@@ -82,7 +102,21 @@ def _exit_code(app: typer.Typer) -> int | str | None:
 
 
 def print_version(asked: bool) -> None:
-    """Typer callback of ``--version``."""
+    """Typer callback of ``--version``: the package, and the model that is used where none is given."""
     if asked:
-        typer.echo(f"infnet {__version__}")
+        typer.echo(f"infnet {__version__}\nmodel {_model()}")
         raise typer.Exit
+
+
+def _model() -> str:
+    from infnet_runtime.model.manifest_file import manifest_of
+    from infnet_runtime.model.shipped import default_model
+
+    try:
+        model = default_model()
+        if model.suffix.lower() != ".onnx":
+            return str(model)
+        manifest = manifest_of(model)
+    except InfnetError as error:
+        return f"none: {error}"
+    return f"{manifest.name} {manifest.version}, {model}"

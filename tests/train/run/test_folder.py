@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from infnet_runtime.errors import ModelError, OutputError
 from infnet_train.cli.main import app
 from infnet_train.config.schema import TrainConfig
+from infnet_train.errors import ConfigError
 from infnet_train.recipe import Stage, read_recipe, run_recipe
 from infnet_train.run.folder import claimed, default_folder, refuse_begun
 from infnet_train.run.loop import train
@@ -57,6 +58,12 @@ def test_a_finished_run_is_not_replaced_whatever_changed(
     with pytest.raises(OutputError, match="holds a finished run"):  # before the data are looked at
         run_recipe((Stage("", "train", quick),), tmp_path / "nowhere", out)
     assert everything(out) == before
+
+
+def test_data_that_are_not_there_are_named_before_anything_else(quick: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[INF-3160\] --data .*nowhere is not there; expected a folder"):
+        run_recipe((Stage("", "train", quick),), tmp_path / "nowhere", tmp_path / "run")
+    assert default_folder(tmp_path / "run") == tmp_path / "run"
 
 
 def test_a_begun_run_is_not_replaced_and_the_remedy_is_to_go_on(

@@ -9,7 +9,7 @@ import typer
 from infnet_train.cli.options import JsonOption
 from infnet_train.cli.progress import log_to_stderr
 
-app = typer.Typer(no_args_is_help=True, help="Look at training data and prepare them.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at training data and prepare them.")
 
 
 class _EdgeDefinition(StrEnum):

@@ -8,7 +8,7 @@ import typer
 from infnet_runtime.cpu import limit_process
 from infnet_train.cli.progress import log_to_stderr
 
-app = typer.Typer(no_args_is_help=True, help="Train the network that finds the lungs.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train the network that finds the lungs.")
 
 
 @app.command("prepare")

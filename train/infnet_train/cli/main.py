@@ -6,13 +6,19 @@ from typing import Annotated
 
 import typer
 
+from infnet_runtime.cli.extras import extra_named
 from infnet_runtime.cli.process import print_version, run_command
 from infnet_runtime.cpu import limit_process
 from infnet_train.cli import assess, data, lungs
 from infnet_train.cli.options import DeviceOption
 from infnet_train.cli.progress import Progress, log_to_stderr
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    subcommand_metavar="[COMMAND]",
+)
 app.command("eval")(assess.evaluate)
 app.add_typer(data.app, name="data")
 app.add_typer(lungs.app, name="lungs")
@@ -102,7 +108,12 @@ def train(
     ] = None,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True),
+        typer.Option(
+            "--version",
+            help="Print the versions of package and model.",
+            callback=print_version,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     """Train Inf-Net by a recipe. An interrupted run goes on with --resume and gives the same weights."""
@@ -180,4 +191,5 @@ def _refuse_options_of_training(context: typer.Context) -> None:
 
 def main() -> None:
     """Entry point."""
-    run_command(app)
+    with extra_named("train", "torch", "safetensors"):
+        run_command(app)
