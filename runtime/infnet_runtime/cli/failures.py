@@ -2,20 +2,30 @@
 
 import errno
 
-from infnet_runtime.errors import InfnetError, OutputError
+from infnet_runtime.errors import InfnetError, InputError, OutputError
 
 _CV2_NO_MEMORY = -4  # cv2.Error.StsNoMem
-# Of the loader, when a library that is first needed now finds no room; of the threads, for their stacks.
-_NO_MEMORY_TEXTS = ("cannot allocate memory", "failed to map segment", "can't start new thread")
+# Of the loader, when a library that is first needed now finds no room; of the threads, for their stacks; of
+# the backends.
+_NO_MEMORY_TEXTS = (
+    "cannot allocate memory",
+    "failed to map segment",
+    "can't start new thread",
+    "bad_alloc",
+    "bad allocation",
+    "failed to allocate memory",
+)
 
 
 def typed(error: Exception) -> InfnetError | None:
     """The numbered error that an exception is; None for a bug."""
-    if isinstance(error, InfnetError):
-        return error
-    if not _is_lack_of_memory(error):
-        return None
-    detail = str(error) or type(error).__name__
+    # A backend's lack of memory looks like a model that cannot be loaded.
+    cause = error.__cause__ if isinstance(error, InfnetError) else error
+    if not (isinstance(cause, Exception) and _is_lack_of_memory(cause)):
+        return error if isinstance(error, InfnetError) else None
+    if isinstance(error, InputError | OutputError):
+        return error  # which says more
+    detail = str(cause) or type(cause).__name__
     return OutputError(
         f"memory ran out ({detail}); close other programs, or crop the scan. --threads 1 --batch-size 1 "
         "takes the least",
@@ -30,6 +40,4 @@ def _is_lack_of_memory(error: Exception) -> bool:
         return True
     if type(error).__module__ == "cv2" and getattr(error, "code", None) == _CV2_NO_MEMORY:
         return True
-    return isinstance(error, ImportError | OSError | RuntimeError) and any(
-        text in str(error).lower() for text in _NO_MEMORY_TEXTS
-    )
+    return any(text in str(error).lower() for text in _NO_MEMORY_TEXTS)

@@ -27,11 +27,12 @@ class Burden:
     Parameters
     ----------
     lung_ml, infection_ml : ml
+        None where the scan has no voxel size.
     infection_percent : % of the lung
     """
 
-    lung_ml: float
-    infection_ml: float
+    lung_ml: float | None
+    infection_ml: float | None
     infection_percent: float
 
 
@@ -42,8 +43,8 @@ class Quantification:
     Parameters
     ----------
     both, right, left
-        Whole lungs, and the patient's right and left lung. None where the scan has no voxel size, where no
-        lung is, and the sides where they cannot be told apart.
+        Whole lungs, and the patient's right and left lung. None where no lung is, and the sides where they
+        cannot be told apart.
     slices, slices_with_lung, slices_with_infection
         Counts of axial slices.
     infection_outside_lungs_ml : ml
@@ -56,7 +57,8 @@ class Quantification:
     warnings
         Names of the flags that say that the numbers may be wrong; the others are remarks.
     reasons
-        Name of a missing number to why it is missing: ``no_voxel_size``, ``no_lung`` or ``side_unknown``.
+        Name of a missing number, such as ``left`` or ``both.lung_ml``, to why it is missing:
+        ``no_voxel_size``, ``no_lung`` or ``side_unknown``.
     """
 
     both: Burden | None
@@ -70,6 +72,11 @@ class Quantification:
     flag_texts: dict[str, str]
     warnings: tuple[str, ...]
     reasons: dict[str, str]
+
+    @property
+    def has_size(self) -> bool:
+        """Whether the voxel size of the scan means anything; without it there are shares and no ml."""
+        return "no_voxel_size" not in self.reasons.values()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -121,15 +128,17 @@ def quantify(
     regions = {"both": (RIGHT, LEFT, EITHER), "right": (RIGHT,), "left": (LEFT,)}
     for name, labels in regions.items():
         lung, infected = (sum(c[label] for label in labels) for c in (counts.lung, counts.infected))
-        if voxel_volume_ml is None:
-            reasons[name] = "no_voxel_size"
-        elif name != "both" and counts.lung[EITHER]:
+        if name != "both" and counts.lung[EITHER]:
             reasons[name] = "side_unknown"
         elif lung == 0:
             reasons[name] = "no_lung"
         else:
-            ml = lung * voxel_volume_ml, infected * voxel_volume_ml
-            burdens[name] = Burden(*ml, infection_percent=100 * infected / lung)
+            percent = 100 * infected / lung
+            if voxel_volume_ml is None:
+                burdens[name] = Burden(None, None, percent)
+                reasons |= {f"{name}.{number}": "no_voxel_size" for number in ("lung_ml", "infection_ml")}
+            else:
+                burdens[name] = Burden(lung * voxel_volume_ml, infected * voxel_volume_ml, percent)
     outside_ml: float | None = None
     if voxel_volume_ml is not None and counts.slices_with_lung:
         outside_ml = outside_voxels * voxel_volume_ml

@@ -40,7 +40,6 @@ def to_document(
         Names of files of earlier runs that this one did not write again.
     """
     volume, q = result.volume, result.quantification
-    has_size = q.reasons.get("both") != "no_voxel_size"
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "input": {
@@ -48,7 +47,7 @@ def to_document(
             "path": None if path is None else printable(str(path)),
             "sha256": volume.id.sha256,
             "shape": list(volume.voxels.shape),
-            "spacing_mm": list(volume.spacing_mm) if has_size else None,
+            "spacing_mm": list(volume.spacing_mm) if q.has_size else None,
             "orientation": volume.grid.orientation,
             "intensity": str(volume.intensity),
         },
@@ -95,21 +94,20 @@ def to_text(result: Segmentation, *, files: Sequence[Path]) -> str:
     """Report in about five lines."""
     volume, q = result.volume, result.quantification
     shape = " x ".join(map(str, volume.voxels.shape))
-    has_size = q.reasons.get("both") != "no_voxel_size"
-    spacing = " x ".join(f"{s:.2f}" for s in volume.spacing_mm) + " mm" if has_size else "no voxel size"
+    spacing = " x ".join(f"{s:.2f}" for s in volume.spacing_mm) + " mm" if q.has_size else "no voxel size"
     lines = [
         ("scan", f"{volume.source}: {shape}, {spacing}, {volume.intensity}"),
         ("slices", f"{q.slices}, with lung {q.slices_with_lung}, with infection {q.slices_with_infection}"),
     ]
     if q.both:
         right, left = (_side(q, "right"), _side(q, "left"))
-        lines += [
-            ("lungs", f"{q.both.lung_ml:.0f} ml (right {right[0]}, left {left[0]})"),
-            ("infection", f"{_burden(q.both)} (right {right[1]}; left {left[1]})"),
-        ]
+        if q.both.lung_ml is None:
+            lines.append(("lungs", "no millilitres: the input has no voxel size"))
+        else:
+            lines.append(("lungs", f"{q.both.lung_ml:.0f} ml (right {right[0]}, left {left[0]})"))
+        lines.append(("infection", f"{_burden(q.both)} of the lung (right {right[1]}; left {left[1]})"))
     else:
-        reason = "the input has no voxel size" if not has_size else "no lung was found"
-        lines.append(("infection", f"no millilitres: {reason}"))
+        lines.append(("infection", "no millilitres and no share of the lung: no lung was found"))
     lines.append(("written", ", ".join(map(str, files))))
     lines += [("WARNING", q.flag_texts[flag]) for flag in q.warnings]
     lines += [("note", text) for flag, text in q.flag_texts.items() if flag not in q.warnings]
@@ -122,8 +120,9 @@ def _side(q: Quantification, name: str) -> tuple[str, str]:
     if burden is None:
         why = "not known" if q.reasons[name] == "side_unknown" else "no lung"
         return why, why
-    return f"{burden.lung_ml:.0f}", _burden(burden)
+    return "" if burden.lung_ml is None else f"{burden.lung_ml:.0f}", _burden(burden)
 
 
 def _burden(burden: Burden) -> str:
-    return f"{burden.infection_ml:.1f} ml, {burden.infection_percent:.1f} %"
+    ml = "" if burden.infection_ml is None else f"{burden.infection_ml:.1f} ml, "
+    return f"{ml}{burden.infection_percent:.1f} %"

@@ -151,7 +151,11 @@ class Segmenter(ClosedByBlock):
         watch.lap("network")
 
         quantification = quantify(
-            marked.mask, looked_at.inside, grid.voxel_ml, outside_voxels=marked.outside_voxels, flags=flags
+            marked.mask,
+            looked_at.lungs.to_lps(),
+            grid.voxel_ml,
+            outside_voxels=marked.outside_voxels,
+            flags=flags,
         )
         watch.lap("quantification")
         return Segmentation(

@@ -13,7 +13,7 @@ from infnet_runtime.cli.batch import run_plan
 from infnet_runtime.cli.case import CaseDone, CaseOptions
 from infnet_runtime.cli.failures import typed
 from infnet_runtime.cli.plan import Case, plan_cases
-from infnet_runtime.errors import InputError
+from infnet_runtime.errors import InfnetError, InputError, ModelError
 
 
 class NoModel:
@@ -79,6 +79,22 @@ def test_the_others_are_done(
     number = "" if code is None else f"[INF-{code}]"
     assert lines[0].startswith(f"{tmp_path / 'b.nii'}: error{number} {text}")
     assert lines[-1] == "1 of 4 inputs failed"
+
+
+def test_lack_of_memory_in_a_backend_is_no_damaged_model() -> None:
+    def raised(message: str) -> InfnetError:
+        error = ModelError("m.onnx cannot be loaded; it is damaged", code=4031)
+        error.__cause__ = RuntimeError(message)
+        return error
+
+    found = typed(raised("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc"))
+    assert found is not None
+    assert (found.code, found.exit_code) == (8012, 8)
+    damaged = raised("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF")
+    assert typed(damaged) is damaged
+    too_large = InputError("the scan needs 9 bytes of memory, which are not there", code=3009)
+    too_large.__cause__ = MemoryError()
+    assert typed(too_large) is too_large
 
 
 def test_opencv_says_in_its_own_way_that_memory_is_out() -> None:

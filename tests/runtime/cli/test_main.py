@@ -263,8 +263,12 @@ def test_picture(model: Path, tmp_path: Path) -> None:
     assert 2 * ((mask > 0) & truth).sum() / ((mask > 0).sum() + truth.sum()) > 0.85
     report = json.loads((tmp_path / "slice.infnet.json").read_text())
     assert report["input"]["spacing_mm"] is None
-    assert report["quantification"]["both"] is None
-    assert report["quantification"]["reasons"]["both"] == "no_voxel_size"
+    both = report["quantification"]["both"]
+    share = 100 * np.count_nonzero(truth) / np.count_nonzero(phantom.lungs[middle])
+    assert both["infection_percent"] == pytest.approx(share, rel=0.15)
+    assert both["infection_ml"] is None
+    assert report["quantification"]["reasons"]["both.infection_ml"] == "no_voxel_size"
+    assert "% of the lung" in done.stdout
     assert "no millilitres" in done.stdout
 
 

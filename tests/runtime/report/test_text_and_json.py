@@ -53,14 +53,36 @@ def test_a_volume_has_millilitres_and_sides() -> None:
     assert "note       lungs found by threshold" in text
 
 
-def test_a_picture_has_neither_and_says_why() -> None:
+def test_a_picture_has_shares_and_says_why_it_has_no_millilitres() -> None:
     document = json.loads(to_json(result_of(has_size=False), outputs={}))
     assert document["input"]["spacing_mm"] is None
-    assert document["quantification"]["both"] is None
-    assert document["quantification"]["reasons"]["both"] == "no_voxel_size"
+    q = document["quantification"]
+    assert q["both"] == {"lung_ml": None, "infection_ml": None, "infection_percent": pytest.approx(100 / 24)}
+    assert (q["right"]["infection_percent"], q["left"]["infection_percent"]) == (pytest.approx(100 / 12), 0)
+    for region in ("both", "right", "left"):
+        for number in ("lung_ml", "infection_ml"):
+            assert q["reasons"][f"{region}.{number}"] == "no_voxel_size"
+        assert region not in q["reasons"]
     text = to_text(result_of(has_size=False), files=[])
     assert "no voxel size" in text
     assert "no millilitres: the input has no voxel size" in text
+    assert "infection  4.2 % of the lung (right 8.3 %; left 0.0 %)" in text
+
+
+@pytest.mark.parametrize(
+    ("labels", "left"), [((0, 0), "no_lung"), ((1, 0), "no_lung"), ((3, 0), "side_unknown")]
+)
+def test_a_picture_without_a_lung_has_no_share_of_it(labels: tuple[int, int], left: str) -> None:
+    picture = result_of(has_size=False)
+    relabelled = np.array([0, *labels], np.uint8)[picture.lungs]
+    q = quantify(np.zeros_like(relabelled), relabelled, None)
+    assert q.left is None
+    assert q.reasons["left"] == left
+    assert (q.both is None) == (not any(labels))
+    assert not q.has_size
+    text = to_text(replace(picture, lungs=relabelled, quantification=q), files=[])
+    assert ("0.0 % of the lung (right" in text) == any(labels)
+    assert "no voxel size" in text
 
 
 @pytest.mark.parametrize(
@@ -68,7 +90,7 @@ def test_a_picture_has_neither_and_says_why() -> None:
     [
         ((1, 0), ["(right 0, left no lung)", "left no lung)"]),
         ((3, 0), ["(right not known, left not known)"]),
-        ((0, 0), ["no millilitres: no lung was found", "1.00 x 2.00 x 5.00 mm"]),
+        ((0, 0), ["no millilitres and no share of the lung: no lung was found", "1.00 x 2.00 x 5.00 mm"]),
     ],
 )
 def test_what_is_not_there_is_no_zero(labels: tuple[int, int], lines: list[str]) -> None:
