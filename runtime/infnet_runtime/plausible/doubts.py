@@ -1,6 +1,7 @@
 """All that is doubtful about a scan whose lungs are known."""
 
 from infnet_runtime.measure.flags import Flag
+from infnet_runtime.plausible.body import body_doubts
 from infnet_runtime.plausible.both_lungs import both_lungs
 from infnet_runtime.plausible.given_lungs import given_lungs
 from infnet_runtime.plausible.padding import padding
@@ -8,12 +9,22 @@ from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
 
 
-def doubts(scan: CtVolume, lungs: LungMask) -> tuple[Flag, ...]:
+def doubts(scan: CtVolume, lungs: LungMask, *, has_size: bool) -> tuple[Flag, ...]:
     """Flags of a scan before the network runs.
+
+    Parameters
+    ----------
+    has_size
+        Whether the voxel size is meant; a caller can know better than the grid of the scan.
 
     Raises
     ------
     InputError
         If the scan cannot be what it is taken for.
     """
-    return (*given_lungs(scan, lungs), *both_lungs(lungs), *padding(scan))
+    return (
+        *given_lungs(scan, lungs),
+        *both_lungs(lungs),
+        *padding(scan),
+        *body_doubts(scan, lungs, has_size=has_size),
+    )

@@ -191,6 +191,20 @@ def check_affine(affine: Affine, what: str) -> None:
         )
 
 
+def is_identity(affine: Affine) -> bool:
+    """Whether an affine is one that programs write when they know none: voxels of 1 mm from the origin on.
+
+    The axes may run either way: the identity of NIfTI, or that of ITK (x and y negative).
+
+    Examples
+    --------
+    >>> is_identity(np.diag([-1.0, -1.0, 1.0, 1.0])), is_identity(np.diag([-0.7, -0.7, 5.0, 1.0]))
+    (True, False)
+    """
+    matrix = np.sort(np.abs(affine[:3, :3]), axis=0)
+    return not affine[:3, 3].any() and np.array_equal(matrix, [[0] * 3, [0] * 3, [1] * 3])
+
+
 def lps_axes(affine: Affine) -> tuple[tuple[int, int, int], tuple[slice, slice, slice]]:
     """Stored axes nearest to slice, row and column, and the slices that turn them to LPS.
 

@@ -26,6 +26,7 @@ from infnet_runtime.io import open_scan
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.plausible.doubts import doubts
+from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
 from infnet_runtime.segment.overlap import one_after_another, overlapped
@@ -142,8 +143,9 @@ class Segmenter(ClosedByBlock):
             raise InputError(f"batch size is {batch_size}, expected 1 or more", code=3072)
         watch.lap("read")
 
+        refuse_lost_geometry(grid, scan.source)
         lung_labels, flags = lungs_of(scan, lungs)
-        flags = (*flags, *doubts(scan, lung_labels))
+        flags = (*flags, *doubts(scan, lung_labels, has_size=grid.has_size))
         looked_at = region(lung_labels, grid, self.manifest.preprocess.crop_margin_mm)
         watch.lap("lungs")
 

@@ -146,7 +146,7 @@ def test_a_picture_without_lung_is_looked_at_as_a_whole(segmenter: Segmenter) ->
     grey = np.tile(np.arange(20, 40, dtype=np.uint8), (40, 2))
     grey[10:20, 5:15] = 128
     picture = CtVolume(
-        grey[..., None], np.diag([-1.0, -1.0, 1.0, 1.0]), Intensity.WINDOWED, "cut", has_size=False
+        grey[..., None], np.diag([-2.0, -2.0, 1.0, 1.0]), Intensity.WINDOWED, "cut", has_size=False
     )
     result = segmenter.predict(picture)
     q = result.quantification

@@ -11,7 +11,7 @@ import numpy as np
 
 from infnet_runtime.arrays import Affine
 from infnet_runtime.io.nifti.fields import HeaderFields
-from infnet_runtime.scan.grid import check_affine, orientation_code
+from infnet_runtime.scan.grid import check_affine, is_identity, orientation_code
 
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown is read as mm, as every tool does
 # Voxel sizes of CT, micro-CT aside, lie between 0.1 and 20 mm; a wrong unit is off by 1000.
@@ -33,7 +33,7 @@ def affine_from_header(fields: HeaderFields, assume_orientation: str | None) -> 
     fields
         The header.
     assume_orientation
-        Where the stored axes point to, for files that do not say.
+        Where the stored axes point to, for files that do not say, or only repeat an identity.
 
     Returns
     -------
@@ -82,9 +82,9 @@ def affine_from_header(fields: HeaderFields, assume_orientation: str | None) -> 
         _agree_with_pixdim(fields, sform, spacing_mm)
         if qform is not None:
             _agree(fields, sform, qform)
-        return sform, "sform"
-    if qform is not None:
-        return qform, "qform"
+    stated = qform if sform is None else sform
+    if stated is not None and not (assume_orientation and is_identity(stated)):
+        return stated, "qform" if sform is None else "sform"
     return _assumed(fields, spacing_mm, assume_orientation), f"assumed {assume_orientation}"
 
 

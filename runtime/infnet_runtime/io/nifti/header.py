@@ -14,6 +14,7 @@ import numpy as np
 from infnet_runtime.arrays import Affine
 from infnet_runtime.io.nifti.affine import affine_from_header
 from infnet_runtime.io.nifti.fields import HEADER_BYTES, HeaderFields
+from infnet_runtime.scan.grid import is_identity
 
 # datatype code -> (numpy type without byte order, bits per voxel)
 _DATATYPES = {
@@ -71,6 +72,11 @@ class Geometry:
     orientation_from: str
 
     @property
+    def has_size(self) -> bool:
+        """Whether the voxel size is known: 1 x 1 x 1 mm of a file without orientation was never filled in."""
+        return not (self.orientation_from.startswith("assumed") and is_identity(self.affine))
+
+    @property
     def data_bytes(self) -> int:
         """Length of the stored voxels in bytes."""
         return math.prod(self.shape) * int(self.dtype.itemsize)
@@ -98,7 +104,8 @@ def validate_header(
     max_bytes
         The most bytes of voxels a file may announce.
     assume_orientation
-        Where the stored axes point to, such as ``LAS``, for files that do not say. Others ignore it.
+        Where the stored axes point to, such as ``LAS``, for files that do not say, or whose affine is an
+        identity. Others ignore it.
     labels
         The file holds labels: a scaling that is not finite is none, as nibabel and ITK take it, and a
         negative slope inverts nothing that is measured.

@@ -94,4 +94,5 @@ def read_nifti(
     voxels = scaled(stored, geometry, path.name)
     meaning = decide_intensity(voxels, source=path.name, forced=intensity)
     identity = ScanId(path.name, digest.hexdigest())
-    return NiftiScan(CtVolume(voxels, geometry.affine, meaning, identity), header, geometry)
+    volume = CtVolume(voxels, geometry.affine, meaning, identity, has_size=geometry.has_size)
+    return NiftiScan(volume, header, geometry)
