@@ -146,6 +146,7 @@ LEAST_BEHIND, MOST_LEAD, MOST_ALONG, MOST_NARROWING = 0.8, 0.0, 0.0, 0.0
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_no_scan_at_hand_is_refused_or_warned_of(data_root: Path) -> None:
     paths = [
         path
