@@ -58,7 +58,11 @@ class ReducedScan:
 
 
 def reduce_scan(
-    voxels: npt.NDArray[np.generic], spacing_mm: tuple[float, float, float], intensity: Intensity
+    voxels: npt.NDArray[np.generic],
+    spacing_mm: tuple[float, float, float],
+    intensity: Intensity,
+    *,
+    largest_field_mm: float = _LARGEST_FIELD_MM,
 ) -> ReducedScan | None:
     """Average a scan onto the reduced grid, slice by slice; nothing if there is no contrast.
 
@@ -67,9 +71,11 @@ def reduce_scan(
     voxels : (slice, row, column), HU or 8-bit grey
     spacing_mm : mm
         Distance of slices, rows and columns.
+    largest_field_mm : mm
+        A picture that is said to be larger is taken to be this large.
     """
     slices, rows, columns = voxels.shape
-    nominal = min(1.0, _LARGEST_FIELD_MM / max(rows * spacing_mm[1], columns * spacing_mm[2]))
+    nominal = min(1.0, largest_field_mm / max(rows * spacing_mm[1], columns * spacing_mm[2]))
     small = [
         max(1, min(n, round(n * mm * nominal / _PIXEL_MM)))
         for n, mm in ((rows, spacing_mm[1]), (columns, spacing_mm[2]))
