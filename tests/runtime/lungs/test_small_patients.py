@@ -10,7 +10,8 @@ from infnet_runtime.lungs.body import body_width_mm
 from infnet_runtime.lungs.reduced import reduce_scan
 from infnet_runtime.scan.ct import Intensity
 
-# Of the volume of each lung. Measured: 0.003 to 0.028 for bodies of 70 to 415 mm; it was 0.22 to 1 below 140 mm.
+# Of the volume of each lung. Measured: 0.003 to 0.028 for bodies of 70 to 415 mm; without the proportion 0.22
+# to 1 below 140 mm.
 MOST_OFF = 0.05
 SCALES = (
     0.2,
