@@ -373,13 +373,6 @@ def test_interrupts_leave_with_their_codes_and_without_files(scan: Path, model: 
     assert not [p for p in scan.parent.iterdir() if "slow.inf" in p.name or p.suffix == ".part"]
 
 
-def test_version() -> None:
-    from infnet_runtime import __version__
-
-    done = run("--version")
-    assert (done.returncode, done.stdout) == (0, f"infnet {__version__}\n")
-
-
 def test_help_explains_itself() -> None:
     done = run("--help")
     assert done.returncode == 0

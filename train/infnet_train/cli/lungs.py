@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infnet_runtime.cpu import limit_process
-from infnet_train.cli.progress import log_to_stderr
+from infnet_train.cli.progress import Progress, log_to_stderr
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train the network that finds the lungs.")
 
@@ -76,4 +76,7 @@ def train(
     file = config or CONFIGS / "lungs" / "lungs.toml"
     recipe = build(LungTrainConfig, read_values(file, set_), str(file))
     out = out or default_folder(Path("runs/lungs"), go_on=resume or force)
-    typer.echo(train_lungs(recipe, data, out, resume=resume, force=force))
+    with Progress() as progress:
+        weights = train_lungs(recipe, data, out, resume=resume, force=force, progress=progress)
+    typer.echo(f"to use them: infnet-export lungs {weights} -o infnet-lungs.onnx", err=True)
+    typer.echo(weights)

@@ -1,5 +1,6 @@
 """The command ``infnet-train``: a training, and the other commands by name."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from infnet_runtime.cli.process import print_version, run_command
 from infnet_runtime.cpu import limit_process
 from infnet_train.cli import assess, data, lungs
 from infnet_train.cli.options import DeviceOption
-from infnet_train.cli.progress import Progress, log_to_stderr
+from infnet_train.cli.progress import Progress, log_to_stderr, what_to_do_next
 
 app = typer.Typer(
     add_completion=False,
@@ -157,7 +158,9 @@ def train(
             compiled=compile_,
             budget_s=None if time_budget is None else 60 * time_budget,
         )
-    typer.echo(weights)
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(what_to_do_next(weights), err=True)
+        typer.echo(weights)
 
 
 def _default_data() -> Path:

@@ -25,6 +25,8 @@ from infnet_train.machine.compiled import CompiledOrPlain
 from infnet_train.machine.ranks import Ranks, join
 from infnet_train.run.budget import TimeBudget
 from infnet_train.run.clock import Clock
+from infnet_train.run.curves import best_epoch, epoch_line
+from infnet_train.run.eta import Eta
 from infnet_train.run.folder import WEIGHTS, refuse_begun
 from infnet_train.run.monitor import Monitor, open_monitor
 from infnet_train.run.sources import load_slices
@@ -62,7 +64,8 @@ def train(
     A run that is finished is not trained on: its weights are returned as they are.
 
     Writes into ``out``: ``last.safetensors`` (resumable), ``weights.safetensors`` (to export),
-    ``best.safetensors`` (best validation Dice), ``curves.csv``, ``speed.json`` and ``tensorboard/``.
+    ``best.safetensors`` (best validation Dice), ``curves.csv``, ``curves.png``, ``speed.json``
+    and ``tensorboard/``.
 
     Parameters
     ----------
@@ -128,24 +131,36 @@ def train(
         # What is made on the device is made in time, and a thread would only take the processor away.
         ahead = nullcontext(made) if augment_on_device else prefetched(made)
         saved_at, between_saves_s, speed = time.monotonic(), checkpoint_seconds, Speed()
+        eta, epoch_began = Eta(), time.monotonic()
+        eta.left_s(*clock.done_of_total)
         with open_monitor(out if ranks.is_first else None, step=run.step) as monitor, ahead as ready:
             run.model.train()
             while not clock.is_over:
                 with speed.waiting():
                     batch = next(ready)
+                rate = clock.learning_rate
                 with speed.step(len(batch.images)), clock.step():
-                    take_step(run, batch, config, ranks, monitor, rate=clock.learning_rate, bf16=bf16)
+                    take_step(run, batch, config, ranks, monitor, rate=rate, bf16=bf16)
                 if progress and ranks.is_first:
                     recent = np.mean(run.epoch_losses[-_RECENT_STEPS:] or [math.nan])
-                    progress(*clock.done_of_total, f"epoch {clock.epoch} loss {recent:.3f}")
+                    progress(*clock.done_of_total, f"epoch {clock.epoch}, loss {recent:.3f}")
                 if clock.ends_epoch():
                     read_losses(run)
-                    row = {"epoch": clock.epoch, "step": run.step, "loss": float(np.mean(run.epoch_losses))}
+                    loss = float(np.mean(run.epoch_losses))
+                    row = {"epoch": clock.epoch, "step": run.step, "learning_rate": rate, "loss": loss}
                     run.epoch_losses.clear()
                     if ranks.is_first:
                         with clock.end():
                             _end_epoch(run, config, out, monitor, row, validation, ranks.device, bf16=bf16)
                         saved_at = time.monotonic()
+                        line = epoch_line(
+                            run.history,
+                            epochs=config.schedule.epochs if budget is None else None,
+                            took_s=saved_at - epoch_began,
+                            left_s=eta.left_s(*clock.done_of_total),
+                        )
+                        logger.info("%s", line)
+                        epoch_began = saved_at
                     run.model.train()
                 elif ranks.is_first and time.monotonic() - saved_at > between_saves_s:
                     before = time.monotonic()
@@ -155,11 +170,12 @@ def train(
                     between_saves_s = checkpoint_seconds * slow
         if ranks.is_first:
             write_checkpoint(out / WEIGHTS, weights_only(run, config))
-            logger.info(
-                "%.2f slices a second, waiting for batches %.1f %% of the time",
-                speed.slices_per_s,
-                100 * speed.waiting_share,
-            )
+            if speed.steps:
+                logger.info(
+                    "%.2f slices a second, waiting for batches %.1f %% of the time",
+                    speed.slices_per_s,
+                    100 * speed.waiting_share,
+                )
             speed.write(out / "speed.json")
     return out / WEIGHTS
 
@@ -185,10 +201,8 @@ def _end_epoch(
     if validation:
         row["validation_dice"] = mean_dice(run.weights(), validation, config.preprocess, device, bf16=bf16)
         monitor.predictions(run.weights(), validation, config.preprocess, device, run.step)
-    best = max((r.get("validation_dice", 0.0) for r in run.history), default=0.0)
     run.history.append(row)
-    logger.info("epoch %(epoch)d: %(values)s", {"epoch": row["epoch"], "values": row})
     monitor.epoch(run.history)
-    if row.get("validation_dice", -1.0) > best:
+    if best_epoch(run.history) is row:
         write_checkpoint(out / "best.safetensors", weights_only(run, config))
     save_run(run, config, out)

@@ -1,7 +1,5 @@
-"""What can be watched of a run: the curves as one CSV file, and scalars and pictures for TensorBoard."""
+"""What can be watched of a run: its curves as files, and scalars and pictures for TensorBoard."""
 
-import csv
-import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +13,14 @@ from torch import Tensor
 
 from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.io.png import png_bytes
 from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise_planes
 from infnet_train.assess.predict import logits_of
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.networks import Network, Outputs
 from infnet_train.networks.losses import LossConfig, pixel_weights, structure_loss_terms
+from infnet_train.run.curves import as_csv, as_picture
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -33,7 +33,7 @@ _TRUTH, _PREDICTION = (0, 200, 0), (230, 0, 0)
 
 
 class Monitor:
-    """Writes ``curves.csv`` and ``tensorboard/`` of one run. See :func:`open_monitor`."""
+    """Writes ``curves.csv``, ``curves.png`` and ``tensorboard/`` of one run. See :func:`open_monitor`."""
 
     def __init__(self, out: Path | None, writer: "SummaryWriter | None") -> None:
         self._out, self._writer = out, writer
@@ -45,16 +45,14 @@ class Monitor:
                 self._writer.add_scalar(name, value, step)
 
     def epoch(self, history: list[dict[str, float]]) -> None:
-        """Write the rows of all epochs as CSV, and the last one to TensorBoard."""
+        """Write the rows of all epochs as CSV and as a picture, and the last one to TensorBoard."""
         if self._out is None:
             return
         row = history[-1]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
         with atomic_write(self._out / "curves.csv") as file:
-            file.write(text.getvalue().encode())
+            file.write(as_csv(history).encode())
+        with atomic_write(self._out / "curves.png") as file:
+            file.write(png_bytes(as_picture(history)))
         curves = {f"epoch/{name}": row[name] for name in ("loss", "validation_dice") if name in row}
         self.scalars(curves, int(row["step"]))
 
