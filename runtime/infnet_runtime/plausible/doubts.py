@@ -5,6 +5,7 @@ from infnet_runtime.plausible.body import body_doubts
 from infnet_runtime.plausible.both_lungs import both_lungs
 from infnet_runtime.plausible.given_lungs import given_lungs
 from infnet_runtime.plausible.padding import padding
+from infnet_runtime.plausible.upright import upright_doubts
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
 
@@ -27,4 +28,5 @@ def doubts(scan: CtVolume, lungs: LungMask, *, has_size: bool) -> tuple[Flag, ..
         *both_lungs(lungs),
         *padding(scan),
         *body_doubts(scan, lungs, has_size=has_size),
+        *upright_doubts(scan, lungs),
     )

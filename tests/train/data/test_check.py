@@ -238,6 +238,7 @@ def test_text_of_a_sound_folder(slices: Path) -> None:
         "  slices   6, masks 6, pairs 6; 70-70 rows x 90-90 columns",
         "  labels   hard 0..255, 0 empty",
         "  edges    absent; the training makes its own from the masks",
+        "  lungs    side by side, as stored",
         "reserved   no slice of a reserved case",
         "problems   none",
     ]

@@ -32,6 +32,7 @@ from infnet_train.data.pictures import (
     same_names,
 )
 from infnet_train.data.reserved import is_reserved
+from infnet_train.data.upright import Lie, lie_of_files
 
 LabelKind = Literal["hard", "soft", "colour", "none"]
 """Only 0 and one value; values between; classes as colours, which this training does not read; no labels."""
@@ -72,6 +73,9 @@ class FolderReport:
     edges, edges_as_gradient, edges_as_canny
         Number of edge maps of the pairs, and of those that equal the edge of their mask by a definition;
         those of empty masks equal both.
+    lungs
+        Whether the lungs of some slices lie side by side, as stored. Sideways is not a problem: the public
+        set is stored that way.
     reserved
         Number of slices of cases that are kept for a final examination, by their names. Not a problem: the
         public set contains them.
@@ -92,6 +96,7 @@ class FolderReport:
     edges_as_gradient: int
     edges_as_canny: int
     reserved: int
+    lungs: Lie
 
 
 @dataclass(frozen=True)
@@ -202,6 +207,7 @@ class _FolderCheck:
             edges_as_gradient=self._as["gradient"],
             edges_as_canny=self._as["canny"],
             reserved=sum(is_reserved(path.stem) for path in images),
+            lungs=lie_of_files(images),
         )
 
     def _decide_scale(self) -> None:
@@ -347,6 +353,13 @@ def _reserved_text(folders: tuple[FolderReport, ...]) -> str:
     return f"slices of reserved cases, to be left out of any model that is shipped: {', '.join(found)}"
 
 
+_LUNGS: dict[Lie, str] = {
+    "upright": "side by side, as stored",
+    "sideways": "one above the other: turned by a quarter, to be read with turn transpose or transpose_flip",
+    "unknown": "too few to tell whether the slices are upright",
+}
+
+
 def _folder_lines(report: FolderReport) -> list[str]:
     size = "no readable slice"
     if report.rows and report.columns:
@@ -368,4 +381,5 @@ def _folder_lines(report: FolderReport) -> list[str]:
         f"  slices   {report.images}, masks {report.masks}, pairs {report.pairs}; {size}",
         f"  labels   {labels}",
         f"  edges    {edges}",
+        f"  lungs    {_LUNGS[report.lungs]}",
     ]

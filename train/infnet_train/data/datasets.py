@@ -4,7 +4,6 @@ Files and their layout are the business of :mod:`~infnet_train.data.pictures`. S
 ``infnet_runtime.slices.preprocess``, the same code as at inference, and are kept as 8-bit arrays in memory.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,22 +109,6 @@ def load_source(root: Path, source: SourceConfig, size: int, *, neighbours: bool
         for name in ("below", "above"):
             arrays[name] = np.stack([planes.get(name, planes["images"]) for planes in loaded])
     return LabelledSlices(tuple(p.stem for p in chosen), **arrays)
-
-
-def refuse_empty(sources: Sequence[LabelledSlices]) -> None:
-    """Refuse to train where no slice of any source has infection.
-
-    Raises
-    ------
-    DataError
-        With the number of slices.
-    """
-    if not any(slices.masks.any() for slices in sources):
-        raise DataError(
-            f"all {sum(map(len, sources))} masks of the sources are empty, expected infection in some; look "
-            "at the masks, and at min_fraction and inside_lungs of the sources, which drop labels",
-            code=3147,
-        )
 
 
 def chosen_slices(root: Path, source: SourceConfig) -> list[Path]:

@@ -31,6 +31,7 @@ from infnet_train.data.pictures import (
     slices_in,
     upright,
 )
+from infnet_train.data.upright import lie_of_files, warn_if_sideways
 
 logger = logging.getLogger(__name__)
 
@@ -133,12 +134,16 @@ def read_pair(image: Path, mask: Path | None = None, *, soft: bool = False) -> t
 def read_labelled(folder: Path, turn: Turn) -> Iterator[LabelledSlice]:
     """Upright slices with their truth, each at its own size.
 
+    Whether the lungs lie side by side is looked at in some of them, and said if not.
+
     Raises
     ------
     DataError
         If there is no slice, a mask is missing, sizes differ, or a file is refused.
     """
-    return (_labelled(path, turn) for path in slices_in(folder))
+    images = slices_in(folder)
+    warn_if_sideways(lie_of_files(images, turn), str(folder), turn)
+    return (_labelled(path, turn) for path in images)
 
 
 def _labelled(path: Path, turn: Turn) -> LabelledSlice:

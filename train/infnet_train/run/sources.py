@@ -11,8 +11,9 @@ from infnet_runtime.plain import to_plain
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Sources
 from infnet_train.data.cache import Facts, SliceCache, source_facts
-from infnet_train.data.datasets import LabelledSlices, load_source, refuse_empty
+from infnet_train.data.datasets import LabelledSlices, load_source
 from infnet_train.data.pack import Pack
+from infnet_train.data.preflight import empties, look_at
 from infnet_train.data.prepared import check_neighbours
 from infnet_train.data.source import SourceConfig
 from infnet_train.machine.ranks import Ranks
@@ -47,12 +48,16 @@ def load_slices(
             else _prepared(store, data_root, source, config.preprocess)
         )
         if ranks.is_first:
-            logger.info("source %s: %d slices", source.name, len(slices))
+            logger.info(
+                "source %s: %d slices, %d without infection", source.name, len(slices), empties(slices)
+            )
         sources.append((source, slices))
-    refuse_empty([slices for _, slices in sources])
     validation = (
         _prepared(store, data_root, config.validation, config.preprocess) if config.validation else None
     )
+    if ranks.is_first:
+        assert (config.validation is None) == (validation is None)
+        look_at(sources, (config.validation, validation) if config.validation and validation else None)
     if cache and ranks.is_first:
         ranks.wait()
     return sources, validation
