@@ -157,7 +157,7 @@ def measure_volumes(session: Session, data: Path, seen: "_Seen", overlays: Path 
         slices[name] = score_volume(name, result, truth)
         rows[name] = {"in_training": seen.is_seen(name), **volume_row(slices[name], result)}
         if overlays:
-            write_overlay(overlays / f"{name}.png", result, truth, session.manifest.preprocess)
+            write_overlay(overlays / f"{name}.png", result, truth)
     groups = {**{name: [name] for name in rows}, "all": list(rows)}
     unseen = [name for name in rows if not rows[name]["in_training"]]
     if 0 < len(unseen) < len(rows):
@@ -218,7 +218,7 @@ def measure_healthy(session: Session, data: Path, overlays: Path | None) -> dict
     result = Segmenter(session).predict(datasets.healthy_series(data))
     if overlays:
         path = overlays / f"{result.volume.source}.png"
-        write_overlay(path, result, None, session.manifest.preprocess)
+        write_overlay(path, result, None)
     return {"series": result.volume.source, **healthy_row(result)}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from infnet_runtime.cli.plan import Case
 from infnet_runtime.cli.progress import ProgressBar
 from infnet_runtime.errors import OutputError
-from infnet_runtime.io import open_scan, prepare_folder, read_lungs
+from infnet_runtime.io import Scan, open_scan, prepare_folder, read_lungs
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.report.files import ResultFiles, earlier_result, printable
 from infnet_runtime.report.text_and_json import json_file, to_document, to_text
@@ -74,9 +74,15 @@ def process_case(segmenter: Segmenter, case: Case, options: CaseOptions) -> Case
     refuse_other_scan(case, scan.volume.id)
     prepare_folder(case.files.folder)
     with ProgressBar(options.show_progress) as progress:
-        result = segmenter.predict(scan.volume, lungs=lungs, batch_size=options.batch_size, progress=progress)
+        result = segmenter.predict(
+            scan.volume,
+            lungs=lungs,
+            batch_size=options.batch_size,
+            keep_probability="probability" in case.files.files,
+            progress=progress,
+        )
     result = _with_reading(result, read_s)
-    scan.write_mask(case.files.files["mask"], result.mask)
+    _write(scan, result, case.files.files)
     document = to_document(
         result, outputs=case.files.listed, path=case.path, earlier=_left_of_earlier(case.files)
     )
@@ -86,6 +92,20 @@ def process_case(segmenter: Segmenter, case: Case, options: CaseOptions) -> Case
         to_text(result, files=case.files.all),
         document | {"written": [printable(str(path)) for path in case.files.all]},
     )
+
+
+def _write(scan: Scan, result: Segmentation, files: dict[str, Path]) -> None:
+    """All files but the report."""
+    scan.write_mask(files["mask"], result.mask)
+    if "lungs" in files:
+        scan.write_mask(files["lungs"], result.lungs)
+    if "probability" in files and result.probability is not None:
+        scan.write_probability(files["probability"], result.probability)
+    if "overlay" in files:
+        from infnet_runtime.report.overlay import overlay_png
+
+        with atomic_write(files["overlay"]) as file:
+            file.write(overlay_png(result))
 
 
 def refuse_other_scan(case: Case, scan: ScanId) -> None:

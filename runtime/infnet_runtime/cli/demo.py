@@ -2,20 +2,40 @@
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import typer
 
+from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io import prepare_folder
-from infnet_runtime.io.nifti import write_nifti
+from infnet_runtime.io.nifti import read_stored, write_nifti
+from infnet_runtime.report.files import REPORT_SUFFIX, earlier_result
 from infnet_runtime.scan.phantom import chest_phantom, textured
+
+_REPORT = f"phantom{REPORT_SUFFIX}"
 
 
 def write_demo(folder: Path) -> Path:
     """Write the phantom, and say on stderr what it holds."""
     phantom = textured(chest_phantom((24, 320, 400), (10.0, 1.02, 0.96), noise_hu=0))
     path = prepare_folder(folder) / "phantom.nii.gz"
+    if path.exists() and not _is_this(path, phantom.hu) and not earlier_result(path.with_name(_REPORT)):
+        raise OutputError(
+            f"{path} is there already and no phantom of infnet; rename it, or choose another folder with -o",
+            code=8015,
+        )
     write_nifti(path, phantom.hu, phantom.affine)
     typer.echo(
         f"demo: {path}, a synthetic chest with {phantom.infection_ml:.1f} ml of ground glass on the right",
         err=True,
     )
     return path
+
+
+def _is_this(path: Path, hu: npt.NDArray[np.int16]) -> bool:
+    """Whether a file holds these voxels: the phantom of a demo that did not come to its end."""
+    try:
+        _, _, stored = read_stored(path)
+    except InputError:
+        return False
+    return np.array_equal(stored, hu)

@@ -74,6 +74,19 @@ def infer(
     assume_orientation: Annotated[
         str | None, typer.Option(help="Orientation, such as LAS, of a NIfTI file that does not say.")
     ] = None,
+    lungs_out: Annotated[
+        bool,
+        typer.Option("--lungs-out", help="Also write NAME.lungs.nii.gz: 1 right, 2 left, 3 unknown side."),
+    ] = False,
+    probability_out: Annotated[
+        bool, typer.Option("--probability-out", help="Also write NAME.probability.nii.gz, 0 to 1, float32.")
+    ] = False,
+    overlay: Annotated[
+        bool,
+        typer.Option(
+            "--overlay", help="Also write NAME.overlay.png: slices with lungs and infection outlined."
+        ),
+    ] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Make a phantom volume and run on it.")] = False,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
@@ -122,7 +135,9 @@ def infer(
     from infnet_runtime.segment.segmenter import load
 
     others = [path for path in (lungs, model or named_model()) if path]
-    plan = plan_cases(paths, out=out, kinds=("mask",), others=others)
+    wanted = {"mask": True, "lungs": lungs_out, "probability": probability_out, "overlay": overlay}
+    kinds = tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
+    plan = plan_cases(paths, out=out, kinds=kinds, others=others)
     if lungs and len(plan.cases) > 1:
         raise typer.BadParameter(
             "one lung mask belongs to one scan; give a single input", param_hint="--lungs"

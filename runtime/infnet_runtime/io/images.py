@@ -16,7 +16,7 @@ import numpy as np
 from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io.atomic import atomic_write
-from infnet_runtime.io.mask_bytes import mask_bytes
+from infnet_runtime.io.mask_bytes import mask_bytes, probability_map
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.ids import ScanId
@@ -61,6 +61,24 @@ class ImageScan:
         picture = np.where(mask_bytes(mask, self.volume)[..., 0] > 0, 255, 0).astype(np.uint8)
         with atomic_write(path) as file:
             file.write(png_bytes(picture))
+
+    def write_probability(self, path: Path, probability: AnyArray) -> None:
+        """Write probabilities as a grey PNG of the size of the picture, 0 to 255.
+
+        Parameters
+        ----------
+        path
+            Ends with ``.png``.
+        probability : (rows, columns, 1), float16
+
+        Raises
+        ------
+        OutputError
+            If they do not fit the picture or cannot be written.
+        """
+        values = probability_map(probability, self.volume)[..., 0].astype(np.float32)
+        with atomic_write(path) as file:
+            file.write(png_bytes(np.rint(255 * values).astype(np.uint8)))
 
 
 def read_image(path: Path, *, intensity: Intensity | None = None) -> ImageScan:

@@ -30,6 +30,9 @@ class Scan(Protocol):
     def write_mask(self, path: Path, mask: AnyArray) -> None:
         """Write a mask (i, j, k) in the geometry of the scan."""
 
+    def write_probability(self, path: Path, probability: AnyArray) -> None:
+        """Write probabilities (i, j, k), float16, in the geometry of the scan."""
+
 
 def open_scan(
     path: Path,

@@ -103,6 +103,79 @@ def test_json_goes_to_stdout_as_one_line_for_each_scan(scan: Path, model: Path, 
     assert {key: value for key, value in report.items() if key != "written"} == written
 
 
+ALL_OUTPUTS = ("--lungs-out", "--probability-out", "--overlay")
+
+
+def test_lungs_probability_and_picture_as_files(scan: Path, model: Path) -> None:
+    done = run_here(scan, "--model", model, *ALL_OUTPUTS, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["outputs"] == {
+        "mask": "scan.infection.nii.gz",
+        "lungs": "scan.lungs.nii.gz",
+        "probability": "scan.probability.nii.gz",
+        "overlay": "scan.overlay.png",
+    }
+    assert len(report["written"]) == 5
+    ct = nib.load(scan)
+    files = {
+        kind: nib.load(scan.parent / report["outputs"][kind]) for kind in ("mask", "lungs", "probability")
+    }
+    for file in files.values():
+        assert np.array_equal(file.affine, ct.affine)
+        assert file.shape == ct.shape
+        assert [file.header[code] for code in ("qform_code", "sform_code")] == [1, 1]
+    mask, lungs, probability = (np.asarray(file.dataobj) for file in files.values())
+    assert files["probability"].get_data_dtype() == np.float32
+    assert 0 <= probability.min() <= probability.max() <= 1
+    assert set(np.unique(lungs)) == {0, 1, 2}
+    both = report["quantification"]["both"]
+    assert np.count_nonzero(lungs) * abs(np.linalg.det(ct.affine)) / 1000 == pytest.approx(both["lung_ml"])
+    # The probabilities are rounded to float16, the mask is made before that.
+    near = np.abs(probability - report["provenance"]["threshold"]) < 1e-3
+    assert np.array_equal((mask > 0)[~near], ((probability >= 0.5) & (lungs > 0))[~near])
+    # The lungs that were written can be given: the same numbers come back.
+    given = scan.parent / "scan.lungs.nii.gz"
+    again = run_here(scan, "--model", model, "--lungs", given, "--json", "-o", scan.parent / "again")
+    assert json.loads(again.stdout)["quantification"]["both"] == both
+
+
+def test_further_files_of_an_earlier_run_stay_known(scan: Path, model: Path) -> None:
+    assert run_here(scan, "--model", model, *ALL_OUTPUTS, "-q").returncode == 0
+    assert run_here(scan, "--model", model, "-q").returncode == 0
+    report = json.loads((scan.parent / "scan.infnet.json").read_text())
+    further = ["scan.lungs.nii.gz", "scan.overlay.png", "scan.probability.nii.gz"]
+    assert report["outputs_of_earlier_runs"] == further
+    done = run_here(scan.parent, "--model", model, *ALL_OUTPUTS, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outputs_of_earlier_runs"] == []
+
+
+def test_a_picture_has_its_further_files_as_pictures(model: Path, tmp_path: Path) -> None:
+    phantom = chest_phantom((20, 240, 300), (12.0, 1.35, 1.28))
+    middle = int(phantom.infection.sum((1, 2)).argmax())
+    grey = np.clip((phantom.hu[middle].astype(float) + 1050) / 1300 * 255, 0, 255).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "slice.png"), grey)
+    done = run_here(tmp_path / "slice.png", "--model", model, *ALL_OUTPUTS)
+    assert done.returncode == 0, done.stderr
+    read = {
+        word: cv2.imread(str(tmp_path / f"slice.{word}.png"), cv2.IMREAD_UNCHANGED)
+        for word in ("infection", "lungs", "probability", "overlay")
+    }
+    assert read["lungs"].shape == read["probability"].shape == grey.shape
+    assert set(np.unique(read["lungs"])) == {0, 255}
+    assert ((read["infection"] > 0) <= (read["probability"] > 120)).all()
+    assert read["overlay"].ndim == 3
+
+
+def test_the_demo_replaces_no_file_of_the_user(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "phantom.nii.gz").write_bytes(b"mine")
+    done = run_here("--demo", "-o", tmp_path, "--model", model)
+    assert done.returncode == 8
+    assert "phantom.nii.gz is there already and no phantom of infnet; rename it" in done.stderr
+    assert (tmp_path / "phantom.nii.gz").read_bytes() == b"mine"
+
+
 def test_the_only_scan_that_fails_has_its_line_and_its_code(tmp_path: Path, model: Path) -> None:
     done = run_here(tmp_path / "gone.nii", "--model", model, "--json")
     assert done.returncode == 3

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import OutputError
-from infnet_runtime.io.mask_bytes import mask_bytes
+from infnet_runtime.io.mask_bytes import mask_bytes, probability_map
 from infnet_runtime.io.nifti.header import Geometry
 from infnet_runtime.io.nifti.voxels import read_stored, scaled
-from infnet_runtime.io.nifti.write import write_labels
+from infnet_runtime.io.nifti.write import write_labels, write_probability
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.ids import ScanId
 from infnet_runtime.scan.intensity import decide_intensity
@@ -58,6 +58,24 @@ class NiftiScan:
             )
         labels = mask_bytes(mask, self.volume)
         write_labels(path, labels, self.header, self.geometry.byte_order)
+
+    def write_probability(self, path: Path, probability: AnyArray) -> None:
+        """Write probabilities with shape, affine and orientation of the scan, as float32.
+
+        Parameters
+        ----------
+        path
+            Ends with ``.nii.gz`` or ``.nii``.
+        probability : (i, j, k), float16
+            In the order of the file.
+
+        Raises
+        ------
+        OutputError
+            If they do not fit the scan or cannot be written.
+        """
+        values = probability_map(probability, self.volume)
+        write_probability(path, values, self.header, self.geometry.byte_order)
 
 
 def read_nifti(

@@ -1,19 +1,22 @@
-"""NIfTI files that are written: a mask under the header of its scan, and a CT volume such as a phantom."""
+"""NIfTI files that are written: what lies on the grid of a scan, under its header, and a CT volume."""
 
 import io
 import struct
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.arrays import Affine, ByteArray
+from infnet_runtime.arrays import Affine, AnyArray, ByteArray, HalfArray
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.gzip_files import packed
 from infnet_runtime.io.nifti.fields import HEADER_BYTES
 from infnet_runtime.scan.ct import slabs
+
+# Kind of number -> datatype and bits per voxel: uint8, float32.
+_DATATYPES = {"u": (2, 8), "f": (16, 32)}
 
 
 def write_labels(path: Path, labels: ByteArray, header: bytes, byte_order: str) -> None:
@@ -34,10 +37,29 @@ def write_labels(path: Path, labels: ByteArray, header: bytes, byte_order: str) 
     OutputError
         If the file cannot be written.
     """
-    with atomic_write(path) as file, _packing(path, file) as target:
-        target.write(_mask_header(header, byte_order))
-        for slab in slabs(labels):
-            target.write(slab.tobytes(order="F"))
+    _write_like(path, labels, np.dtype(np.uint8), header, byte_order)
+
+
+def write_probability(path: Path, probability: HalfArray, header: bytes, byte_order: str) -> None:
+    """Write probabilities in the geometry that a header gives.
+
+    NIfTI has no float16. They are stored as float32, which holds each of them exactly and packs as well,
+    where a scaled integer would change them once more.
+
+    Parameters
+    ----------
+    path
+        Packed where it ends with ``.gz``.
+    probability : (i, j, k)
+    header, byte_order
+        As for :func:`write_labels`.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    _write_like(path, probability, np.dtype(np.float32), header, byte_order)
 
 
 def write_nifti(path: Path, voxels: npt.NDArray[np.int16], affine: Affine) -> None:
@@ -64,8 +86,16 @@ def write_nifti(path: Path, voxels: npt.NDArray[np.int16], affine: Affine) -> No
         target.write(image.to_bytes())
 
 
-def _mask_header(header: bytes, byte_order: str) -> bytes:
-    """Header of the scan turned into the header of a mask.
+def _write_like(path: Path, values: AnyArray, stored: np.dtype[Any], header: bytes, byte_order: str) -> None:
+    stored = stored.newbyteorder(byte_order)  # type: ignore[arg-type]  # < or >, of a checked header
+    with atomic_write(path) as file, _packing(path, file) as target:
+        target.write(_header_like(header, byte_order, stored))
+        for slab in slabs(values):
+            target.write(slab.astype(stored, copy=False).tobytes(order="F"))
+
+
+def _header_like(header: bytes, byte_order: str, stored: np.dtype[Any]) -> bytes:
+    """Header of the scan turned into the header of a mask or map on its grid.
 
     Dimensions, pixdim, units, qform and sform stay byte for byte. Free text goes: it can hold patient data.
     """
@@ -73,7 +103,7 @@ def _mask_header(header: bytes, byte_order: str) -> bytes:
     out[4:36] = bytes(32)  # data_type, db_name, extents
     struct.pack_into(f"{byte_order}h", out, 36, 0)  # session_error
     struct.pack_into(f"{byte_order}3fh", out, 56, 0.0, 0.0, 0.0, 0)  # intent
-    struct.pack_into(f"{byte_order}2h", out, 70, 2, 8)  # datatype uint8, bitpix
+    struct.pack_into(f"{byte_order}2h", out, 70, *_DATATYPES[stored.kind])
     struct.pack_into(
         f"{byte_order}3f", out, 108, float(HEADER_BYTES), 1.0, 0.0
     )  # vox_offset, scl_slope, scl_inter

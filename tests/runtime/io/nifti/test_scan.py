@@ -69,6 +69,25 @@ def test_the_mask_repeats_the_geometry_byte_for_byte(
     assert np.array_equal(np.asarray(image.dataobj)[..., 0], mask)
 
 
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+@pytest.mark.parametrize("name", ["p.nii.gz", "p.nii"])
+def test_probabilities_lie_where_the_scan_lies_and_are_kept_exactly(
+    tmp_path: Path, byte_order: str, name: str
+) -> None:
+    dim = (3, 4, 3, 2, 1, 1, 1, 1)
+    scan = read_nifti(forge_nifti(tmp_path / "a.nii", byte_order=byte_order, dim=dim, scl_inter=-10.0))
+    probability = np.linspace(0, 1, 24).astype(np.float16).reshape(4, 3, 2)
+    scan.write_probability(tmp_path / name, probability)
+    image = nib.load(tmp_path / name)
+    assert image.get_data_dtype() == np.dtype(f"{byte_order}f4")
+    assert np.array_equal(np.asarray(image.dataobj), probability)
+    assert np.array_equal(image.affine, nib.load(tmp_path / "a.nii").affine)
+    for wrong, text in ((probability.astype(np.float32), "in float16"), (probability[:1], "has shape")):
+        with pytest.raises(OutputError, match=text) as caught:
+            scan.write_probability(tmp_path / "x.nii", wrong)
+        assert caught.value.code == 8009
+
+
 def test_equal_masks_give_equal_bytes(tmp_path: Path) -> None:
     scan = read_nifti(forge_nifti(tmp_path / "a.nii"))
     for name in ("first.nii.gz", "second.nii.gz"):
