@@ -26,7 +26,7 @@ from infnet_runtime.io.gzip_files import packed, unpacked
 from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.scan.intensity import decide_intensity
+from infnet_runtime.plausible.intensity import decide_intensity
 from infnet_runtime.slices.preprocess import infected_on_grid, resize, resize_matrix, to_grey, to_network
 
 Job = Callable[[], object]

@@ -18,9 +18,9 @@ from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.mask_bytes import mask_bytes, probability_map
 from infnet_runtime.io.png import png_bytes
+from infnet_runtime.plausible.intensity import decide_intensity
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.ids import ScanId
-from infnet_runtime.scan.intensity import decide_intensity
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8"

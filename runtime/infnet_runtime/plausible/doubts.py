@@ -4,6 +4,7 @@ from infnet_runtime.measure.flags import Flag
 from infnet_runtime.plausible.body import body_doubts
 from infnet_runtime.plausible.both_lungs import both_lungs
 from infnet_runtime.plausible.given_lungs import given_lungs
+from infnet_runtime.plausible.intensity import doubtful_values
 from infnet_runtime.plausible.padding import padding
 from infnet_runtime.plausible.upright import upright_doubts
 from infnet_runtime.scan.ct import CtVolume
@@ -24,6 +25,7 @@ def doubts(scan: CtVolume, lungs: LungMask, *, has_size: bool) -> tuple[Flag, ..
         If the scan cannot be what it is taken for.
     """
     return (
+        *doubtful_values(scan),
         *given_lungs(scan, lungs),
         *both_lungs(lungs),
         *padding(scan),

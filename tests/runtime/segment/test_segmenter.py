@@ -141,6 +141,26 @@ def test_a_scan_without_lung_is_reported_as_such(segmenter: Segmenter, phantom: 
     assert set(q.reasons.values()) == {"no_lung"}
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "code"), [(-1024, 3071, 3046), (-160, 240, 3046), (-900, None, 3044), (None, -100, 3044)]
+)
+def test_values_of_a_volume_that_a_host_made_are_checked_too(
+    low: int | None, high: int | None, code: int, segmenter: Segmenter, phantom: ChestPhantom
+) -> None:
+    hu, intensity = phantom.hu.clip(low, high), Intensity.HU
+    if low is not None and high is not None:
+        hu, intensity = np.uint8((hu - float(low)) / (high - low) * 255), Intensity.WINDOWED
+    with pytest.raises(InputError, match="chest has") as caught:
+        segmenter.predict(CtVolume(hu, phantom.affine, intensity, "chest"))
+    assert caught.value.code == code
+
+
+def test_what_is_doubtful_about_values_is_in_the_result(segmenter: Segmenter, phantom: ChestPhantom) -> None:
+    clipped = CtVolume(phantom.hu.clip(None, 100), phantom.affine, Intensity.HU, "chest")
+    assert "hu_clipped_above" in segmenter.predict(clipped).quantification.warnings
+    assert "hu_clipped_above" not in segmenter.predict(lps_volume(phantom)).quantification.flags
+
+
 def test_a_picture_without_lung_is_looked_at_as_a_whole(segmenter: Segmenter) -> None:
     # A cut-out of one lung: no body around it, so that no lung is recognised; grey 70 is ground glass.
     grey = np.tile(np.arange(20, 40, dtype=np.uint8), (40, 2))

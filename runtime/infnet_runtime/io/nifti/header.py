@@ -201,7 +201,8 @@ def _scaling(fields: HeaderFields, labels: bool) -> tuple[float, float]:
         fields.refuse(
             3015,
             f"has the scaling slope {slope} and intercept {inter} (header scl_slope, scl_inter); HU need "
-            "finite ones",
+            "finite ones. If the stored values are HU, set scl_slope to 1 and scl_inter to 0; otherwise "
+            "convert the scan again from its DICOM files",
         )
     if slope < 0:
         fields.refuse(

@@ -11,9 +11,9 @@ from infnet_runtime.io.mask_bytes import mask_bytes, probability_map
 from infnet_runtime.io.nifti.header import Geometry
 from infnet_runtime.io.nifti.voxels import read_stored, scaled
 from infnet_runtime.io.nifti.write import write_labels, write_probability
+from infnet_runtime.plausible.intensity import decide_intensity
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.ids import ScanId
-from infnet_runtime.scan.intensity import decide_intensity
 
 
 @dataclass(frozen=True, eq=False)

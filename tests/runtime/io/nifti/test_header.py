@@ -71,7 +71,7 @@ QFORM_ONLY = {"sform_code": 0}
         ({"xyzt_units": 6}, 3021, "has the unknown length unit 6"),
         ({"pixdim": (1, 1, 1, 1, 0, 0, 0, 0)}, 3019, "0.7 x 0.7 x 5 mm by the sform, 1 x 1 x 1 mm by pixdim"),
         ({"pixdim": (1, 0.7, 0.7, 5.1, 0, 0, 0, 0)}, 3019, "The volume in ml depends on it"),
-        ({"scl_slope": NAN}, 3015, "has the scaling slope nan and intercept 0.0"),
+        ({"scl_slope": NAN}, 3015, "slope nan and intercept 0.0 .* set scl_slope to 1 and scl_inter to 0"),
         ({"scl_slope": INF}, 3015, "has the scaling slope inf"),
         ({"scl_inter": NAN}, 3015, "intercept nan"),
         ({"scl_slope": -1}, 3015, "has the negative scaling slope -1"),
