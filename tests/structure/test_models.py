@@ -33,6 +33,24 @@ def test_hash_name_and_licence_are_those_of_the_card(name: str) -> None:
     assert (MODELS / name).stat().st_size < 70e6
 
 
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_the_level_of_false_marks_is_that_of_the_card(name: str) -> None:
+    found, model = manifest(name)
+    level = found.false_marks
+    assert level is not None
+    rows = re.findall(
+        r"^\| [\w-]+.* \| (\d+\.\d) ml \| (\d\.\d\d) % \| (\d+\.\d) ml \| (\d\.\d\d) % \|$", CARD, re.M
+    )
+    ml, percent = zip(*((row[2:] if "int8" in name else row[:2]) for row in rows), strict=True)
+    assert (level.ml, level.percent, level.scans) == (
+        max(map(float, ml)),
+        max(map(float, percent)),
+        len(rows),
+    )
+    assert model.model_version == 2000
+    assert f"{found.name} 0.2.0: COVID-19 infection in axial chest CT" in model.doc_string
+
+
 def test_the_8_bit_file_is_the_same_network() -> None:
     (single, _), (small, graph) = manifest("infnet.onnx"), manifest("infnet.int8.onnx")
     assert small.name == f"{single.name}-int8"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import helper
 
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelManifest
@@ -82,7 +83,31 @@ def with_manifest(model: onnx.ModelProto, manifest: ModelManifest) -> onnx.Model
     """The same model with another manifest."""
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
-    for entry in changed.metadata_props:
-        if entry.key == METADATA_KEY:
-            entry.value = manifest.to_json()
+    set_manifest(changed, manifest)
     return changed
+
+
+def set_manifest(model: onnx.ModelProto, manifest: ModelManifest) -> None:
+    """Write the manifest into a model, and what ONNX itself has fields for: version and description."""
+    others = {p.key: p.value for p in model.metadata_props}
+    helper.set_model_props(model, others | {METADATA_KEY: manifest.to_json()})
+    model.model_version = _whole_number(manifest.version)
+    model.doc_string = (
+        f"{manifest.name} {manifest.version}: COVID-19 infection in axial chest CT, probabilities. "
+        f"Licence: {manifest.licence}. Research software, not a medical device. How slices are prepared "
+        f"stands in the metadata under {METADATA_KEY}."
+    )
+
+
+def _whole_number(version: str) -> int:
+    """The only kind of version that ONNX has.
+
+    Examples
+    --------
+    >>> _whole_number("1.2.34"), _whole_number("0.2.0"), _whole_number("trial")
+    (1002034, 2000, 0)
+    """
+    parts = version.split(".")
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) < 1000 for part in parts):
+        return 0
+    return sum(int(part) * 1000 ** (2 - k) for k, part in enumerate(parts))

@@ -52,10 +52,12 @@ def judged_int8(model: onnx.ModelProto, start: Start, wanted: Wanted) -> tuple[b
     small, report = to_int8(
         model, _inputs(calibration, start.manifest), _inputs(held_out, start.manifest), threads=usable_cores()
     )
-    # Another model to whoever reads a report; the numbers measured are not its own.
-    content = model_bytes(
-        with_manifest(small, replace(start.manifest, name=f"{start.manifest.name}-int8", metrics={}))
-    )
+    # Another model to whoever reads a report. The numbers measured are not its own; the level of false marks
+    # is kept, since a model without one would warn of nothing.
+    level = start.manifest.false_marks
+    metrics = level.metrics() if level else {}
+    named = replace(start.manifest, name=f"{start.manifest.name}-int8", metrics=metrics)
+    content = model_bytes(with_manifest(small, named))
     sets: dict[str, Sequence[LabelledSlice]] = {"held-out training slices": held_out}
     sets |= {folder.name: list(read_labelled(folder, wanted.turn)) for folder in wanted.labelled}
     with tempfile.TemporaryDirectory() as scratch:

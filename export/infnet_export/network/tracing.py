@@ -19,9 +19,9 @@ from onnx_ir.passes import Sequential, common
 from onnxscript.optimizer import fold_constants_ir
 from torch import nn
 
-from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model
+from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model, set_manifest
 from infnet_runtime.arrays import AnyArray
-from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
+from infnet_runtime.model.manifest import ModelManifest
 
 # The set PyTorch's exporter writes without converting; TensorRT 10, OpenVINO and ONNX Runtime all take it.
 OPSET = 18
@@ -46,7 +46,7 @@ def onnx_model(module: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:
     """
     program = _trace(module, manifest.preprocess.input_shape, [o.name for o in manifest.outputs])
     model = _rebuilt(program.model_proto)
-    helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
+    set_manifest(model, manifest)
     check_model(model)
     return model
 

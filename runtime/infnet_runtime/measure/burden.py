@@ -14,6 +14,7 @@ import numpy as np
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.measure.flags import OUTSIDE_LUNGS, Flag
+from infnet_runtime.model.false_marks import FalseMarks
 from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
 
 _SIDES = (RIGHT, LEFT, EITHER)
@@ -89,6 +90,7 @@ def quantify(
     voxel_volume_ml: float | None,
     *,
     outside_voxels: int = 0,
+    false_marks: FalseMarks | None = None,
     flags: tuple[Flag, ...] = (),
 ) -> Quantification:
     """Measure a mask.
@@ -103,6 +105,8 @@ def quantify(
         ``grid.voxel_ml`` of the scan: None where it has no voxel size, as a picture.
     outside_voxels
         Voxels that the network marked outside the lungs.
+    false_marks
+        Level of the model, below which a result may be nothing.
     flags
         Known already; further ones are added.
 
@@ -147,6 +151,8 @@ def quantify(
     marked = outside_voxels + counts.infected_total
     if marked and outside_voxels > OUTSIDE_FLAG_FRACTION * marked:
         flags = (*flags, OUTSIDE_LUNGS)
+    if burdens["both"] and false_marks:
+        flags = (*flags, *_below_level(burdens["both"], false_marks))
     return Quantification(
         both=burdens["both"],
         right=burdens["right"],
@@ -159,6 +165,20 @@ def quantify(
         flag_texts={flag.name: flag.text for flag in flags},
         warnings=tuple(flag.name for flag in flags if flag.warns),
         reasons=reasons,
+    )
+
+
+def _below_level(found: Burden, level: FalseMarks) -> tuple[Flag, ...]:
+    """The share decides: large lungs have more false marks, and pieces of lungs fewer."""
+    if not 0 < found.infection_percent <= level.percent:
+        return ()
+    return (
+        Flag(
+            "below_model_level",
+            f"{found.infection_percent:.1f} % of the lungs ({found.infection_ml:.1f} ml) is no more than "
+            f"this model marks in scans without infection (up to {level.percent:.1f} % and {level.ml:.0f} ml "
+            f"in {level.scans} of them): it may be nothing; look at the mask",
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from infnet_runtime.model import contract_1
+from infnet_runtime.model.false_marks import FalseMarks
 from infnet_runtime.model.specs import (
     EQUAL,
     IMAGENET_MEAN,
@@ -68,7 +69,8 @@ class ModelManifest:
     created_with
         Package name to version.
     metrics
-        Name, with data set and protocol, to value.
+        Name, with data set and protocol, to value; the names of
+        :class:`~infnet_runtime.model.false_marks.FalseMarks` have a meaning.
     """
 
     name: str
@@ -86,6 +88,7 @@ class ModelManifest:
         version, outputs = self.contract_version, self.outputs
         if version not in READ_VERSIONS:
             raise ManifestError(f"contract is {version}, expected one of {READ_VERSIONS}", code=4022)
+        FalseMarks.of(self.metrics)  # refuses numbers that cannot be
         _check_once("output", (o.name for o in outputs))
         _check_once("value", (c.value for o in outputs for c in o.classes))
         _check_once("class", (c.name for o in outputs for c in o.classes))
@@ -106,6 +109,11 @@ class ModelManifest:
     def output(self) -> OutputSpec:
         """The output that has the infection."""
         return next(o for o in self.outputs if o.has_infection)
+
+    @property
+    def false_marks(self) -> FalseMarks | None:
+        """What the model marks where there is no infection; None where it was not measured."""
+        return FalseMarks.of(self.metrics)
 
     @property
     def labels(self) -> dict[str, dict[str, str]]:

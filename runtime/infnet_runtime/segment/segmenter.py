@@ -157,6 +157,7 @@ class Segmenter(ClosedByBlock):
             looked_at.lungs.to_lps(),
             grid.voxel_ml,
             outside_voxels=marked.outside_voxels,
+            false_marks=self.manifest.false_marks,
             flags=flags,
         )
         watch.lap("quantification")

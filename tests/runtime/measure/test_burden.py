@@ -5,6 +5,7 @@ import pytest
 
 from infnet_runtime.errors import InputError
 from infnet_runtime.measure.burden import quantify
+from infnet_runtime.model.false_marks import FalseMarks
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -28,3 +29,28 @@ def test_a_mask_on_another_grid_is_refused() -> None:
     mask = np.zeros((2, 3, 4), np.uint8)
     with pytest.raises(InputError, match=r"INF-3070.*the mask is \(2, 3, 4\), the lungs are \(2, 4, 3\)"):
         quantify(mask, mask.transpose(0, 2, 1), 1.0)
+
+
+LEVEL = FalseMarks(ml=50.0, percent=2.0, scans=3)
+
+
+@pytest.mark.parametrize(
+    ("infected", "is_below"),
+    [(0, False), (1, True), (20, True), (21, False), (500, False)],  # of 1000 voxels
+)
+def test_a_share_below_the_level_of_the_model_warns(infected: int, is_below: bool) -> None:
+    lungs = np.ones((1, 10, 100), np.uint8)
+    mask = np.zeros_like(lungs)
+    mask.reshape(-1)[:infected] = 1
+    for voxel_ml in (0.001, 1.0):  # the share decides, whatever the millilitres
+        q = quantify(mask, lungs, voxel_ml, false_marks=LEVEL)
+        assert ("below_model_level" in q.warnings) == is_below
+    if is_below:
+        assert "up to 2.0 % and 50 ml in 3 of them" in q.flag_texts["below_model_level"]
+    assert quantify(mask, lungs, 1.0).flags == ()
+
+
+def test_without_millilitres_or_lung_nothing_is_below() -> None:
+    lungs = np.ones((1, 10, 100), np.uint8)
+    assert "below_model_level" not in quantify(0 * lungs, 0 * lungs, 1.0, false_marks=LEVEL).flags
+    assert "below_model_level" not in quantify(lungs, lungs, None, false_marks=LEVEL).flags
