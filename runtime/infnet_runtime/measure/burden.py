@@ -169,8 +169,11 @@ def quantify(
 
 
 def _below_level(found: Burden, level: FalseMarks) -> tuple[Flag, ...]:
-    """The share decides: large lungs have more false marks, and pieces of lungs fewer."""
-    if not 0 < found.infection_percent <= level.percent:
+    """The share decides: large lungs have more false marks, and pieces of lungs fewer.
+
+    It was measured in scans, so nothing is said of a picture.
+    """
+    if found.infection_ml is None or not 0 < found.infection_percent <= level.percent:
         return ()
     return (
         Flag(
