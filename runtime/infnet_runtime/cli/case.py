@@ -12,8 +12,7 @@ from infnet_runtime.io import Scan, open_scan, prepare_folder, read_lungs
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.report.files import ResultFiles, earlier_result, printable
 from infnet_runtime.report.text_and_json import json_file, to_document, to_text
-from infnet_runtime.scan.ct import Intensity
-from infnet_runtime.scan.ids import ScanId
+from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.lung_labels import LungLabels
 from infnet_runtime.segment.result import Segmentation
 from infnet_runtime.segment.segmenter import Segmenter
@@ -71,7 +70,7 @@ def process_case(segmenter: Segmenter, case: Case, options: CaseOptions) -> Case
     scan = open_scan(case.path, intensity=options.intensity, assume_orientation=options.assume_orientation)
     lungs = read_lungs(options.lungs, scan.volume, options.lung_labels) if options.lungs else None
     read_s = time.perf_counter() - started
-    refuse_other_scan(case, scan.volume.id)
+    refuse_other_scan(case, scan.volume)
     prepare_folder(case.files.folder)
     with ProgressBar(options.show_progress) as progress:
         result = segmenter.predict(
@@ -108,7 +107,7 @@ def _write(scan: Scan, result: Segmentation, files: dict[str, Path]) -> None:
             file.write(overlay_png(result))
 
 
-def refuse_other_scan(case: Case, scan: ScanId) -> None:
+def refuse_other_scan(case: Case, scan: CtVolume) -> None:
     """Keep the result of another scan that was of the same name, as ``ct.nii.gz`` of the next patient is.
 
     Beside its scan a result belongs to what lies there: a scan that was converted again gets it anew.
@@ -121,14 +120,16 @@ def refuse_other_scan(case: Case, scan: ScanId) -> None:
     earlier = earlier_result(case.files.report)
     if earlier is None:
         return
-    same_name = earlier.scan == printable(scan.name)
-    same_bytes = earlier.sha256 in (None, scan.sha256)
+    same_name = earlier.scan == printable(scan.source)
+    same_bytes = earlier.sha256 == scan.id.sha256
+    if earlier.sha256 is None:  # no more can be told
+        same_bytes = earlier.shape == scan.voxels.shape
     beside = case.files.folder == case.path.parent
     if same_name and (same_bytes or beside):
         return
     raise OutputError(
         f"{case.files.report} is the result of another scan, {earlier.scan} with sha256 "
-        f"{(earlier.sha256 or 'not known')[:12]}, {case.path} has {(scan.sha256 or 'not known')[:12]}; "
+        f"{(earlier.sha256 or 'not known')[:12]}, {case.path} has {(scan.id.sha256 or 'not known')[:12]}; "
         "choose another folder with -o, or move the older result away",
         code=8016,
     )

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infnet_runtime.errors import InputError, OutputError
+from infnet_runtime.errors import InfnetError, InputError, OutputError
 from infnet_runtime.io import prepare_folder
-from infnet_runtime.io.folders import look_into
-from infnet_runtime.io.formats import CONVERT, ScanFormat, format_by_name, scan_format
+from infnet_runtime.io.folders import FolderContent, look_into
+from infnet_runtime.io.formats import CONVERT, SCAN_SUFFIXES, ScanFormat, format_by_name, scan_format
 from infnet_runtime.report.files import ResultFiles, is_result, result_files
+
+_LONGEST_NAME = 255  # bytes, of the common file systems
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,12 @@ class Case:
     files
         What it gets.
     refusal
-        Why it is no scan, where that can be told without reading it.
+        Why it cannot be done, where that can be told without reading it.
     """
 
     path: Path
     files: ResultFiles
-    refusal: InputError | None = None
+    refusal: InfnetError | None = None
 
 
 @dataclass(frozen=True)
@@ -109,16 +111,25 @@ def _found(inputs: Sequence[Path], out: Path | None, notes: list[str]) -> Iterat
             yield _Given(path, path.parent if out is None else out)
             continue
         content = look_into(path)
-        if not content.scans and content.dicom:
-            raise InputError(f"{path} holds DICOM files; DICOM is not supported yet. {CONVERT}", code=3002)
         if not content.scans and not content.unreadable:
-            notes.append(f"{path} holds no .nii, .nii.gz, .png or .jpg file")
+            yield _Given(path, path, _without_scans(path, content))
+            continue
         for scan in content.scans:
             yield _Given(scan, scan.parent if out is None else out / scan.parent.relative_to(path))
         for folder, refusal in content.unreadable.items():
             yield _Given(folder, folder, refusal)
         for folder, count in content.dicom.items():
             notes.append(f"left out {count} DICOM files in {folder}: DICOM is not supported yet. {CONVERT}")
+
+
+def _without_scans(folder: Path, content: FolderContent) -> InputError:
+    if content.dicom:
+        return InputError(f"{folder} holds DICOM files; DICOM is not supported yet. {CONVERT}", code=3002)
+    return InputError(
+        f"{folder} holds no scan: no file that ends with {', '.join(SCAN_SUFFIXES)}, also in the folders "
+        "below; give the folder of the scans",
+        code=3023,
+    )
 
 
 def _without_results(given: Iterable[_Given], notes: list[str]) -> Iterator[_Given]:
@@ -134,14 +145,18 @@ def _without_results(given: Iterable[_Given], notes: list[str]) -> Iterator[_Giv
 
 
 def _case(given: _Given, kinds: tuple[str, ...]) -> Case:
-    refusal = given.refusal
+    refusal: InfnetError | None = given.refusal
     if refusal is None:
         try:
             scan_format(given.path)
         except InputError as error:
             refusal = error
     suffix = (format_by_name(given.path) or ScanFormat.NIFTI).mask_suffix
-    return Case(given.path, result_files(given.path, given.folder, suffix, kinds), refusal)
+    files = result_files(given.path, given.folder, suffix, kinds)
+    longest = max(files.all, key=lambda path: len(os.fsencode(path.name)))
+    if refusal is None and len(os.fsencode(longest.name)) > _LONGEST_NAME:
+        refusal = OutputError(f"cannot write {longest}: the name is too long; rename the scan", code=8006)
+    return Case(given.path, files, refusal)
 
 
 def _refuse_twice(given: Sequence[_Given]) -> None:
@@ -204,8 +219,15 @@ def _refuse_losses(cases: Sequence[Case], inputs: Sequence[Path]) -> None:
                 code=8014,
             )
     for case, path in planned:
-        # A folder of that name is refused when it comes to writing.
-        if os.path.isfile(path) and not is_result(path):  # noqa: PTH113 - which raises no errors
+        if not os.path.exists(path):  # noqa: PTH110 - which raises no errors
+            continue
+        if not os.path.isfile(path):  # noqa: PTH113
+            raise OutputError(
+                f"cannot write {path}: it is a folder or a device; rename it, or choose another folder "
+                "with -o",
+                code=8005,
+            )
+        if not is_result(path):
             raise OutputError(
                 f"{path} is there already, and no report of infnet beside it lists it: it may be yours. The "
                 f"result of {case.path} would replace it; rename it, or choose another folder with -o",

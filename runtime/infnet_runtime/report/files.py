@@ -80,13 +80,16 @@ class EarlierResult:
     scan
         Name of the scan's file.
     sha256
-        Of that file; None in reports of 0.1.
+        Of that file; None in reports of 0.2 and before.
+    shape
+        Its voxels.
     names
         Files that belong to it.
     """
 
     scan: str
     sha256: str | None
+    shape: tuple[int, ...]
     names: frozenset[str]
 
 
@@ -99,7 +102,9 @@ def earlier_result(report: Path) -> EarlierResult | None:
             return None
         scan = document["input"]
         names = [*document["outputs"].values(), *document.get("outputs_of_earlier_runs", [])]
-        return EarlierResult(str(scan["file"]), scan.get("sha256"), frozenset(map(str, names)))
+        return EarlierResult(
+            str(scan["file"]), scan.get("sha256"), tuple(scan["shape"]), frozenset(map(str, names))
+        )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 

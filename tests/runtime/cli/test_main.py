@@ -223,6 +223,14 @@ def test_the_next_patient_does_not_replace_the_result_of_the_last(
     assert "error[INF-8016]" in done.stderr
     assert "is the result of another scan, scan.nii.gz with sha256" in done.stderr
     assert (out / "scan.infnet.json").read_bytes() == before
+    # A report of before the sha256 tells as much as it can: the voxels.
+    old = json.loads(before)
+    del old["input"]["sha256"]
+    for shape, code in (([1, 2, 3], 8), (list(nib.load(other).shape), 0)):
+        old["input"]["shape"] = shape
+        (out / "scan.infnet.json").write_text(json.dumps(old))
+        assert run_here(other, "--model", model, "-o", out, "-q").returncode == code
+    (out / "scan.infnet.json").write_bytes(before)
     # The same scan again is fine, and so is a scan that was converted again, beside itself.
     assert run_here(scan, "--model", model, "-o", out, "-q").returncode == 0
     assert run_here(other, "--model", model, "-q").returncode == 0

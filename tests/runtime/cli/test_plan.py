@@ -47,7 +47,7 @@ def refused(*inputs: str, **options: object) -> InfnetError:
 def write_report(path: str, *outputs: str, scan: str = "ct.nii.gz", earlier: tuple[str, ...] = ()) -> None:
     document = {
         "schema": "infnet.quantification/1",
-        "input": {"file": scan, "sha256": "0" * 64},
+        "input": {"file": scan, "sha256": "0" * 64, "shape": [4, 3, 2]},
         "outputs": dict(zip("abcdef", outputs, strict=False)),
         "outputs_of_earlier_runs": list(earlier),
     }
@@ -227,10 +227,10 @@ def test_a_folder_called_like_a_scan_is_a_folder() -> None:
 
 
 def test_dicom_in_a_folder_is_said_once() -> None:
-    touch(*(f"series/{k}.dcm" for k in range(5)))
-    error = refused("series")
-    assert error.code == 3002
-    assert "series holds DICOM files" in str(error)
+    touch(*(f"series/{k}.dcm" for k in range(5)), "other/ct.nii")
+    refusals = [case.refusal for case in plan("series", "other").cases]  # the other folder is done
+    assert [refusal.code if refusal else None for refusal in refusals] == [3002, None]
+    assert "series holds DICOM files" in str(refusals[0])
     touch("series/ct.nii")
     found = plan("series")
     assert [case.path for case in found.cases] == [Path("series/ct.nii")]
@@ -238,10 +238,29 @@ def test_dicom_in_a_folder_is_said_once() -> None:
 
 
 def test_an_empty_folder_has_nothing_to_do() -> None:
-    touch("empty/readme.txt")
-    error = refused("empty")
-    assert error.code == 3023
-    assert "empty holds no .nii, .nii.gz, .png or .jpg file" in str(error)
+    touch("empty/readme.txt", "full/ct.nii")
+    found = plan("empty", "full")
+    (refusal,) = [case.refusal for case in found.cases if case.refusal]
+    assert refusal.code == 3023
+    assert "empty holds no scan: no file that ends with .nii.gz, .nii, .png" in str(refusal)
+    assert not plan("empty").needs_model
+
+
+def test_a_folder_of_the_name_of_a_result_is_refused_at_once() -> None:
+    touch("ct.nii", "ct.infection.nii.gz/x")
+    error = refused("ct.nii")
+    assert error.code == 8005
+    assert "cannot write ct.infection.nii.gz: it is a folder or a device" in str(error)
+
+
+def test_a_name_too_long_for_its_results_is_refused_before_the_work() -> None:
+    names = ("\u00e9" * 120 + ".nii", "b" * 238 + ".nii")
+    touch(*names)
+    (first, second) = plan(*names).cases
+    assert first.refusal is None  # 254 bytes with all that is added
+    assert second.refusal is not None
+    assert second.refusal.code == 8006
+    assert "the name is too long; rename the scan" in str(second.refusal)
 
 
 def test_what_is_no_scan_is_kept_with_its_reason_and_needs_no_model() -> None:
