@@ -9,11 +9,9 @@ import numpy.typing as npt
 
 from infnet_runtime.arrays import AnyArray, BoolArray, DoubleArray
 from infnet_runtime.lungs.closing import hull
-from infnet_runtime.lungs.reduced import ReducedScan
+from infnet_runtime.lungs.reduced import OPEN_AIR_HU, ReducedScan
 from infnet_runtime.scan.ct import Intensity
 
-# Open air is -1000 HU, the median of a lung stays above this.
-_OPEN_AIR_HU = -930.0
 # The lumen of a windpipe is darker somewhere, at 2 mm and through the blur of its wall.
 _AIRWAY_HU = -850.0
 _AIRWAY_CM2 = (0.3, 10.0)
@@ -61,7 +59,7 @@ def _air_inside(scan: ReducedScan) -> Iterator[BoolArray]:
             edge |= cv2.dilate(padding.astype(np.uint8), _SQUARE) > 0
         outside = np.zeros(len(boxes), np.bool_)
         at_edge = np.unique(labels[edge & air])
-        dark = values < _OPEN_AIR_HU
+        dark = values < OPEN_AIR_HU
         for label in at_edge:
             if is_hu:
                 # A lung that meets the edge of a tight field of view is no open air.
@@ -139,7 +137,7 @@ def _airways(scan: ReducedScan, inside: BoolArray) -> BoolArray:
 
 def _is_gas_filled(scan: ReducedScan, k: int, part: BoolArray) -> bool:
     """Whether a part of one slice is pure gas, as the windpipe is where it does not lie in the middle."""
-    return scan.intensity is Intensity.HU and float(np.median(scan.values[k][part])) < _OPEN_AIR_HU
+    return scan.intensity is Intensity.HU and float(np.median(scan.values[k][part])) < OPEN_AIR_HU
 
 
 def _lung_components(scan: ReducedScan, inside: BoolArray) -> BoolArray:
@@ -163,7 +161,7 @@ def _lung_components(scan: ReducedScan, inside: BoolArray) -> BoolArray:
         if scan.intensity is Intensity.WINDOWED:
             return float(np.median(values)) < gas
         if area[label] * scan.pixel_cm2 < _CRESCENT_CM2:
-            return float(np.quantile(values, _GAS_QUANTILE_SMALL)) < _OPEN_AIR_HU
+            return float(np.quantile(values, _GAS_QUANTILE_SMALL)) < OPEN_AIR_HU
         return float(np.quantile(values, _GAS_QUANTILE)) < gas
 
     accepted = np.zeros(count + 1, np.bool_)

@@ -1,5 +1,7 @@
 """The lung finder from end to end, and what follows from where the lungs are."""
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
@@ -8,9 +10,11 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.lungs.air import lung_air
 from infnet_runtime.lungs.body import body_width_mm
 from infnet_runtime.lungs.closing import close_lungs
+from infnet_runtime.lungs.lone import side_of_lone_lung
 from infnet_runtime.lungs.reduced import enlarge, reduce_scan
 from infnet_runtime.lungs.split import split_sides
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.sides import EITHER, RIGHT
 
 # Spongy bone begins here, contrast-filled vessels too: those inside a lung are filled all the same.
 _BONE_HU = 250.0
@@ -36,7 +40,8 @@ def find_lungs(
     Returns
     -------
     (slice, row, column)
-        0 background, 1 the patient's right lung, 2 the left. All 0 where no lung is found.
+        0 background, 1 the patient's right lung, 2 the left; 3 instead where only one lung is found and
+        nothing tells its side. All 0 where no lung is found.
 
     Raises
     ------
@@ -63,12 +68,16 @@ def find_lungs(
             scan = reduce_scan(voxels, (grown[0], grown[1], grown[2]), intensity, largest_field_mm=np.inf)
             if scan is None:
                 return np.zeros(voxels.shape, np.uint8)
-    sides = split_sides(lung_air(scan))
+    sides = split_sides(lung_air(scan), lone_side=partial(side_of_lone_lung, scan))
+    side_unknown = bool((sides == EITHER).any())
+    if side_unknown:
+        np.minimum(sides, RIGHT, out=sides)
     bone = np.zeros(sides.shape, np.bool_)
     if intensity is Intensity.HU:
         bone = scan.values > _BONE_HU
     closed = close_lungs(sides, bone, scan.pixel_cm2, scan.pixels)
-    return enlarge(closed, voxels.shape, scan.step)
+    found = enlarge(closed, voxels.shape, scan.step)
+    return np.asarray(found * np.uint8(EITHER)) if side_unknown else found
 
 
 def lung_box(

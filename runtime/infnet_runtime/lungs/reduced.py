@@ -18,6 +18,8 @@ _PIXEL_MM = 2.0
 _LARGEST_FIELD_MM = 500.0
 # Lung against soft tissue. Ground glass lies between -700 and -300 HU, fat above -130.
 _AIR_HU = -300.0
+# Open air is -1000 HU, the median of a lung stays above this.
+OPEN_AIR_HU = -930.0
 _OPEN_HU = -500.0
 # Below the range of a scanner: padding around the round field of view.
 _PADDING_HU = -1100.0
@@ -42,6 +44,7 @@ class ReducedScan:
     values: FloatArray  # (slice, row, column)
     padding: BoolArray
     pixel_mm: tuple[float, float]
+    slice_mm: float
     step: int  # slices of the scan to one of this grid
     air: float
     open_air: float
@@ -105,7 +108,11 @@ def reduce_scan(
         else:
             cv2.resize(plane, small[::-1], dst=values[k], interpolation=cv2.INTER_AREA)
     levels = (_AIR_HU, _OPEN_HU) if intensity is Intensity.HU else _windowed_air(values)
-    return None if levels is None else ReducedScan(values, padding, pixel_mm, step, *levels, intensity)
+    return (
+        None
+        if levels is None
+        else ReducedScan(values, padding, pixel_mm, spacing_mm[0] * step, step, *levels, intensity)
+    )
 
 
 def _windowed_air(values: FloatArray) -> tuple[float, float] | None:

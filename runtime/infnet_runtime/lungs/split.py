@@ -3,11 +3,13 @@
 Everything is in LPS with axes (slice, row, column), so low columns are the patient's right.
 """
 
+from collections.abc import Callable
+
 import cc3d
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.arrays import BoolArray, ByteArray, DoubleArray
+from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray, DoubleArray
 from infnet_runtime.scan.sides import LEFT, RIGHT
 
 # The second largest component counts as the other lung from this share of the largest: a lung with half of it
@@ -23,17 +25,19 @@ _LARGEST_CUT_SHARE = 0.35
 _AWAY = 0.3
 
 
-def split_sides(mask: BoolArray) -> ByteArray:
+def split_sides(mask: BoolArray, *, lone_side: Callable[[BoolArray], int] | None = None) -> ByteArray:
     """Label the right and the left lung of a binary mask.
 
     Parameters
     ----------
     mask : (slice, row, column)
+    lone_side
+        Says of a lung that is alone which one it is; the side of the image it lies on decides where absent.
 
     Returns
     -------
     (slice, row, column)
-        1 the patient's right lung, 2 the left.
+        1 the patient's right lung, 2 the left, 3 one lung whose side ``lone_side`` does not know.
     """
     sides = np.zeros(mask.shape, np.uint8)
     if not mask.any():
@@ -49,7 +53,13 @@ def split_sides(mask: BoolArray) -> ByteArray:
     if midline is None:
         cut = _cuts(inner, inner.shape[2] / 2)
         if _cut_share(inner, cut) > _LARGEST_CUT_SHARE:
-            # One lung alone: the side of the image it lies on decides.
+            if lone_side:
+                main = 1 + int(volume[1:].argmax())
+                lone = np.zeros(mask.shape, np.bool_)
+                lone[:, used[0], used[1]] = parts == main
+                columns = stats["bounding_boxes"][main][2]
+                sides[:, used[0], used[1]] = _one_and_rest(parts, columns, centre, lone_side(lone))
+                return sides
             only = RIGHT if centre[1:] @ volume[1:] / volume[1:].sum() + offset < mask.shape[2] / 2 else LEFT
             sides[mask] = only
             return sides
@@ -68,6 +78,27 @@ def split_sides(mask: BoolArray) -> ByteArray:
         np.copyto(found, by_cut, where=mixed[parts])
     sides[:, used[0], used[1]] = found
     return sides
+
+
+def _one_and_rest(parts: AnyArray, columns: slice, centre: DoubleArray, side: int) -> ByteArray:
+    """The side of the largest component for all; what lies inwards of it is a corner of the other lung.
+
+    Parameters
+    ----------
+    parts : (slice, row, column)
+        Components.
+    columns
+        Of the largest.
+    centre : (component,)
+        Columns of their centres.
+    """
+    side_of = np.full(len(centre), side, np.uint8)
+    if side == RIGHT:
+        side_of[centre > columns.stop] = LEFT
+    elif side == LEFT:
+        side_of[centre < columns.start] = RIGHT
+    side_of[0] = 0
+    return np.asarray(side_of[parts])
 
 
 def _any_along(mask: BoolArray) -> BoolArray:

@@ -32,6 +32,7 @@ from infnet_runtime.io.nifti import read_nifti
 from infnet_runtime.lungs import find_lungs
 from infnet_runtime.lungs.split import split_sides
 from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.scan.sides import LEFT, RIGHT
 from infnet_train.data.lungs.hollow import hollow_bodies
 from infnet_train.data.lungs.repair import with_infection
 from infnet_train.data.lungs.stack import LungStack, grey_to_hu, shrunk, write_stack
@@ -229,7 +230,7 @@ def _normal(folder: Path) -> Iterator[tuple[LungStack, bool]]:
         files = [row["file"] for row in rows if int(row["group"]) == group]
         grey = np.stack([read_grey(folder / "images" / file) for file in files])
         sides = np.concatenate([find_lungs(one[None], _NORMAL_MM, Intensity.WINDOWED) for one in grey])
-        found = sides.any(axis=(1, 2))
+        found = np.isin(sides, (RIGHT, LEFT)).any(axis=(1, 2))
         if not found.any():
             continue
         grey, sides = grey[found], sides[found]
