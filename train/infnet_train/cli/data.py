@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infnet_train.cli.options import JsonOption
+from infnet_train.cli.options import JsonOption, Turn
 from infnet_train.cli.progress import log_to_stderr
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at training data and prepare them.")
@@ -72,28 +72,65 @@ def edges(
 @app.command("prepare")
 def prepare(
     data: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="DATA",
-            help="Holds covid-semiseg and, if there, covid-semiseg-manual, coronacases-slices, "
-            "radiopaedia-covid-volumes, -volumes-2 and -second-reader, healthy-ct-volumes and "
-            "iq-othnccd-normal.",
+            help="Own data: a folder with images/ and masks/ (or Imgs/ and GT/, imagesTr/ and labelsTr/), of "
+            "pictures or of NIfTI volumes. Or the public sets: covid-semiseg and, if there, "
+            "covid-semiseg-manual, coronacases-slices, radiopaedia-covid-volumes, -volumes-2 and "
+            "-second-reader, healthy-ct-volumes and iq-othnccd-normal.",
         ),
-    ],
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The training folder.", envvar="INFNET_OUT")],
     neighbour_step: Annotated[
         float, typer.Option(help="How far below and above a slice its neighbours are, mm.", min=0.1)
     ] = 5.0,
+    volume: Annotated[
+        list[Path] | None,
+        typer.Option(help="Own data in place of DATA: a NIfTI volume; may be given several times."),
+    ] = None,
+    mask: Annotated[
+        list[Path] | None, typer.Option(help="The mask of each volume, in the same order.")
+    ] = None,
+    infection: Annotated[
+        list[int] | None,
+        typer.Option(help="Own data: a label that is infection. Every label where there is only one."),
+    ] = None,
+    ignore: Annotated[
+        list[int] | None, typer.Option(help="Own data: a label that counts neither as infected nor healthy.")
+    ] = None,
+    turn: Annotated[Turn, typer.Option(help="Own pictures: what turns them upright.")] = Turn.none,
+    validation: Annotated[
+        float, typer.Option(help="Own data: share of the patients for validation.", min=0, max=0.9)
+    ] = 0.0,
+    test: Annotated[
+        float, typer.Option(help="Own data: share of the patients for a test set.", min=0, max=0.9)
+    ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Make one training folder of the public sets: upright, in one grey scale, without reserved cases."""
+    """Make one training folder of own data or of the public sets: upright, and cut at the lungs.
+
+    Of the public sets reserved cases are left out, and all come in one grey scale.
+    """
     import json
 
     from infnet_runtime.version import __version__
+    from infnet_train.data.masks import LabelMeaning
+    from infnet_train.data.own import Split, own_data, prepare_own
+    from infnet_train.data.prepare import are_public, refuse_own_options
     from infnet_train.data.prepare import prepare as run
 
     log_to_stderr()
-    slices = run(data, out, neighbour_step_mm=neighbour_step)
+    if data is not None and are_public(data):
+        refuse_own_options(
+            volume=volume, mask=mask, infection=infection, ignore=ignore, validation=validation, test=test
+        )
+        slices = run(data, out, neighbour_step_mm=neighbour_step)
+    else:
+        meaning = LabelMeaning(tuple(infection or ()), tuple(ignore or ()))
+        own = own_data(data, volume or (), mask or (), meaning, turn.value, neighbour_step)
+        slices = prepare_own(own, out, Split(validation, test))
     values = {"schema": "infnet.prepared/1", "infnet": __version__, "out": str(out), "slices": slices}
     text = "\n".join(f"{count:5d} slices  {out / name}" for name, count in slices.items())
     typer.echo(json.dumps(values, indent=2) if as_json else text)

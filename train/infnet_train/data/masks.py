@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.arrays import AnyArray, ByteArray
+from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray
 from infnet_runtime.metrics import LabelledSlice
 from infnet_train.data.pictures import (
     INFECTED,
@@ -66,6 +66,28 @@ class MaskScale:
         if self.label is None:
             return levels.astype(np.uint8)
         return np.where(levels == self.label, 255, 0).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class LabelMeaning:
+    """Which labels of a label map are infection, and which are to be ignored; said by the user.
+
+    Parameters
+    ----------
+    infection
+        Every label but 0 and the ignored ones where empty. Labels in neither are not infection.
+    ignored
+        Pixels that count neither as infected nor as healthy.
+    """
+
+    infection: tuple[int, ...] = ()
+    ignored: tuple[int, ...] = ()
+
+    def of(self, labels: AnyArray) -> tuple[BoolArray, BoolArray]:
+        """Infection, and what is to be ignored."""
+        ignored = np.isin(labels, self.ignored) if self.ignored else np.zeros(labels.shape, np.bool_)
+        infected = np.isin(labels, self.infection) if self.infection else (labels != 0) & ~ignored
+        return np.asarray(infected, np.bool_), np.asarray(ignored, np.bool_)
 
 
 @dataclass(frozen=True)
@@ -293,7 +315,18 @@ def _is_infection(value: int, scale: MaskScale) -> bool:
 
 
 def _label_of(first: dict[int, str], folder: Path) -> int | None:
-    """The only label, None for grey that says how sure a label is."""
+    """The only label of some masks, None for grey that says how sure a label is.
+
+    Parameters
+    ----------
+    first
+        The values that occur, but 0, each with a file that has it.
+
+    Raises
+    ------
+    DataError
+        If they can mean several things.
+    """
     values = sorted(first)
     if len(values) == 1 and values != [255]:
         return values[0]

@@ -4,10 +4,6 @@ Each set has its own orientation, grey scale and file kind; after :func:`prepare
 ``Imgs`` and ``GT`` that differ in nothing but where their labels come from.
 """
 
-import json
-import logging
-import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +12,15 @@ import cv2
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray
-from infnet_runtime.errors import OutputError
-from infnet_runtime.io.atomic import atomic_write, prepare_folder
-from infnet_runtime.version import __version__
 from infnet_train.data.manual import manual_slices
 from infnet_train.data.masks import read_pair
 from infnet_train.data.negatives import normal_slices
 from infnet_train.data.neighbours import NEIGHBOUR_STEP_MM
 from infnet_train.data.pictures import DataError, read_grey, slices_in, upright
-from infnet_train.data.prepared import ABOUT, PreparedSlice, write_slices
+from infnet_train.data.prepared import PreparedSlice, write_folders
 from infnet_train.data.reserved import is_reserved
 from infnet_train.data.semiseg import LABELLED, PSEUDO, regraded, turn_of, upright_pair
 from infnet_train.data.volumes import slices_of_volume
-
-logger = logging.getLogger(__name__)
-
 
 # The enhanced slices have half the pixels of the volumes they were made from, on each side.
 _TWIN_REDUCTION = 2
@@ -84,25 +74,29 @@ def prepare(data: Path, out: Path, *, neighbour_step_mm: float = NEIGHBOUR_STEP_
             code=3111,
         )
     makers = _makers(data, neighbour_step_mm)
-    _refuse_existing([out / name for name in makers])
-    part = prepare_folder(out) / f".infnet-{secrets.token_hex(8)}.part"
-    try:
-        counts = {name: write_slices(part / name, maker()) for name, maker in makers.items()}
-        empty = [name for name, count in counts.items() if not count]
-        if empty:
-            raise DataError(
-                f"no slices for {', '.join(empty)} in {data}; complete the set, or take its folder away",
-                code=3111,
-            )
-        _refuse_existing([out / name for name in makers])
-        for name in makers:
-            _rename(part / name, out / name)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    about = {"infnet": __version__, "neighbour_step_mm": neighbour_step_mm, "slices": counts}
-    with atomic_write(out / ABOUT) as file:
-        file.write(json.dumps(about, indent=2).encode())
-    return counts
+    return write_folders(makers, out, source=data, about={"neighbour_step_mm": neighbour_step_mm})
+
+
+def are_public(data: Path) -> bool:
+    """Whether a folder holds the public sets, and not own data."""
+    return (data / "covid-semiseg").is_dir()
+
+
+def refuse_own_options(**options: object) -> None:
+    """Refuse options that would have no meaning for the public sets.
+
+    Raises
+    ------
+    DataError
+        With their names.
+    """
+    given = [f"--{name}" for name, value in options.items() if value]
+    if given:
+        raise DataError(
+            f"{', '.join(given)} hold for own data, and the folder holds the public sets (covid-semiseg), "
+            "whose labels and parts are known; leave them out",
+            code=3150,
+        )
 
 
 def _makers(data: Path, step_mm: float) -> dict[str, Callable[[], Iterator[PreparedSlice]]]:
@@ -223,18 +217,3 @@ def _volumes(folder: Path, step_mm: float, second_readers: Path | None = None) -
                 second_reader=second if second and second.is_file() else None,
                 neighbour_step_mm=step_mm,
             )
-
-
-def _refuse_existing(folders: list[Path]) -> None:
-    taken = [str(folder) for folder in folders if folder.exists()]
-    if taken:
-        raise DataError(f"{', '.join(taken)} exist already; give another --out or remove them", code=3115)
-
-
-def _rename(part: Path, folder: Path) -> None:
-    try:
-        part.rename(folder)
-    except OSError as error:
-        raise OutputError(
-            f"cannot give {folder} its name: {error.strerror or error}; choose another --out", code=8007
-        ) from error

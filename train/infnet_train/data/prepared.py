@@ -2,14 +2,18 @@
 
 import json
 import logging
-from collections.abc import Iterable
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from infnet_runtime.arrays import ByteArray
+from infnet_runtime.errors import OutputError
 from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.model.specs import NEIGHBOURS, PreprocessSpec
+from infnet_runtime.version import __version__
 from infnet_train.data.pictures import DataError
 
 logger = logging.getLogger(__name__)
@@ -69,6 +73,66 @@ def write_slices(folder: Path, slices: Iterable[PreparedSlice]) -> int:
         count += 1
     logger.info("%s: %d slices", folder.name, count)
     return count
+
+
+def write_folders(
+    makers: Mapping[str, Callable[[], Iterator[PreparedSlice]]],
+    out: Path,
+    *,
+    source: Path,
+    about: dict[str, object],
+) -> dict[str, int]:
+    """Write a folder of slices for each maker, and ``prepared.json``: all of them, or none.
+
+    Parameters
+    ----------
+    source
+        Where the slices come from, for messages.
+    about
+        What ``prepared.json`` says besides the version and the numbers of slices.
+
+    Returns
+    -------
+    slices written in each folder
+
+    Raises
+    ------
+    InfnetError
+        If a folder is there already, gets no slice, or cannot be written.
+    """
+    _refuse_existing([out / name for name in makers])
+    part = prepare_folder(out) / f".infnet-{secrets.token_hex(8)}.part"
+    try:
+        counts = {name: write_slices(part / name, maker()) for name, maker in makers.items()}
+        empty = [name for name, count in counts.items() if not count]
+        if empty:
+            raise DataError(
+                f"no slices for {', '.join(empty)} in {source}; complete the set, or take its folder away",
+                code=3111,
+            )
+        _refuse_existing([out / name for name in makers])
+        for name in makers:
+            _rename(part / name, out / name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    with atomic_write(out / ABOUT) as file:
+        file.write(json.dumps({"infnet": __version__, **about, "slices": counts}, indent=2).encode())
+    return counts
+
+
+def _refuse_existing(folders: list[Path]) -> None:
+    taken = [str(folder) for folder in folders if folder.exists()]
+    if taken:
+        raise DataError(f"{', '.join(taken)} exist already; give another --out or remove them", code=3115)
+
+
+def _rename(part: Path, folder: Path) -> None:
+    try:
+        part.rename(folder)
+    except OSError as error:
+        raise OutputError(
+            f"cannot give {folder} its name: {error.strerror or error}; choose another --out", code=8007
+        ) from error
 
 
 def check_neighbours(root: Path, spec: PreprocessSpec) -> None:

@@ -13,8 +13,9 @@ from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.slices.preprocess import to_grey
+from infnet_train.data.masks import LabelMeaning
 from infnet_train.data.neighbours import neighbours_of
-from infnet_train.data.pictures import DataError
+from infnet_train.data.pictures import DataError, mask_name
 from infnet_train.data.prepared import PreparedSlice
 
 # In labels of a second reader: a slice that was not read.
@@ -31,6 +32,7 @@ def slices_of_volume(
     *,
     second_reader: Path | None = None,
     neighbour_step_mm: float = 0.0,
+    meaning: LabelMeaning | None = None,
 ) -> Iterator[PreparedSlice]:
     """The slices of a volume that hold lung, cropped to the lungs as at inference, healthy ones too.
 
@@ -43,6 +45,8 @@ def slices_of_volume(
         is ignored.
     neighbour_step_mm : mm
         How far the planes below and above are; 0 leaves them out.
+    meaning
+        Which labels are infection and which do not count, where not every one but 0 is infection.
 
     Raises
     ------
@@ -51,18 +55,17 @@ def slices_of_volume(
     """
     spec = spec or PreprocessSpec()
     scan = read_nifti(ct).volume
-    infected = labels_on(scan, infection) != 0
-    disputed = np.zeros_like(infected)
+    infected, disputed = (meaning or LabelMeaning()).of(labels_on(scan, infection))
     if second_reader is not None:
         other = labels_on(scan, second_reader)
-        disputed = (other != _NOT_READ) & (infected != (other != 0))
+        disputed |= (other != _NOT_READ) & (infected != (other != 0))
     voxels, spacing_mm = scan.to_lps(), scan.lps_spacing_mm
     if lungs is None:
         lung_labels = find_lungs(voxels, spacing_mm, scan.intensity)
     else:
         lung_labels = read_lungs(lungs, scan).to_lps()
     box = lung_box(lung_labels, spacing_mm, spec.crop_margin_mm)
-    name = ct.name.split(".")[0].removesuffix("_ct")
+    name = mask_name(ct.name.split(".")[0].removesuffix("_ct"))
 
     def grey_of(k: int) -> ByteArray:
         grey = to_grey(voxels[k][box], scan.intensity, spec)
