@@ -1,6 +1,7 @@
 """Recipes: every shipped one can be read, stages build on each other, and mistakes are named."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,25 @@ def test_shipped_recipes_are_valid_and_open_with_their_command(path: Path) -> No
     assert first.startswith("# infnet-train ")
     assert f"--config {path.name}" in first or path.name == "default.toml"
     assert {s.config.name.split()[0].replace("-", "_") for s in stages} == {path.stem}
+
+
+def test_the_recipe_of_the_paper_validates_where_asked_and_only_there(tmp_path: Path) -> None:
+    path = CONFIGS / "infnet.toml"
+    (plain,) = read_recipe(path)
+    assert plain.config.validation is None
+    assert not plain.config.sources[0].exclude
+    text = path.read_text("utf-8")
+    (marked,) = read_recipe(write(tmp_path, text.replace("#: ", "")))
+    command = " ".join(line.lstrip("# ") for line in text.splitlines())
+    settings = re.findall(r"--set '([^']*)'", command)
+    assert len(settings) == 2
+    (asked,) = read_recipe(path, settings)
+    assert asked == marked
+    validation = asked.config.validation
+    assert validation is not None
+    assert validation.names == asked.config.sources[0].exclude
+    assert (validation.folder, validation.turn) == (plain.config.sources[0].folder, "transpose")
+    assert asked.config.schedule == plain.config.schedule
 
 
 @pytest.mark.data

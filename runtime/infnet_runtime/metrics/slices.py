@@ -10,7 +10,7 @@ from infnet_runtime.metrics.clinical import (
     EvaluatedVolume,
     evaluate_clinical,
 )
-from infnet_runtime.metrics.paper import PaperReport, evaluate_paper
+from infnet_runtime.metrics.paper import PaperReport, PaperScores, paper_report, paper_scores
 
 LabelledSlice = tuple[str, ByteArray, BoolArray]
 """Name, grey (rows, columns) and truth (rows, columns)."""
@@ -18,10 +18,17 @@ LabelledSlice = tuple[str, ByteArray, BoolArray]
 
 @dataclass(frozen=True, slots=True)
 class SliceScores:
-    """Scores of a set of slices; ``paper`` is absent where it was not asked for."""
+    """Scores of a set of slices; ``paper`` is absent where it was not asked for.
+
+    Parameters
+    ----------
+    images
+        By the paper's protocol, each slice; as many as the volumes of ``clinical``, or none.
+    """
 
     clinical: ClinicalReport
     paper: PaperReport | None
+    images: tuple[PaperScores, ...]
 
 
 def score_slices(
@@ -31,6 +38,7 @@ def score_slices(
     threshold: float,
     paper: bool = True,
     paper_map: Callable[[FloatArray], FloatArray] = lambda probability: probability,
+    seen: Callable[[str, FloatArray], None] = lambda name, probability: None,
 ) -> SliceScores:
     """Score a model on slices that stand for themselves; where both are empty the clinical score is 1.
 
@@ -44,14 +52,20 @@ def score_slices(
         Of the clinical protocol.
     paper_map
         What the paper's protocol scores instead of the probability: it knows no calibration.
+    seen
+        Is given the name of each slice and its probability.
 
     Raises
     ------
     InputError
         If there is no slice, or a pair is not valid.
     """
-    scored = [(name, predict(image), truth) for name, image, truth in slices]
+    scored = []
+    for name, image, truth in slices:
+        found = predict(image)
+        seen(name, found)
+        scored.append((name, found, truth))
     volumes = [EvaluatedVolume(*one) for one in scored]
     clinical = evaluate_clinical(volumes, ClinicalProtocol(empty="one", threshold=threshold))
-    stretched = evaluate_paper((paper_map(found), truth) for _, found, truth in scored) if paper else None
-    return SliceScores(clinical, stretched)
+    images = tuple(paper_scores(paper_map(found), truth) for _, found, truth in scored) if paper else ()
+    return SliceScores(clinical, paper_report(images) if paper else None, images)

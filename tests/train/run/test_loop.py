@@ -30,7 +30,6 @@ from pathlib import Path
 import torch
 from small_network import NAME, register
 from train_config import SMALL, changed
-from infnet_train.data.source import SourceConfig
 from infnet_train.run.loop import train
 torch.set_num_threads(1)
 register()

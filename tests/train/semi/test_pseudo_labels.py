@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from infnet_train.config.propagation import PropagationConfig
-from infnet_train.data.pictures import upright
+from infnet_train.data.pictures import as_stored, upright
 from infnet_train.data.source import SourceConfig
 from infnet_train.errors import ConfigError
-from infnet_train.semi.pseudo_labels import as_stored, propagate
+from infnet_train.semi.pseudo_labels import propagate
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 from small_network import Plain
 from train_config import changed, train_config

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from infnet_runtime.io.atomic import prepare_folder
 from infnet_runtime.metrics import SliceScores, score_slices
 from infnet_runtime.metrics.clinical import Estimate
 from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.plain import to_plain
 from infnet_runtime.slices.temperature import without_temperature
 from infnet_runtime.version import __version__
+from infnet_train.assess.by_case import maps_folder, refuse_existing, write_case_rows
 from infnet_train.assess.predict import input_batches, logits_of, open_model
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.masks import read_labelled
@@ -108,7 +110,15 @@ class Evaluation:
         )
 
 
-def evaluate_file(model: Path, data: Path, *, turn: Turn = "none", device: str = "auto") -> Evaluation:
+def evaluate_file(
+    model: Path,
+    data: Path,
+    *,
+    turn: Turn = "none",
+    device: str = "auto",
+    per_case: Path | None = None,
+    maps: Path | None = None,
+) -> Evaluation:
     """Score a model on a folder: each slice whole at network size, its probability back at its own size.
 
     Parameters
@@ -121,21 +131,31 @@ def evaluate_file(model: Path, data: Path, *, turn: Turn = "none", device: str =
         What turns a slice upright.
     device
         ``cpu``, ``cuda`` or ``cuda:N`` are used or refused; ``auto`` takes a CUDA device if one works.
+    per_case
+        File for the scores of each slice, as of :func:`~infnet_train.assess.by_case.case_rows`.
+    maps
+        Folder for the calibrated probability of each slice, as it is stored.
 
     Raises
     ------
     InfnetError
-        If model, device or data are refused, or a probability is not finite.
+        If model, device or data are refused, a probability is not finite, or an output is there already.
     """
+    if per_case is not None:
+        refuse_existing(per_case)
+        prepare_folder(per_case.absolute().parent)
     slices = read_labelled(data, turn)
-    with open_model(model, device, purpose="evaluate") as opened:
+    with open_model(model, device, purpose="evaluate") as opened, maps_folder(maps, turn) as write_map:
         temperature = opened.output.temperature
         scores = score_slices(
             slices,
             opened.predict,
             threshold=opened.output.threshold,
             paper_map=lambda probability: without_temperature(probability, temperature),
+            seen=write_map,
         )
+    if per_case is not None:
+        write_case_rows(per_case, scores)
     return Evaluation(
         str(model),
         opened.sha256,

@@ -13,6 +13,13 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Folder with Imgs/ and GT/.")],
     turn: TurnOption = Turn.none,
     device: DeviceOption = "auto",
+    per_case: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Also the scores of each slice, one row each.")
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also the probability of each slice, DIR/NAME.png, 0 to 255."),
+    ] = None,
     as_json: TableJsonOption = False,
 ) -> None:
     """Score a model on labelled slices, by the protocol of the paper and by the clinical one."""
@@ -20,7 +27,7 @@ def evaluate(
 
     from infnet_train.assess.evaluate import evaluate_file
 
-    result = evaluate_file(model, data, turn=turn.value, device=device)
+    result = evaluate_file(model, data, turn=turn.value, device=device, per_case=per_case, maps=maps)
     typer.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False) if as_json else result.to_text())
 
 

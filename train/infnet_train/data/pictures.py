@@ -131,6 +131,13 @@ def upright(image: ByteArray, turn: Turn) -> ByteArray:
     return np.ascontiguousarray(turned)
 
 
+def as_stored(image: ByteArray, turn: Turn) -> ByteArray:
+    """Inverse of :func:`upright`."""
+    if turn == "none":
+        return image
+    return np.ascontiguousarray(image.T if turn == "transpose" else image[::-1].T)
+
+
 def read_edge(image: Path, mask: ByteArray) -> ByteArray:
     """Read the edge map ``Edge/<name>.png`` of a slice ``Imgs/<name>.jpg``.
 

@@ -42,9 +42,10 @@ def in_words(seconds: float) -> str:
     >>> [in_words(s) for s in (0.4, 42, 90, 3700, 90_000)]
     ['under 1 s', '42 s', '1 min 30 s', '1 h 1 min', '25 h 0 min']
     """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s" if whole else "under 1 s"
-    if whole < 600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 60} min" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+    minutes, rest = divmod(round(seconds), 60)
+    hours = minutes // 60
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    if minutes:
+        return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
+    return f"{rest} s" if rest else "under 1 s"

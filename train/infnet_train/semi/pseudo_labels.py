@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infnet_runtime.arrays import ByteArray, FloatArray
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import ModelError
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.png import png_bytes
@@ -26,7 +26,7 @@ from infnet_train.assess.predict import network_runner
 from infnet_train.config.propagation import PropagationConfig
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.datasets import chosen_slices, regrade
-from infnet_train.data.pictures import Turn, read_grey, upright
+from infnet_train.data.pictures import as_stored, read_grey, upright
 from infnet_train.errors import ConfigError
 from infnet_train.networks import NetworkConfig, build_network
 from infnet_train.run.loop import Progress, train
@@ -176,13 +176,6 @@ def _label(
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(folder / f"{path.stem}.png") as file:
                 file.write(png_bytes(picture))
-
-
-def as_stored(image: ByteArray, turn: Turn) -> ByteArray:
-    """Inverse of :func:`~infnet_train.data.pictures.upright`."""
-    if turn == "none":
-        return image
-    return np.ascontiguousarray(image.T if turn == "transpose" else image[::-1].T)
 
 
 def _stretched(probability: FloatArray) -> FloatArray:
