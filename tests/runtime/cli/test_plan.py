@@ -254,10 +254,10 @@ def test_a_folder_of_the_name_of_a_result_is_refused_at_once() -> None:
 
 
 def test_a_name_too_long_for_its_results_is_refused_before_the_work() -> None:
-    names = ("\u00e9" * 120 + ".nii", "b" * 238 + ".nii")
+    names = ("\u00e9" * 119 + ".nii", "b" * 239 + ".nii")
     touch(*names)
     (first, second) = plan(*names).cases
-    assert first.refusal is None  # 254 bytes with all that is added
+    assert first.refusal is None  # 255 bytes with what is added
     assert second.refusal is not None
     assert second.refusal.code == 8006
     assert "the name is too long; rename the scan" in str(second.refusal)
