@@ -6,6 +6,7 @@ from infnet_runtime.plausible.both_lungs import both_lungs
 from infnet_runtime.plausible.given_lungs import given_lungs
 from infnet_runtime.plausible.intensity import doubtful_values
 from infnet_runtime.plausible.padding import padding
+from infnet_runtime.plausible.resolution import resolution_doubts
 from infnet_runtime.plausible.upright import upright_doubts
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
@@ -29,6 +30,7 @@ def doubts(scan: CtVolume, lungs: LungMask, *, has_size: bool) -> tuple[Flag, ..
         *given_lungs(scan, lungs),
         *both_lungs(lungs),
         *padding(scan),
+        *resolution_doubts(scan, lungs, has_size=has_size),
         *body_doubts(scan, lungs, has_size=has_size),
         *upright_doubts(scan, lungs),
     )
