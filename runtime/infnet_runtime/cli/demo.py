@@ -17,7 +17,7 @@ _REPORT = f"phantom{REPORT_SUFFIX}"
 
 def write_demo(folder: Path) -> Path:
     """Write the phantom, and say on stderr what it holds."""
-    phantom = textured(chest_phantom((24, 320, 400), (10.0, 1.02, 0.96), noise_hu=0))
+    phantom = textured(chest_phantom((30, 320, 400), (8.0, 1.02, 0.96), noise_hu=0))
     path = prepare_folder(folder) / "phantom.nii.gz"
     if path.exists() and not _is_this(path, phantom.hu) and not earlier_result(path.with_name(_REPORT)):
         raise OutputError(
