@@ -18,8 +18,8 @@ _PIXEL_MM_FLAGGED = 2.1
 _PIXEL_MM_REFUSED = 6.05
 # The same for small patients and for pictures, whose lungs are as many pixels wide: 250 mm at 2.5 mm.
 _LEAST_PIXELS = 100
-# Averaged to 10 and 12 mm, slices give 1.9 and 2.8 times as much of a little infection; the network was trained
-# on slices of 1 to 8 mm.
+# Averaged to 10 and 12 mm, slices give 1.9 and 2.8 times as much of a little infection; the network was
+# trained on slices of 1 to 8 mm.
 _SLICE_MM_FLAGGED = 8.5
 
 
