@@ -1,5 +1,6 @@
 """The command ``infnet-export``."""
 
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -7,7 +8,9 @@ from typing import Annotated, ClassVar
 import typer
 
 from infnet_runtime.cli.extras import extra_named
+from infnet_runtime.cli.options import ThreadsOption
 from infnet_runtime.cli.process import DefaultCommandGroup, print_version, run_command
+from infnet_runtime.cpu import limit_process
 
 
 class _Group(DefaultCommandGroup):
@@ -101,7 +104,9 @@ def make(
     metrics: Annotated[
         Path | None, typer.Option(help="JSON object of measured numbers that travel in the manifest.")
     ] = None,
+    threads: ThreadsOption = 0,
     json_: Annotated[bool, typer.Option("--json", help="Report as JSON instead of the paths.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what is being done.")] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -114,12 +119,14 @@ def make(
 ) -> None:
     """Trained weights to ONNX, FP16, INT8 and TensorRT, with proof that nothing changed.
 
-    Makes model files and compares each with the network it came from. Nothing is written if one differs.
+    Makes model files and compares each with the network it came from. One that differs is not written.
     """
     import json
     import logging
 
-    from infnet_export.make.products import make
+    limit_process(threads)
+    say = _Told(quiet)
+    from infnet_export.make.products import check_places, make
     from infnet_export.make.start import start_from_onnx
     from infnet_export.make.wanted import Wanted
     from infnet_export.tensorrt.api import Package
@@ -153,9 +160,13 @@ def make(
         hu=_rows_and_columns(hu) if hu else None,
         triton=triton,
         verify=verify,
+        threads=threads,
     )
-    if source.suffix.lower() == ".onnx":
-        start = start_from_onnx(source, file_name if named else source.stem)
+    from_onnx = source.suffix.lower() == ".onnx"
+    file_name = source.stem if from_onnx and not named else file_name
+    check_places(folder, file_name, wanted)
+    if from_onnx:
+        start = start_from_onnx(source, file_name)
     else:
         from infnet_export.make.card import ModelCard, read_metrics
         from infnet_export.make.from_network import WeightStorage, start_from_network
@@ -163,6 +174,7 @@ def make(
 
         # PyTorch's exporter tells everyone without torchvision, which is not used here, that it is not there.
         logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+        say(f"{source}: building the network and its graph")
         card = ModelCard(
             name=name,
             version=model_version,
@@ -172,15 +184,31 @@ def make(
             temperature=temperature,
             metrics=read_metrics(metrics) if metrics else {},
         )
+        import torch
+
+        if threads:
+            torch.set_num_threads(threads)
         start, _ = start_from_network(read_trained(source), file_name, card, WeightStorage(weights.value))
-    made = make(start, folder, wanted)
+    made = make(start, folder, wanted, say=say)
     if json_:
         typer.echo(json.dumps(made.to_plain(), indent=2, sort_keys=True))
-        return
-    assert made.parity
-    typer.echo(made.parity.to_markdown(), err=True)
-    for path in made.files.values():
-        typer.echo(path)
+    else:
+        assert made.parity
+        typer.echo(made.parity.to_markdown(), err=True)
+        for path in made.files.values():
+            typer.echo(path)
+    made.check()
+
+
+class _Told:
+    """Lines on stderr that say what is done, and since when the command runs."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet, self._started = quiet, time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        if not self._quiet:
+            typer.echo(f"{time.monotonic() - self._started:6.1f} s  {text}", err=True)
 
 
 @app.command()
@@ -223,15 +251,17 @@ def _rows_and_columns(text: str) -> tuple[int, int]:
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(help="An ONNX file of infnet, or an engine with its sidecar.")],
+    file: Annotated[
+        Path, typer.Argument(help="An ONNX file of infnet, an engine with its sidecar, or weights of a run.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON instead of a table.")] = False,
 ) -> None:
     """Say what a model file is: preprocessing, output, origin, hashes. Needs neither PyTorch nor a GPU."""
     import json
 
-    from infnet_export.graph.inspection import inspect_engine, inspect_model
+    from infnet_export.graph.inspection import inspect_file
 
-    found = inspect_model(file) if file.suffix.lower() == ".onnx" else inspect_engine(file)
+    found = inspect_file(file)
     typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.to_text())
 
 

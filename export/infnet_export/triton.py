@@ -4,13 +4,16 @@
 
     <folder>/<name>/config.pbtxt     names, types, shapes, batching, warm-up
     <folder>/<name>/labels.txt       value in the mask and its meaning, one for each line
-    <folder>/<name>/1/model.onnx     or model.plan with its model.plan.json
+    <folder>/<name>/1/model.onnx     or model.plan with its model.plan.json; 2, 3, ... are later ones
+
+A model that is there already gets another version. The server runs the latest unless it is told otherwise.
 
 The server runs the network alone: who sends slices prepares them by the contract, and makes the mask from
 the probability. The manifest is therefore among the parameters, which a client can ask for. ``labels.txt`` is
 for people and clients; it is not the ``label_filename`` of Triton, which names the classes of a classifier.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -23,7 +26,7 @@ import onnx
 from infnet_export.graph.onnx_file import manifest_in, read_onnx
 from infnet_runtime.backends.tensorrt.sidecar import EngineTensor, read_engine, sidecar_path
 from infnet_runtime.errors import InputError, ModelError, OutputError
-from infnet_runtime.io.atomic import atomic_write, prepare_folder
+from infnet_runtime.io.atomic import atomic_write, check_folder, prepare_folder
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
 
 PLAN_SUFFIXES = (".plan", ".engine", ".trt")
@@ -93,7 +96,7 @@ def write_triton(model: Path, folder: Path, settings: TritonSettings) -> Path:
     model
         An ONNX file, or an engine (``.plan``) with its sidecar.
     folder
-        The repository; made where there is none, other models in it stay.
+        The repository; made where there is none, other models in it and other versions of this one stay.
 
     Returns
     -------
@@ -106,24 +109,72 @@ def write_triton(model: Path, folder: Path, settings: TritonSettings) -> Path:
     InputError
         If the engine does not take the batch, or one slice alone.
     OutputError
-        If the model is there already, or the folder cannot be written.
+        If something else is there, or a model of other inputs, outputs or platform; or if the folder cannot
+        be written.
     """
     served = _read(model, settings)
+    check_place(folder, settings.name)
     target = prepare_folder(folder) / settings.name
-    if target.exists():
-        raise OutputError(f"{target} is there already; remove it or choose another name", code=8010)
-    files = {f"1/{name}": content for name, content in served.files.items()}
-    files["labels.txt"] = labels_text(served.manifest).encode()
-    files["config.pbtxt"] = _config(served, settings).encode()
+    config, before = _config(served, settings), target / "config.pbtxt"
+    if before.is_file() and _rim(before.read_text("utf-8")) != _rim(config):
+        raise OutputError(
+            f"{target} holds a model of another platform, or of other inputs or outputs, which a version of "
+            "it cannot have; remove it or choose another name",
+            code=8010,
+        )
+    version = target / str(1 + max(_versions(target), default=0))
+    files = {version / name: content for name, content in served.files.items()}
+    files |= {target / "labels.txt": labels_text(served.manifest).encode(), before: config.encode()}
+    is_first = not target.exists()
     try:
-        for name, content in files.items():
-            prepare_folder((target / name).parent)
-            with atomic_write(target / name) as file:
+        for path, content in files.items():
+            prepare_folder(path.parent)
+            with atomic_write(path) as file:
                 file.write(content)
     except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
+        shutil.rmtree(target if is_first else version, ignore_errors=True)
         raise
     return target
+
+
+def check_place(folder: Path, name: str) -> None:
+    """Whether a model of this name, or a version of it, can be written; better before the work than after it.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written, or something else than a model of infnet-export is in the place.
+    """
+    target = check_folder(folder) / name
+    if not target.exists():
+        return
+    config = target / "config.pbtxt"
+    if not (target.is_dir() and config.is_file() and _is_own(config.read_text("utf-8", "replace"))):
+        raise OutputError(
+            f"{target} is there already and is not as infnet-export wrote it, or was changed by hand; remove "
+            "it or choose another name",
+            code=8010,
+        )
+    check_folder(target)
+
+
+def _versions(target: Path) -> list[int]:
+    return [int(path.name) for path in target.glob("[0-9]*") if path.name.isdigit()]
+
+
+def _is_own(config: str) -> bool:
+    head, _, rest = config.partition("\n")
+    return head.endswith(_signature(rest))
+
+
+def _signature(rest: str) -> str:
+    """What the first line of a configuration ends with, so that one changed by hand is seen."""
+    return f"written by infnet-export, {hashlib.sha256(rest.encode()).hexdigest()[:16]}"
+
+
+def _rim(config: str) -> list[str]:
+    """The lines that all versions of a model share: platform, inputs and outputs."""
+    return [line for line in config.splitlines() if line.startswith(("platform:", "input [", "output ["))]
 
 
 def labels_text(manifest: ModelManifest) -> str:
@@ -174,7 +225,6 @@ def _config(served: _Served, settings: TritonSettings) -> str:
     on_gpu = settings.gpu or served.platform == "tensorrt_plan"
     preferred = sorted({b for b in (4, settings.largest_batch) if 1 < b <= settings.largest_batch})
     lines = [
-        f"# {_quoted(f'{served.manifest.name} {served.manifest.version}')}, written by infnet-export",
         f"name: {_quoted(settings.name)}",
         f"platform: {_quoted(served.platform)}",
         f"max_batch_size: {settings.largest_batch}",
@@ -194,7 +244,8 @@ def _config(served: _Served, settings: TritonSettings) -> str:
         f"  value {{ string_value: {_quoted(served.manifest.to_json())} }}",
         "}",
     ]
-    return "\n".join(lines) + "\n"
+    rest = "\n".join(lines) + "\n"
+    return f"# {_quoted(f'{served.manifest.name} {served.manifest.version}')}, {_signature(rest)}\n{rest}"
 
 
 def _tensors(kind: str, tensors: Iterable[EngineTensor]) -> list[str]:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from infnet_export.cli import app
 from infnet_export.graph.onnx_file import manifest_in, model_bytes
 from infnet_export.make import from_network, products
+from infnet_export.make import start as start_module
 from infnet_export.make.card import ModelCard, read_metrics
 from infnet_export.make.from_network import manifest_of, start_from_network
 from infnet_export.make.products import make
@@ -59,7 +60,9 @@ def test_export_in_another_process_gives_the_same_bytes(
     output = tmp_path / "m.onnx"
     done = run(checkpoint, "-o", output, *CARD_OPTIONS, "--json")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    told = done.stderr.splitlines()
+    assert all(re.match(r" *\d+\.\d s  \S", line) for line in told), "nothing but what is being done"
+    assert "comparing m.onnx, ONNX Runtime CPU (2 of " in done.stderr
     assert names(tmp_path) == MADE
     expected, _ = with_half_weights(fp32_model)
     assert output.read_bytes() == model_bytes(expected)
@@ -74,7 +77,7 @@ def test_export_in_another_process_gives_the_same_bytes(
     assert report["parity"] == json.loads((tmp_path / "m.parity.json").read_text())
 
 
-def test_failed_gate_leaves_no_file(
+def test_a_failed_file_leaves_its_report_alone(
     checkpoint: Path, fp32_model: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The graph of other weights stands for an export that went wrong."""
@@ -84,10 +87,14 @@ def test_failed_gate_leaves_no_file(
     monkeypatch.setattr(from_network, "onnx_model", lambda *_: fp32_model)
     start, _ = start_from_network(trained, "m", ModelCard())
     (tmp_path / "m.onnx").write_bytes(b"the one from before")
-    with pytest.raises(GateError, match="no model was written") as caught:
-        make(start, tmp_path, Wanted())
-    assert caught.value.exit_code == 7
-    assert names(tmp_path) == ["m.onnx"]
+    made = make(start, tmp_path, Wanted())
+    with pytest.raises(
+        GateError, match=r"onnx: too far from .* No model was written; the report is"
+    ) as caught:
+        made.check()
+    assert (caught.value.code, caught.value.exit_code) == (7003, 7)
+    assert names(tmp_path) == MADE
+    assert "**failed**" in (tmp_path / "m.parity.md").read_text()
     assert (tmp_path / "m.onnx").read_bytes() == b"the one from before"
 
 
@@ -221,7 +228,12 @@ def test_a_file_that_takes_hu(onnx_source: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(products, "with_hu_entry", other_window)
     refused = CliRunner().invoke(app, [str(onnx_source), "-o", str(tmp_path / "no"), "--hu", "70x90"])
     assert isinstance(refused.exception, GateError)
-    assert list((tmp_path / "no").iterdir()) == []
+    assert "hu: too far from" in str(refused.exception)
+    assert "twin.hu.onnx from 70 x 90 in HU, against the Python preprocessing differs in" in str(
+        refused.exception
+    )
+    assert names(tmp_path / "no") == ["twin.onnx", "twin.parity.json", "twin.parity.md", "twin.parity.png"]
+    assert "| twin.hu.onnx from 70 x 90 in HU," in (tmp_path / "no" / "twin.parity.md").read_text()
 
 
 def test_an_engine_that_cannot_be_built_here_leaves_the_fp16_file(onnx_source: Path, tmp_path: Path) -> None:
@@ -252,6 +264,7 @@ def test_int8_from_labelled_slices(onnx_source: Path, tmp_path: Path) -> None:
         assert manifest_in(small, tmp_path).name == "twin-int8"
     else:
         assert "the costliest parts are" in done.stderr
+        assert "Kept: twin.onnx; the report is" in done.stderr
         assert not (tmp_path / "o" / "twin.int8.onnx").exists()
 
 
@@ -281,10 +294,12 @@ def test_files_that_are_no_model_of_infnet(onnx_source: Path, tmp_path: Path, br
         else:
             model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
         path.write_bytes(model.SerializeToString())
-    for arguments in ([str(path), "-o", str(tmp_path / "out")], ["inspect", str(path)]):
+    codes = {"text": (4031, 4031), "cut": (4051, 4031), "foreign": (4020, 4020), "outside": (4050, 4031)}
+    calls = ([str(path), "-o", str(tmp_path / "out")], ["inspect", str(path)])
+    for arguments, code in zip(calls, codes[broken], strict=True):
         done = CliRunner().invoke(app, arguments)
         assert isinstance(done.exception, InfnetError), arguments
-        assert done.exception.code == (4020 if broken == "foreign" else 4031)
+        assert done.exception.code == code
     assert not (tmp_path / "out").exists()
 
 
@@ -336,7 +351,7 @@ def test_a_full_disk_leaves_nothing(onnx_source: Path, tmp_path: Path) -> None:
 def test_a_target_below_a_file_is_told_before_the_work(
     onnx_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(products, "compare_all", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(start_module, "recognised", lambda *_: pytest.fail("work was done"))
     (tmp_path / "file").write_text("here")
     done = CliRunner().invoke(app, [str(onnx_source), "-o", str(tmp_path / "file" / "out")])
     assert isinstance(done.exception, InfnetError)
@@ -358,7 +373,7 @@ def test_calibration_needs_enough_slices(onnx_source: Path, tmp_path: Path, coun
     done = CliRunner().invoke(app, arguments)
     assert isinstance(done.exception, InfnetError)
     assert "give a folder with Imgs and GT by --calibration" in str(done.exception)
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_contract_version_is_refused(onnx_source: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from infnet_export.triton import TritonSettings, write_triton
+from infnet_export.triton import TritonSettings, check_place, write_triton
 from infnet_runtime.backends.tensorrt.sidecar import BatchRange, EngineSidecar, EngineTensor, sidecar_path
 from infnet_runtime.errors import InputError, ModelError, OutputError
 from infnet_runtime.model.manifest import METADATA_KEY, ModelManifest
@@ -197,12 +198,47 @@ def test_damaged_engine_is_refused(plan: Path, tmp_path: Path) -> None:
         write_triton(plan, tmp_path / "r", TritonSettings())
 
 
-def test_model_that_is_there_already_stays(tiny: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_there_gets_another_version(tiny: Path, tmp_path: Path) -> None:
+    first = tiny.read_bytes()
+    write_triton(tiny, tmp_path / "r", TritonSettings())
+    newer = mid_grey_detector(tmp_path / "newer.onnx", manifest=replace(MANIFEST, version="2").to_json())
+    folder = write_triton(newer, tmp_path / "r", TritonSettings(instances=2))
+    assert files(folder) == ["1/model.onnx", "2/model.onnx", "config.pbtxt", "labels.txt"]
+    assert (folder / "1" / "model.onnx").read_bytes() == first
+    assert (folder / "2" / "model.onnx").read_bytes() == newer.read_bytes()
+    assert config(folder)["instance_group"][0]["count"] == [2]
+    assert '"mid-grey 2"' in (folder / "config.pbtxt").read_text()
+    (folder / "7").mkdir()
+    write_triton(newer, tmp_path / "r", TritonSettings())
+    assert (folder / "8" / "model.onnx").is_file()
+
+
+def test_a_version_of_other_inputs_is_none(tiny: Path, plan: Path, tmp_path: Path) -> None:
     folder = write_triton(tiny, tmp_path / "r", TritonSettings())
-    (folder / "config.pbtxt").write_text("mine")
-    with pytest.raises(OutputError, match=r"\[INF-8010\] .*r/infnet is there already; remove it or choose"):
-        write_triton(tiny, tmp_path / "r", TritonSettings())
-    assert (folder / "config.pbtxt").read_text() == "mine"
+    before = (folder / "config.pbtxt").read_text()
+    with pytest.raises(
+        OutputError, match=r"\[INF-8010\] .*r/infnet holds a model of another platform, or of"
+    ):
+        write_triton(plan, tmp_path / "r", TritonSettings(largest_batch=6))
+    assert files(folder) == ["1/model.onnx", "config.pbtxt", "labels.txt"]
+    assert (folder / "config.pbtxt").read_text() == before
+
+
+def test_what_was_changed_by_hand_stays(tiny: Path, tmp_path: Path) -> None:
+    folder = write_triton(tiny, tmp_path / "r", TritonSettings())
+    check_place(tmp_path / "r", "infnet")
+    check_place(tmp_path / "r", "another")
+    text = (folder / "config.pbtxt").read_text()
+    for changed in ("mine", text.replace("count: 1", "count: 3"), ""):
+        (folder / "config.pbtxt").write_text(changed)
+        for write in (
+            lambda: write_triton(tiny, tmp_path / "r", TritonSettings()),
+            lambda: check_place(tmp_path / "r", "infnet"),
+        ):
+            with pytest.raises(OutputError, match=r"\[INF-8010\] .*r/infnet is there already and is not as"):
+                write()
+        assert (folder / "config.pbtxt").read_text() == changed
+    assert files(folder) == ["1/model.onnx", "config.pbtxt", "labels.txt"]
     write_triton(tiny, tmp_path / "r", TritonSettings(name="second"))
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["infnet", "second"]
 

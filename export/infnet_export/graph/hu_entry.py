@@ -89,6 +89,11 @@ def with_hu_entry(model: onnx.ModelProto, rows: int, columns: int) -> onnx.Model
     )
     entry = json.dumps({"input": HU_INPUT, "unit": "HU", "rows": rows, "columns": columns})
     helper.set_model_props(extended, {**properties, ENTRY_KEY: entry})
+    extended.model_version = model.model_version
+    extended.doc_string = (
+        f"{model.doc_string} Takes HU of {rows} x {columns} pixels: window, resize and temperature are "
+        "inside, the crop to the lungs and the threshold are not."
+    )
     check_model(extended)
     return extended
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import onnx
 
-from infnet_export.graph.onnx_file import manifest_in, operators, read_onnx
+from infnet_export.graph.onnx_file import manifest_in, onnx_content, operators, read_onnx
+from infnet_runtime.backends.candidates import is_engine
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor, read_engine
-from infnet_runtime.model.manifest import ModelManifest
+from infnet_runtime.model.manifest import ENTRY_KEY, ModelManifest
+from infnet_runtime.model.recognise import holds_weights
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Inspection:
         Operator to count, the most frequent first.
     weights
         Element type to number of values.
+    entry
+        Of a file that takes slices in HU: input, unit, rows and columns.
     """
 
     path: str
@@ -40,6 +45,7 @@ class Inspection:
     operators: dict[str, int]
     weights: dict[str, int]
     manifest: ModelManifest
+    entry: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -51,7 +57,7 @@ class Inspection:
             {
                 "file": f"{self.path}, {self.bytes / 1e6:.1f} MB",
                 "sha256": self.sha256,
-                **_manifest_rows(self.manifest),
+                **_manifest_rows(self.manifest, self.entry),
                 "input": _listed(self.inputs),
                 "output": _listed(self.outputs),
                 "stored": _listed(self.weights),
@@ -94,6 +100,79 @@ class EngineInspection:
         )
 
 
+@dataclass(frozen=True)
+class WeightsInspection:
+    """Weights of a training, told from outside: what they are is known when they are exported.
+
+    Parameters
+    ----------
+    format
+        Of the file.
+    network
+        Kind of network, where the file says.
+    groups
+        Group of tensors to their number: ``weights`` are exported, others let a training go on.
+    values
+        Numbers in all tensors; 0 where that is not known.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+    format: str
+    network: str
+    groups: dict[str, int]
+    values: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """The same for a person to read."""
+        return _table(
+            {
+                "file": f"{self.path}, {self.bytes / 1e6:.1f} MB",
+                "sha256": self.sha256,
+                "kind": f"weights of a training ({self.format}), no model that can be run",
+                "network": self.network,
+                "tensors": f"{_listed(self.groups)}; {self.values} numbers" if self.groups else "not read",
+                "to do": f"infnet-export {self.path} -o model.onnx",
+            }
+        )
+
+
+def inspect_file(path: Path) -> "Inspection | EngineInspection | WeightsInspection":
+    """Look at any file of infnet: a model, an engine, weights.
+
+    Raises
+    ------
+    ModelError
+        If it is missing, damaged or of another kind.
+    """
+    if is_engine(path):
+        return inspect_engine(path)
+    content = onnx_content(path)
+    if holds_weights(content):
+        return _inspect_weights(content, path)
+    return inspect_model(path)
+
+
+def _inspect_weights(content: bytes, path: Path) -> WeightsInspection:
+    sha256, size = hashlib.sha256(content).hexdigest(), len(content)
+    length = int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8 : 8 + length])
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        state = json.loads(header.get("__metadata__", {}).get("state", "{}"))
+        groups = Counter(name.split("/")[0] if "/" in name else "weights" for name in tensors)
+        values = sum(math.prod(entry["shape"]) for entry in tensors.values())
+    except (ValueError, TypeError, KeyError, AttributeError):  # a pickle or zip file of PyTorch
+        return WeightsInspection(str(path), size, sha256, "PyTorch", "not known before it is read", {}, 0)
+    network = state.get("config", {}).get("network", "inf-net" if "config" in state else "not stated")
+    return WeightsInspection(str(path), size, sha256, "safetensors", str(network), dict(groups), values)
+
+
 def inspect_model(path: Path) -> Inspection:
     """Read a model file of infnet.
 
@@ -114,6 +193,7 @@ def inspect_model(path: Path) -> Inspection:
         operators=operators(model),
         weights=_weights(model.graph),
         manifest=manifest_in(model, path),
+        entry=next((json.loads(p.value) for p in model.metadata_props if p.key == ENTRY_KEY), None),
     )
 
 
@@ -137,8 +217,21 @@ def _plain(manifest: ModelManifest) -> dict[str, Any]:
     return values
 
 
-def _manifest_rows(manifest: ModelManifest) -> dict[str, str]:
+def _manifest_rows(manifest: ModelManifest, entry: dict[str, Any] | None = None) -> dict[str, str]:
     spec, output = manifest.preprocess, manifest.output
+    slices = (
+        f"window {spec.window_hu[0]:g}..{spec.window_hu[1]:g} HU, lungs with {spec.crop_margin_mm:g} mm "
+        f"around them, {spec.size} x {spec.size} pixels"
+    )
+    mask = f"probability >= {output.threshold:g}, temperature {output.temperature:g}"
+    if entry:
+        slices = (
+            f"whole pictures of {entry['rows']} x {entry['columns']} pixels in {entry['unit']}, as they are; "
+            f"window and resize to {spec.size} x {spec.size} and back are in the file, the crop to the lungs "
+            f"with {spec.crop_margin_mm:g} mm around them is the caller's (docs/hu-graph.md)"
+        )
+        mask = f"probability >= {output.threshold:g}, inside the lungs, both the caller's; temperature "
+        mask += f"{output.temperature:g} is in the file"
     labels = (
         f"{value} = {label['name']} ({label['scheme']} {label['code']}, {label['meaning']})"
         for value, label in manifest.labels.items()
@@ -149,9 +242,8 @@ def _manifest_rows(manifest: ModelManifest) -> dict[str, str]:
         "trained on": manifest.training_data,
         "weights": f"{manifest.weights_sha256} (hash of the training weights)",
         "contract": str(manifest.contract_version),
-        "slices": f"window {spec.window_hu[0]:g}..{spec.window_hu[1]:g} HU, lungs with "
-        f"{spec.crop_margin_mm:g} mm around them, {spec.size} x {spec.size} pixels",
-        "mask": f"probability >= {output.threshold:g}, temperature {output.temperature:g}",
+        "slices": slices,
+        "mask": mask,
         "labels": "; ".join(labels),
         "metrics": _listed(manifest.metrics) or "none recorded",
         "made with": _listed(manifest.created_with),

@@ -9,6 +9,7 @@ from onnx import helper
 
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelManifest
+from infnet_runtime.model.recognise import refuse_other_kinds
 
 BATCH_DIMENSION = "n"
 """What the free dimension of inputs and outputs is called."""
@@ -38,10 +39,8 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, bytes]:
     ModelError
         If the file is missing, is no ONNX or is cut off, or keeps weights in other files.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}; expected an ONNX file", code=4030) from error
+    content = onnx_content(path)
+    refuse_other_kinds(content, path)
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
@@ -59,6 +58,20 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, bytes]:
             code=4031,
         )
     return model, content
+
+
+def onnx_content(path: Path) -> bytes:
+    """What a file holds.
+
+    Raises
+    ------
+    ModelError
+        If it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}; expected an ONNX file", code=4030) from error
 
 
 def manifest_in(model: onnx.ModelProto, path: Path) -> ModelManifest:

@@ -1,6 +1,8 @@
 """Every file that runs here against the reference of the start, before any of them gets its name."""
 
 import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 import onnx
@@ -15,14 +17,13 @@ from infnet_export.proof.parity import (
     FP32_TOLERANCE,
     HALF_TOLERANCE,
     PHANTOMS,
-    check_parity,
     compare,
     network_thresholds,
     phantom_input,
     phantom_slices,
     scan_input,
 )
-from infnet_export.proof.parity_report import Form, ParityReport, measure_forms
+from infnet_export.proof.parity_report import Form, FormResult, ParityReport, Run, measure_forms
 from infnet_export.proof.runs import by_onnxruntime, by_openvino
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.session import infection_of
@@ -32,18 +33,39 @@ from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.slices.preprocess import from_network, to_network
 
 
-def comparison_slices(wanted: Wanted, manifest: ModelManifest) -> tuple[FloatArray, str]:
-    """Network input to compare on, and where it comes from in words."""
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Network input to compare on.
+
+    Parameters
+    ----------
+    slices : (n, channels, size, size)
+    names
+        Of the slices.
+    described
+        Where they come from, in words.
+    """
+
+    slices: FloatArray
+    names: list[str]
+    described: str
+
+
+def comparison_slices(wanted: Wanted, manifest: ModelManifest) -> Compared:
+    """What to compare on."""
     if wanted.verify is None:
         slices = phantom_input(manifest.preprocess)
-        return slices, f"{len(slices)} synthetic ones"
-    slices = scan_input(wanted.verify, manifest.preprocess)
-    return slices, f"{len(slices)} of {wanted.verify.name}"
+        return Compared(
+            slices, [f"phantom {k + 1}" for k in range(len(slices))], f"{len(slices)} synthetic ones"
+        )
+    slices, names = scan_input(wanted.verify, manifest.preprocess)
+    return Compared(slices, names, f"{len(slices)} of {wanted.verify.name}")
 
 
-def check_hu_entry(extended: onnx.ModelProto, start: Start, shape: tuple[int, int]) -> None:
-    """Refuse an entry that gives anything but what the Python preprocessing gives."""
-    manifest = start.manifest
+def hu_entry_result(extended: onnx.ModelProto, start: Start, wanted: Wanted) -> FormResult:
+    """How far an entry for HU is from the Python preprocessing, from HU to calibrated probability."""
+    assert wanted.hu
+    manifest, shape = start.manifest, wanted.hu
     rows, columns = shape
     hu = phantom_slices(PHANTOMS, max(shape))[:, :rows, :columns]
     batch = to_network(hu, Intensity.HU, manifest.preprocess)
@@ -52,11 +74,26 @@ def check_hu_entry(extended: onnx.ModelProto, start: Start, shape: tuple[int, in
         infection_of(own, manifest), rows, columns, temperature=manifest.output.temperature
     )
     found = raw_session(extended, threads=usable_cores()).run(None, {HU_INPUT: hu})[0]
-    check_parity(compare(found[:, None], expected[:, None], [manifest.output.threshold]), EXACT)
+    parity = compare(found[:, None], expected[:, None], [manifest.output.threshold])
+    return FormResult(
+        name=f"{start.name}.hu.onnx from {rows} x {columns} in HU, against the Python preprocessing",
+        runs={len(hu): parity},
+        worst=parity,
+        tolerance=EXACT,
+        reason="rounding of FP32 around the network",
+        kind="hu",
+        farthest=f"phantom {parity.farthest_slice + 1}",
+    )
 
 
 def compare_all(
-    start: Start, contents: dict[str, bytes], slices: FloatArray, described: str, wanted: Wanted
+    start: Start,
+    contents: dict[str, bytes],
+    compared: Compared,
+    wanted: Wanted,
+    *,
+    more: tuple[FormResult, ...] = (),
+    say: Callable[[str], None] = lambda text: None,
 ) -> ParityReport:
     """Run every file that runs here, and whatever else the start brings.
 
@@ -64,29 +101,33 @@ def compare_all(
     ----------
     contents
         Kind of file to its content.
-    described
-        Where the slices come from, in words.
+    more
+        Forms that were compared already.
+    say
+        Told what is compared next.
     """
+
+    def run_of(kind: str) -> Run:
+        return by_onnxruntime(contents[kind], start.name)
+
     forms = list(start.others)
     forms.append(
         Form(
             f"{start.name}.onnx, ONNX Runtime CPU",
-            by_onnxruntime(contents["onnx"], start.name),
+            run_of("onnx"),
             start.allowed,
             "rounding of stored weights" if start.allowed == FP16_TOLERANCE else "rounding of FP32",
         )
     )
     not_run: dict[str, str] = {}
     if "fp16" in contents:
-        run = by_onnxruntime(contents["fp16"], start.name)
         reason = "rounding between the layers; the CPU computes each in FP32"
-        forms.append(Form(f"{start.name}.fp16.onnx, ONNX Runtime CPU", run, HALF_TOLERANCE, reason))
+        name = f"{start.name}.fp16.onnx, ONNX Runtime CPU"
+        forms.append(Form(name, run_of("fp16"), HALF_TOLERANCE, reason, "fp16"))
         not_run["FP16 arithmetic"] = "needs a GPU; the range check stands in for it here"
     if "int8" in contents:
-        run = by_onnxruntime(contents["int8"], start.name)
-        forms.append(
-            Form(f"{start.name}.int8.onnx, ONNX Runtime CPU", run, None, "Dice and millilitres, see the gate")
-        )
+        name = f"{start.name}.int8.onnx, ONNX Runtime CPU"
+        forms.append(Form(name, run_of("int8"), None, "Dice and millilitres, see the gate", "int8"))
     if find_spec("openvino"):
         forms.append(
             Form(
@@ -102,20 +143,23 @@ def compare_all(
         not_run["TensorRT engine"] = "runs on the GPU it is built for; the runtime compares it there"
     thresholds = network_thresholds(start.manifest)
     batch = wanted.batch
+    say(f"computing the reference: {start.reference}")
     results, picture = measure_forms(
         forms,
-        start.exact(slices),
-        slices,
+        start.exact(compared.slices),
+        compared.slices,
         thresholds,
         (batch.smallest, batch.usual, batch.largest),
+        names=compared.names,
+        say=say,
     )
     return ParityReport(
         f"{start.manifest.name} {start.manifest.version}",
         start.reference,
-        described,
+        compared.described,
         thresholds[start.manifest.output.name][start.manifest.output.infection_channel],
         {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime", "numpy")},
-        results,
+        (*results, *more),
         not_run,
         picture,
     )

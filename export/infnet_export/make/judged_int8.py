@@ -1,8 +1,8 @@
-"""The 8-bit file: some labelled slices give the ranges, the others judge it."""
+"""The 8-bit file: some labelled slices give the ranges, the others and whole scans judge it."""
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +13,51 @@ from infnet_export.make.start import Start
 from infnet_export.make.wanted import Wanted
 from infnet_export.precision.int8 import Int8Report, to_int8
 from infnet_export.precision.quantised import FEWEST_SLICES
-from infnet_export.proof.gate import GateReport, compare_models
+from infnet_export.proof.gate import GateReport, LabelledVolume, compare_models
+from infnet_export.proof.parity import scans_in
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import open_session
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
+from infnet_runtime.io import open_scan
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.model.manifest import ModelManifest
-from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.scan.phantom import chest_phantom, textured
 from infnet_runtime.slices.preprocess import to_network
 from infnet_train.data.masks import read_labelled
 
+_PHANTOM = ((16, 320, 400), (15.0, 1.02, 0.96))  # shape, mm
 _HELD_OUT = 3  # every third labelled slice judges, the others give the ranges
 
 
-def judged_int8(model: onnx.ModelProto, start: Start, wanted: Wanted) -> tuple[bytes, Int8Report, GateReport]:
-    """Make the 8-bit file and compare its masks with those of the start.
+@dataclass(frozen=True, eq=False)
+class Judges:
+    """What an 8-bit file is calibrated on, and what judges it.
+
+    Parameters
+    ----------
+    calibration, held_out
+        Labelled training slices.
+    sets
+        More labelled slices, by the name of their set.
+    volumes
+        Scans, by the name of their set; opened one after the other when they are asked for, once.
+    """
+
+    calibration: list[LabelledSlice]
+    held_out: list[LabelledSlice]
+    sets: dict[str, list[LabelledSlice]]
+    volumes: dict[str, Iterable[LabelledVolume]]
+
+
+def read_judges(wanted: Wanted) -> Judges:
+    """Read them, before any work is done.
 
     Raises
     ------
     InputError
-        If no labelled slices were given, or too few of them.
+        If no labelled slices were given, too few of them, or a scan is refused.
     """
     if wanted.calibration is None:
         raise InputError(
@@ -49,8 +73,28 @@ def judged_int8(model: onnx.ModelProto, start: Start, wanted: Wanted) -> tuple[b
             f"expected at least {FEWEST_SLICES} that do: give more training slices",
             code=3121,
         )
+    sets = {folder.name: list(read_labelled(folder, wanted.turn)) for folder in wanted.labelled}
+    return Judges(calibration, held_out, sets, {"scans": _volumes(wanted)})
+
+
+def judged_int8(
+    model: onnx.ModelProto, start: Start, judges: Judges, *, say: Callable[[str], None] = lambda text: None
+) -> tuple[bytes, Int8Report, GateReport]:
+    """Make the 8-bit file and compare its masks with those of the start.
+
+    Parameters
+    ----------
+    say
+        Told what is done next.
+    """
+    calibration, held_out = judges.calibration, judges.held_out
+    say(f"INT8: ranges of all tensors on {len(calibration)} slices")
     small, report = to_int8(
-        model, _inputs(calibration, start.manifest), _inputs(held_out, start.manifest), threads=usable_cores()
+        model,
+        _inputs(calibration, start.manifest),
+        _inputs(held_out, start.manifest),
+        threads=usable_cores(),
+        progress=lambda done, total: say(f"INT8: what each part costs, {done} of at most {total} models"),
     )
     # Another model to whoever reads a report. The numbers measured are not its own; the level of false marks
     # is kept, since a model without one would warn of nothing.
@@ -58,15 +102,29 @@ def judged_int8(model: onnx.ModelProto, start: Start, wanted: Wanted) -> tuple[b
     metrics = level.metrics() if level else {}
     named = replace(start.manifest, name=f"{start.manifest.name}-int8", metrics=metrics)
     content = model_bytes(with_manifest(small, named))
-    sets: dict[str, Sequence[LabelledSlice]] = {"held-out training slices": held_out}
-    sets |= {folder.name: list(read_labelled(folder, wanted.turn)) for folder in wanted.labelled}
+    sets: dict[str, Sequence[LabelledSlice]] = {"held-out training slices": held_out, **judges.sets}
     with tempfile.TemporaryDirectory() as scratch:
         paths = [Path(scratch) / name for name in ("reference.onnx", "int8.onnx")]
         for path, bytes_ in zip(paths, (start.content, content), strict=True):
             path.write_bytes(bytes_)
         with open_session(paths[0], device="cpu") as one, open_session(paths[1], device="cpu") as other:
-            gate = compare_models(one, other, sets)
+            gate = compare_models(one, other, sets, judges.volumes, say=say)
     return content, report, gate
+
+
+def _volumes(wanted: Wanted) -> Iterator[LabelledVolume]:
+    """Volumes among the scans to verify on; a phantom where there is none, so that millilitres are judged."""
+    given = False
+    for path in scans_in(wanted.verify) if wanted.verify else []:
+        scan = open_scan(path).volume
+        if scan.grid.has_size:
+            given = True
+            yield path.name, scan, None
+    if given:
+        return
+    phantom = textured(chest_phantom(*_PHANTOM, noise_hu=0))
+    scan = CtVolume(phantom.hu, phantom.affine, Intensity.HU, "phantom")
+    yield "phantom, for no volume was given by --verify", scan, None
 
 
 def _inputs(slices: Sequence[LabelledSlice], manifest: ModelManifest) -> FloatArray:

@@ -1,9 +1,11 @@
 """Everything one call of ``infnet-export`` makes: files that were compared before any of them got its name.
 
-source -> ONNX -> FP16 and INT8 -> parity report and gates -> files in place -> engine -> Triton repository.
+source -> ONNX -> FP16, INT8, HU -> parity report and gates -> files in place -> engine -> Triton repository.
+A form that fails leaves no file, and those that passed keep theirs; the report says how each of them did.
 From an ONNX file nothing here needs PyTorch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,9 @@ import onnx
 
 from infnet_export.graph.hu_entry import with_hu_entry
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.make.comparison import check_hu_entry, compare_all, comparison_slices
+from infnet_export.make.comparison import compare_all, comparison_slices, hu_entry_result
 from infnet_export.make.in_place import write_all
-from infnet_export.make.judged_int8 import judged_int8
+from infnet_export.make.judged_int8 import judged_int8, read_judges
 from infnet_export.make.start import Start
 from infnet_export.make.wanted import Wanted
 from infnet_export.precision.choice import keep_of, kept_in_words
@@ -22,25 +24,33 @@ from infnet_export.precision.float16 import Float16Report, to_float16
 from infnet_export.precision.int8 import Int8Report
 from infnet_export.precision.ranges import RangeReport, check_ranges, measure_magnitudes
 from infnet_export.proof.gate import GateReport, check_gate
-from infnet_export.proof.parity_report import ParityReport
+from infnet_export.proof.parity_report import FormResult, ParityReport
 from infnet_export.tensorrt.engine import EngineReport, build_engine
-from infnet_export.triton import TritonSettings, write_triton
-from infnet_runtime.cpu import usable_cores
-from infnet_runtime.io.atomic import prepare_folder
+from infnet_export.triton import TritonSettings, check_place, write_triton
+from infnet_runtime.arrays import FloatArray
+from infnet_runtime.cpu import usable_cores, using_threads
+from infnet_runtime.errors import GateError, OutputError
+from infnet_runtime.io.atomic import check_folder, prepare_folder
 from infnet_runtime.io.png import png_bytes
+
+Say = Callable[[str], None]
+_SUFFIXES = {"onnx": ".onnx", "fp16": ".fp16.onnx", "int8": ".int8.onnx", "hu": ".hu.onnx"}
 
 
 @dataclass
 class Products:
-    """What was made.
+    """What was made, and what was not.
 
     Parameters
     ----------
     files
         Kind to path.
+    failed
+        Kind of file to why it was refused.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
+    failed: dict[str, GateError] = field(default_factory=dict)
     parity: ParityReport | None = None
     float16: Float16Report | None = None
     ranges: RangeReport | None = None
@@ -56,61 +66,123 @@ class Products:
         return {
             "schema": "infnet.export/1",
             "files": {kind: str(path) for kind, path in self.files.items()},
+            "failed": {kind: str(error) for kind, error in self.failed.items()},
             "parity": json.loads(self.parity.to_json()) if self.parity else None,
             **{name: part.to_plain() if part else None for name, part in parts.items()},
             "engine": json.loads(self.engine.sidecar.to_json()) if self.engine else None,
         }
 
+    def check(self) -> None:
+        """Refuse if any form failed; the files of the others are in place.
 
-def make(start: Start, folder: Path, wanted: Wanted) -> Products:
+        Raises
+        ------
+        GateError
+            Naming what failed and by how much, what was kept, and the report.
+        """
+        if not self.failed:
+            return
+        kept = [path.name for kind, path in self.files.items() if kind in (*_SUFFIXES, "engine", "triton")]
+        told = "; ".join(f"{kind}: {error.args[0]}" for kind, error in self.failed.items())
+        codes = {error.code for error in self.failed.values()}
+        raise GateError(
+            f"{told}. {'Kept: ' + ', '.join(kept) if kept else 'No model was written'}; the report is "
+            f"{self.files['parity_table']}",
+            code=codes.pop() if len(codes) == 1 else 7005,
+        )
+
+
+def make(start: Start, folder: Path, wanted: Wanted, *, say: Say = lambda text: None) -> Products:
     """Make everything asked for.
 
-    All files that this machine can make are complete and compared before the first of them appears in
-    ``folder``. The engine comes last, because another machine may have to build it.
+    Places and inputs are checked before the work. All files that this machine can make are complete and
+    compared before the first of them appears in ``folder``. The engine comes last, because another machine
+    may have to build it.
+
+    Parameters
+    ----------
+    say
+        Told what is done next.
+
+    Returns
+    -------
+    What was made. A form that is too far from the reference, or leaves the range of half precision, is among
+    ``failed`` and has no file; call ``check`` on it.
 
     Raises
     ------
-    GateError
-        If a form is too far from the reference or leaves the range of half precision; no file is written.
     InputError
-        If there are too few slices to calibrate on.
+        If there are too few slices to calibrate on, or a scan is refused.
     BackendError
         If the engine cannot be built here; the files for the machine that can are in place then.
     OutputError
-        If the folder cannot be written.
+        If a place cannot be written.
     """
-    slices, described = comparison_slices(wanted, start.manifest)
-    prepare_folder(folder)  # before the work, so that a wrong place is told at once
+    check_places(folder, start.name, wanted)
+    with using_threads(wanted.threads):
+        return _made(start, folder, wanted, say)
+
+
+def check_places(folder: Path, name: str, wanted: Wanted) -> None:
+    """Refuse places that cannot be written, before the work; makes nothing.
+
+    Parameters
+    ----------
+    name
+        Of the files, without ending.
+
+    Raises
+    ------
+    OutputError
+        Naming the first.
+    """
+    check_folder(folder)
+    for suffix in (*_SUFFIXES.values(), ".plan", ".parity.json", ".parity.md", ".parity.png"):
+        path = folder / f"{name}{suffix}"
+        if path.exists() and not path.is_file():
+            raise OutputError(f"cannot write {path}: it is a folder; choose another name", code=8005)
+    if wanted.triton:
+        check_place(wanted.triton, name)
+
+
+def _made(start: Start, folder: Path, wanted: Wanted, say: Say) -> Products:
+    say("reading the slices to compare on")
+    compared = comparison_slices(wanted, start.manifest)
+    judges = read_judges(wanted) if wanted.int8 else None
+    prepare_folder(folder)
     made = Products()
     model = onnx.load_model_from_string(start.content)
-    keep = keep_of(model)
     contents = {"onnx": start.content}
+    more: tuple[FormResult, ...] = ()
     if wanted.fp16 or wanted.engine:
-        half, made.float16 = to_float16(model, keep)
-        magnitudes = measure_magnitudes(model, slices, threads=usable_cores())
-        made.ranges = check_ranges(magnitudes, made.float16.half_tensors, slices=len(slices))
-        contents["fp16"] = model_bytes(half)
-    if wanted.int8:
-        small, made.int8, made.gate = judged_int8(model, start, wanted)
-        contents["int8"] = small
+        try:
+            contents["fp16"] = _half(model, compared.slices, made, say)
+        except GateError as error:
+            made.failed["fp16"] = error
+    if judges:
+        try:
+            contents["int8"], made.int8, made.gate = judged_int8(model, start, judges, say=say)
+            check_gate(made.gate, [(cost.part, cost.cost) for cost in made.int8.costs])
+        except GateError as error:
+            made.failed["int8"] = error
     if wanted.hu:
+        say(f"entry for HU of {wanted.hu[0]} x {wanted.hu[1]} pixels")
         extended = with_hu_entry(model, *wanted.hu)
-        check_hu_entry(extended, start, wanted.hu)
         contents["hu"] = model_bytes(extended)
-    made.parity = compare_all(start, contents, slices, described, wanted)
-    made.parity.check()
-    if made.gate and made.int8:
-        check_gate(made.gate, [(cost.part, cost.cost) for cost in made.int8.costs])
+        more = (hu_entry_result(extended, start, wanted),)
+    made.parity = compare_all(start, contents, compared, wanted, more=more, say=say)
+    made.failed = made.parity.failures() | made.failed
     _put_in_place(folder, start.name, contents, made)
-    if wanted.engine:
+    if wanted.engine and "fp16" in made.files:
+        say("building the engine")
         made.engine = build_engine(
             made.files["fp16"],
             folder / f"{start.name}.plan",
             wanted.engine,
-            kept_in_fp32=kept_in_words(keep, [o.channels for o in start.manifest.outputs]),
+            kept_in_fp32=kept_in_words(keep_of(model), [o.channels for o in start.manifest.outputs]),
         )
         made.files["engine"] = made.engine.path
-    if wanted.triton:
+    if wanted.triton and "onnx" in made.files:
         served = made.files.get("engine") or made.files.get("fp16") or made.files["onnx"]
         # The plain file is for the CPU, where FP16 would not be computed as such.
         settings = TritonSettings(
@@ -120,20 +192,37 @@ def make(start: Start, folder: Path, wanted: Wanted) -> Products:
     return made
 
 
+def _half(model: onnx.ModelProto, slices: FloatArray, made: Products, say: Say) -> bytes:
+    say(f"FP16: ranges of all tensors on {len(slices)} slices")
+    half, made.float16 = to_float16(model, keep_of(model))
+    magnitudes = measure_magnitudes(model, slices, threads=usable_cores())
+    made.ranges = check_ranges(magnitudes, made.float16.half_tensors, slices=len(slices))
+    return model_bytes(half)
+
+
 def _put_in_place(folder: Path, name: str, contents: dict[str, bytes], made: Products) -> None:
-    """Write all files under temporary names, then rename them one after the other."""
+    """Write all files that passed under temporary names, then rename them one after the other.
+
+    Everything is made of the plain file: if that failed, none of them passed.
+    """
     assert made.parity
-    markdown = made.parity.to_markdown()
-    if made.int8:
-        markdown += f"\n## What INT8 costs\n\n{made.int8.to_table()}\n"
-    if made.gate:
-        markdown += f"\n{made.gate.to_table()}\n"
-    suffixes = {"onnx": ".onnx", "fp16": ".fp16.onnx", "int8": ".int8.onnx", "hu": ".hu.onnx"}
-    writes: dict[str, tuple[Path, bytes]] = {
-        kind: (folder / f"{name}{suffixes[kind]}", content) for kind, content in contents.items()
-    }
+    passed = {} if "onnx" in made.failed else {k: c for k, c in contents.items() if k not in made.failed}
+    writes = {kind: (folder / f"{name}{_SUFFIXES[kind]}", content) for kind, content in passed.items()}
     writes["parity_json"] = (folder / f"{name}.parity.json", made.parity.to_json().encode())
-    writes["parity_table"] = (folder / f"{name}.parity.md", markdown.encode())
+    writes["parity_table"] = (folder / f"{name}.parity.md", _table(made).encode())
     writes["parity_picture"] = (folder / f"{name}.parity.png", png_bytes(made.parity.picture))
     write_all(list(writes.values()))
     made.files.update({kind: path for kind, (path, _) in writes.items()})
+
+
+def _table(made: Products) -> str:
+    assert made.parity
+    text = made.parity.to_markdown()
+    if made.failed:
+        text += "\n## Failed, and not written\n\n"
+        text += "".join(f"- {kind}: {error.args[0]}\n" for kind, error in made.failed.items())
+    if made.int8:
+        text += f"\n## What INT8 costs\n\n{made.int8.to_table()}\n"
+    if made.gate:
+        text += f"\n{made.gate.to_table()}\n"
+    return text

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from infnet_export.graph.onnx_file import manifest_in, read_onnx
+from infnet_export.graph.onnx_file import onnx_content
 from infnet_export.proof.parity import EXACT, Tolerance
 from infnet_export.proof.parity_report import Form, Run
 from infnet_export.proof.runs import by_onnxruntime
 from infnet_runtime.model.manifest import ModelManifest
+from infnet_runtime.model.recognise import recognised
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ def start_from_onnx(path: Path, file_name: str) -> Start:
     ModelError
         If the file is refused.
     """
-    model, content = read_onnx(path)
-    manifest = manifest_in(model, path)
+    content = onnx_content(path)
+    manifest = recognised(content, path)
     run = by_onnxruntime(content, path.name)
     return Start(file_name, content, manifest, EXACT, f"{path.name} in FP32 by ONNX Runtime on the CPU", run)

@@ -31,7 +31,10 @@ class Wanted:
     triton
         Folder of a model repository.
     verify
-        Scan or folder of scans to compare on, instead of synthetic slices.
+        Scan or folder of scans to compare on, instead of synthetic ones. Volumes among them also judge INT8,
+        from voxels to millilitres.
+    threads
+        Of the CPU; 0 takes what the machine gives this process.
     """
 
     fp16: bool = False
@@ -44,3 +47,4 @@ class Wanted:
     hu: tuple[int, int] | None = None
     triton: Path | None = None
     verify: Path | None = None
+    threads: int = 0

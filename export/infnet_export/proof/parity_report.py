@@ -6,6 +6,8 @@ end. A form passes if it is within its tolerance in every one of these runs.
 
 import dataclasses
 import json
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from infnet_export.proof.parity import Parity, Probability, Tolerance, compare, refuse_non_finite, worst_of
+from infnet_export.proof.parity import Parity, Probability, Tolerance, compare, worst_of
 from infnet_runtime.arrays import ByteArray, FloatArray
 from infnet_runtime.errors import GateError
 
@@ -24,6 +26,7 @@ Run = Callable[[FloatArray], Probabilities]
 _PANEL = 352  # pixels, side of a panel of the picture
 _CAPTION = 26
 _DIFFERENCE_GAIN = 20
+_REFERENCE_FORM = ".onnx, ONNX Runtime CPU"
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,15 @@ class Form:
         None where the form is judged by another gate.
     reason
         Why this tolerance, in a few words.
+    kind
+        Kind of file that is not to be written if the form fails.
     """
 
     name: str
     run: Run
     tolerance: Tolerance | None
     reason: str
+    kind: str = "onnx"
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,12 @@ class FormResult:
         Batch size to distances from the reference, the largest over the outputs.
     worst
         The largest of each distance over the runs.
+    kind
+        As of :class:`Form`.
+    farthest
+        Name of the slice with the largest distance.
+    ms_per_slice : ms
+        Of the fastest batch, while nothing else of the comparison ran.
     """
 
     name: str
@@ -65,11 +77,21 @@ class FormResult:
     worst: Parity
     tolerance: Tolerance | None
     reason: str
+    kind: str = "onnx"
+    farthest: str = ""
+    ms_per_slice: float | None = None
 
     @property
     def passed(self) -> bool | None:
         """None where another gate decides."""
         return None if self.tolerance is None else self.tolerance.allows(self.worst)
+
+    @property
+    def fault(self) -> str:
+        """What is beyond the limits, and where it is worst; empty where nothing is."""
+        faults = self.tolerance.faults(self.worst) if self.tolerance else []
+        where = f", farthest in {self.farthest}" if self.farthest else ""
+        return f"{self.name} differs in {', '.join(faults)}{where}" if faults else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +126,7 @@ class ParityReport:
             for f in dataclasses.fields(self)
             if f.name not in ("forms", "picture")
         }
-        plain["forms"] = [dataclasses.asdict(form) | {"passed": form.passed} for form in self.forms]
+        plain["forms"] = [_finite(dataclasses.asdict(form)) | {"passed": form.passed} for form in self.forms]
         return json.dumps({"schema": "infnet.parity/1", **plain}, indent=2, allow_nan=False) + "\n"
 
     def to_markdown(self) -> str:
@@ -117,9 +139,9 @@ class ParityReport:
             + ", ".join(f"{name} {version}" for name, version in self.versions.items())
             + ".",
             "",
-            "| form | batches | largest distance | mean distance | masks differ in | Dice between "
-            "| volume differs by | allowed (largest, mean; masks) | |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            "| form | batches | largest distance | in | mean distance | masks differ in | Dice between "
+            "| volume differs by | allowed (largest, mean; masks) | ms a slice | |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         for form in self.forms:
             worst = form.worst
@@ -127,40 +149,60 @@ class ParityReport:
             verdict = {True: "passed", False: "**failed**", None: "own gate"}[form.passed]
             lines.append(
                 f"| {form.name} | {', '.join(map(str, form.runs))} | {worst.largest_distance:.1e} "
-                f"| {worst.mean_distance:.1e} | {worst.mask_disagreement:.1e} | {worst.mask_dice:.5f} "
-                f"| {worst.volume_change:.3%} | {allowed} | {verdict} |"
+                f"| {form.farthest} | {worst.mean_distance:.1e} | {worst.differing_pixels} pixels "
+                f"| {worst.mask_dice:.5f} | {worst.volume_change:.3%} | {allowed} | {self._time(form)} "
+                f"| {verdict} |"
             )
+        lines += [
+            "",
+            "ms a slice: the fastest batch of each, one form after the other; `infnet-infer bench` measures "
+            "from file to mask, in turn.",
+        ]
         if self.not_run:
             lines += ["", "Not run here:", ""]
             lines += [f"- {name}: {why}" for name, why in self.not_run.items()]
         return "\n".join(lines) + "\n"
 
-    def check(self) -> None:
-        """Refuse if a form is too far from the reference.
+    def failures(self) -> dict[str, GateError]:
+        """Kind of file to why it is refused, for every kind of which a form is too far from the reference."""
+        faults: dict[str, list[str]] = {}
+        for form in self.forms:
+            if form.fault:
+                faults.setdefault(form.kind, []).append(form.fault)
+        return {
+            kind: GateError(f"too far from {self.reference}: {'; '.join(told)}", code=7003)
+            for kind, told in faults.items()
+        }
 
-        Raises
-        ------
-        GateError
-            Naming every form that failed.
-        """
-        failed = [form for form in self.forms if form.passed is False]
-        if failed:
-            told = "; ".join(
-                f"{form.name} by up to {worst.largest_distance:.2g} (mean {worst.mean_distance:.2g}, Dice "
-                f"between the masks {worst.mask_dice:.4f}, volume {worst.volume_change:.2%})"
-                for form, worst in ((form, form.worst) for form in failed)
-            )
-            raise GateError(
-                f"too far from {self.reference}: {told}; no model was written. Export with --weights fp32 or "
-                "without the form that failed",
-                code=7003,
-            )
+    def _time(self, form: FormResult) -> str:
+        if form.ms_per_slice is None:
+            return "-"
+        first = next((f.ms_per_slice for f in self.forms if f.name.endswith(_REFERENCE_FORM)), None)
+        ratio = (
+            f" ({first / form.ms_per_slice:.2f} times as fast)"
+            if first and first != form.ms_per_slice
+            else ""
+        )
+        return f"{form.ms_per_slice:.0f}{ratio}"
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with None for what is no number, which JSON does not have."""
+    return {
+        key: _finite(value)
+        if isinstance(value, dict)
+        else (None if isinstance(value, float) and not math.isfinite(value) else value)
+        for key, value in values.items()
+    }
 
 
 def _limits(tolerance: Tolerance) -> str:
     limits = f"{tolerance.largest:g}, {tolerance.mean:g}"
     if tolerance.mask_dice > 0:
-        limits += f", Dice {tolerance.mask_dice:g}, volume {tolerance.volume:.1%}"
+        limits += (
+            f"; Dice {tolerance.mask_dice:g} and volume {tolerance.volume:.1%}, or {tolerance.few_pixels:g} "
+            "pixels a slice"
+        )
     return limits
 
 
@@ -170,6 +212,9 @@ def measure_forms(
     slices: FloatArray,
     thresholds: Mapping[str, Sequence[float]],
     batch_sizes: tuple[int, ...],
+    *,
+    names: Sequence[str] = (),
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[tuple[FormResult, ...], ByteArray]:
     """Run all forms; also draw the slice with the largest distance of any.
 
@@ -182,30 +227,51 @@ def measure_forms(
         Of each output, on the network's own probability.
     batch_sizes
         Smallest, usual and largest batch; each is followed by a short one where the slices do not fill it.
+    names
+        Of the slices; numbers where absent.
+    say
+        Told which form is run next.
 
     Raises
     ------
     GateError
-        If there are no slices, or a form returns another shape or what is not finite.
+        If there are no slices, or a form returns another shape.
     """
     if len(slices) == 0:
         raise GateError("no slices to compare the exported model on; give some with --verify", code=7004)
     results = []
     farthest, drawn = -1.0, np.zeros((_PANEL + _CAPTION, 4 * _PANEL, 3), np.uint8)
-    for form in forms:
-        runs = {}
+    for place, form in enumerate(forms, 1):
+        say(f"comparing {form.name} ({place} of {len(forms)}) on {len(slices)} slices")
+        runs, fastest = {}, math.inf
         for size in sorted(set(batch_sizes)):
-            parts = [form.run(slices[part]) for part in _parts(len(slices), size)]
+            parts = []
+            for part in _parts(len(slices), size):
+                started = time.perf_counter()
+                parts.append(form.run(slices[part]))
+                fastest = min(fastest, (time.perf_counter() - started) / len(slices[part]))
             parities = {}
             for name, expected in reference.items():
                 found = np.concatenate([part[name] for part in parts])
-                refuse_non_finite(found, form.name)
                 parities[name] = compare(found, expected, thresholds[name])
-                if parities[name].largest_distance > farthest:
+                if not parities[name].largest_distance <= farthest:  # so that one that is no number is drawn
                     farthest = parities[name].largest_distance
                     drawn = _draw(form.name, found, expected, slices)
             runs[size] = worst_of(parities.values())
-        results.append(FormResult(form.name, runs, worst_of(runs.values()), form.tolerance, form.reason))
+        worst = worst_of(runs.values())
+        k = worst.farthest_slice
+        results.append(
+            FormResult(
+                name=form.name,
+                runs=runs,
+                worst=worst,
+                tolerance=form.tolerance,
+                reason=form.reason,
+                kind=form.kind,
+                farthest=names[k] if names else f"slice {k + 1}",
+                ms_per_slice=round(1000 * fastest, 2),
+            )
+        )
     return tuple(results), drawn
 
 
@@ -239,7 +305,7 @@ def _draw(
     }
     columns = []
     for title, values in panels.items():
-        pixels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+        pixels = np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
         panel = cv2.cvtColor(cv2.resize(pixels, (_PANEL, _PANEL)), cv2.COLOR_GRAY2BGR)
         strip = np.zeros((_CAPTION, _PANEL, 3), np.uint8)
         cv2.putText(

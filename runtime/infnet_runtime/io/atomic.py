@@ -93,6 +93,25 @@ def prepare_folder(path: Path) -> Path:
     return path
 
 
+def check_folder(path: Path) -> Path:
+    """Refuse a place in which no folder for results can be made or written to; makes nothing.
+
+    Raises
+    ------
+    OutputError
+        If a part of the path is a file, or may not be written to.
+    """
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    number = 0
+    if not nearest.is_dir():
+        number = errno.ENOTDIR
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    if number:
+        raise _output_error(path, OSError(number, os.strerror(number)))
+    return path
+
+
 def _output_error(path: Path, error: OSError) -> OutputError:
     code, remedy = _REMEDIES.get(error.errno or 0, (8007, "choose another folder"))
     return OutputError(f"cannot write {path}: {error.strerror or error}; {remedy}", code=code)

@@ -64,7 +64,7 @@ def recognised(content: bytes, path: Path) -> ModelManifest:
     ModelError
         If it is anything else, saying what.
     """
-    _refuse_other_kinds(content, path)
+    refuse_other_kinds(content, path)
     facts = _facts(content, path)
     if facts.other_files:
         raise _kept_elsewhere(facts.other_files, path)
@@ -83,17 +83,32 @@ def recognised(content: bytes, path: Path) -> ModelManifest:
     return manifest
 
 
-def _refuse_other_kinds(content: bytes, path: Path) -> None:
+def refuse_other_kinds(content: bytes, path: Path) -> None:
+    """Refuse what is no ONNX file by its first bytes, saying what it is.
+
+    Raises
+    ------
+    ModelError
+        With the way out.
+    """
     if not content:
         raise ModelError(f"{path} is empty (0 bytes); copy or export it again", code=4031)
-    kinds = [
-        kind for beginning, kind in _BEGINNINGS if content.lstrip(b"\xef\xbb\xbf \r\n").startswith(beginning)
-    ]
+    kind = _kind(content)
+    if kind:
+        raise _KINDS[kind](path)
+
+
+def holds_weights(content: bytes) -> bool:
+    """Whether a file is a checkpoint of a training by its first bytes."""
+    return _kind(content) == "weights"
+
+
+def _kind(content: bytes) -> str | None:
     # A file of safetensors begins with the length of its header in 8 bytes, then the header in JSON.
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
-        kinds.append("weights")
-    if kinds:
-        raise _KINDS[kinds[0]](path)
+        return "weights"
+    start = content[:64].lstrip(b"\xef\xbb\xbf \r\n")
+    return next((kind for beginning, kind in _BEGINNINGS if start.startswith(beginning)), None)
 
 
 def _facts(content: bytes, path: Path) -> OnnxFacts:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -11,6 +12,8 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
+import infnet_runtime
+from builders import chest_phantom
 from infnet_export.graph.cost import graph_cost
 from infnet_export.graph.hu_entry import ENTRY_KEY, HU_INPUT, with_hu_entry
 from infnet_export.graph.onnx_file import model_bytes
@@ -20,7 +23,7 @@ from infnet_runtime.backends import open_session
 from infnet_runtime.errors import ModelError
 from infnet_runtime.io import open_scan
 from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelManifest, OutputSpec
-from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.slices.preprocess import from_network, to_network
 from tiny_models import MANIFEST, SIZE, SPEC, mid_grey_detector, two_outputs
 
@@ -134,9 +137,11 @@ def test_the_file_says_what_it_takes_and_the_runtime_refuses_it(
     assert json.loads(properties[ENTRY_KEY]) == {"input": HU_INPUT, "unit": "HU", "rows": 100, "columns": 120}
     path = tmp_path / "hu.onnx"
     path.write_bytes(model_bytes(whole))
-    with pytest.raises(ModelError, match=r"takes \[\('tensor\(int16\)', \(100, 120\)\)\]") as caught:
+    with pytest.raises(
+        ModelError, match="takes slices in HU and prepares them itself, for programs"
+    ) as caught:
         open_session(path, device="cpu")
-    assert caught.value.code == 4033
+    assert caught.value.code == 4048
 
 
 def test_equal_sides_are_not_resized(model: onnx.ModelProto) -> None:
@@ -179,3 +184,41 @@ def test_matrices_are_stored_once_and_sum_to_one(model: onnx.ModelProto) -> None
     assert weights["preprocess.rows"].shape == (SIZE, 300)
     assert weights["preprocess.columns"].shape == (280, SIZE)
     np.testing.assert_allclose(weights["preprocess.rows"].sum(axis=1), 1, atol=1e-6)
+
+
+def test_a_host_that_follows_the_page_finds_the_same_millilitres(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    """The steps of docs/hu-graph.md with a box of another size than the graph."""
+    phantom = chest_phantom((20, 288, 384), (12.0, 1.1, 1.0), noise_hu=0)
+    plain = tmp_path / "m.onnx"
+    plain.write_bytes(model_bytes(model))
+    with infnet_runtime.load(plain, device="cpu", threads=1) as segmenter:
+        expected = segmenter.predict(CtVolume(phantom.hu, phantom.affine, Intensity.HU, "phantom"))
+    lungs = expected.lungs > 0  # the phantom is stored as slices, rows and columns
+
+    entry = json.loads(
+        next(p.value for p in with_hu_entry(model, SIZE, SIZE).metadata_props if p.key == ENTRY_KEY)
+    )
+    rows, columns = (np.flatnonzero(lungs.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    margin = [int(np.ceil(5.0 / spacing)) for spacing in phantom.spacing_mm[1:]]
+    box = tuple(
+        slice(max(0, seen[0] - around), min(length, seen[-1] + 1 + around))
+        for seen, around, length in zip((rows, columns), margin, phantom.hu.shape[1:], strict=True)
+    )
+    own = phantom.hu[0][box].shape
+    assert own != (entry["rows"], entry["columns"])
+    found = np.zeros(lungs.shape, np.bool_)
+    for k in np.flatnonzero(lungs.any(axis=(1, 2))):
+        small = cv2.resize(
+            phantom.hu[k][box].astype(np.float32),
+            (entry["columns"], entry["rows"]),
+            interpolation=cv2.INTER_AREA,
+        )
+        probability = run(with_hu_entry(model, SIZE, SIZE), hu=np.rint(small).astype(np.int16)[None])[0]
+        found[k][box] = cv2.resize(probability, own[::-1]) >= 0.5
+    found &= lungs
+    mask = expected.mask > 0
+    assert mask.sum() > 1000
+    assert 2 * (found & mask).sum() / (found.sum() + mask.sum()) > 0.96
+    assert abs(int(found.sum()) - int(mask.sum())) < 0.05 * mask.sum()

@@ -6,7 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infnet_export.proof.gate import GateReport, Limits, SetShift, check_gate, compare_models
+from infnet_export.proof.gate import (
+    GateReport,
+    LabelledVolume,
+    Limits,
+    SetShift,
+    _Case,
+    _shift,
+    check_gate,
+    compare_models,
+)
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import LabelledSlice
@@ -68,16 +77,17 @@ def test_a_far_candidate_fails_and_the_costs_are_named(models: dict[str, Path]) 
     assert (caught.value.code, caught.value.exit_code) == (7034, 7)
     text = str(caught.value)
     assert text.startswith(
-        "[INF-7034] the candidate is too far from the reference on 1 of 2 sets (test: Dice "
+        "[INF-7034] the candidate is too far from the reference on 1 of 2 sets (test: Dice moves by 0."
     )
-    assert "expected at most 0.003 and 1%; the costliest parts are logits (4.0e-03), rfb2 (1.0e-04)" in text
+    assert "(at most 0.003), the infection moves from" in text
+    assert "pixels a slice, and Dice by at most 0.003; the costliest parts are logits (4.0e-03), rfb2" in text
 
 
 def test_opposite_shifts_of_two_sets_do_not_cancel() -> None:
-    def shift(passed: bool) -> SetShift:
-        return SetShift(1, 0.5, 0.5, 0.0, 100.0, 100.0, 0.0, "ml", passed)
+    def shift(*faults: str) -> SetShift:
+        return SetShift(1, 0.5, 0.5, 0.0, 100.0, 100.0, 0.0, "ml", 1.0, "a: 0.0 ml", faults)
 
-    report = GateReport("a", "b", Limits(), {"up": shift(True), "down": shift(False)})
+    report = GateReport("a", "b", Limits(), {"up": shift(), "down": shift("too far")})
     assert not report.passed
 
 
@@ -101,18 +111,82 @@ def test_a_candidate_that_finds_nothing_or_something_from_nothing(models: dict[s
     assert plain["passed"] is False
 
 
-def test_volumes_take_the_path_of_the_segmenter(models: dict[str, Path]) -> None:
-    phantom = chest_phantom((12, 96, 96), (10.0, 4.0, 4.0), noise_hu=0)
-    scan = CtVolume(phantom.hu, phantom.affine, Intensity.HU, "phantom")
+def scan(shape: tuple[int, int, int] = (12, 96, 96), *, infected: bool = True) -> LabelledVolume:
+    phantom = chest_phantom(shape, (10.0, 4.0, 4.0), noise_hu=0, infected=infected)
+    return "phantom", CtVolume(phantom.hu, phantom.affine, Intensity.HU, "phantom"), phantom.infection
+
+
+def compare_scans(models: dict[str, Path], candidate: str, *scans: LabelledVolume) -> SetShift:
     with (
         open_session(models["reference"], device="cpu", threads=1) as one,
-        open_session(models["far"], device="cpu", threads=1) as other,
+        open_session(models[candidate], device="cpu", threads=1) as other,
     ):
-        volumes = {"scans": [("phantom", scan, phantom.infection)]}
-        found = compare_models(one, other, {}, volumes).sets["scans"]
+        return compare_models(one, other, {}, {"scans": scans}).sets["scans"]
+
+
+def test_volumes_take_the_path_of_the_segmenter(models: dict[str, Path]) -> None:
+    found = compare_scans(models, "far", scan())
     assert found.unit == "ml"
     assert 0 < found.size_candidate < found.size_reference
     assert not found.passed
+    assert found.faults[-1].startswith("the masks of phantom agree by a Dice of 0.")
+
+
+def test_a_scan_needs_no_labels(models: dict[str, Path]) -> None:
+    name, volume, _ = scan()
+    near, far = (compare_scans(models, which, (name, volume, None)) for which in ("near", "far"))
+    assert (near.dice_reference, near.dice_candidate, near.dice_shift) == (None, None, 0.0)
+    assert near.passed
+    assert near.agreement > 0.98
+    assert not far.passed
+    assert "not labelled | -" in GateReport("a", "b", Limits(), {"scans": near}).to_table()
+
+
+def test_scans_do_not_hide_each_other(models: dict[str, Path]) -> None:
+    """A scan in which nothing moves does not make up for one in which much does."""
+    name, volume, _ = scan(infected=False)
+    found = compare_scans(models, "far", scan(), (name, volume, None))
+    assert not found.passed
+    assert found.worst.startswith("phantom: ")
+
+
+def case(before: int, after: int, differing: int, unit: str = "ml", name: str = "a") -> SetShift:
+    """Two masks of so many units, neither of them labelled."""
+    return _shift("set", [_Case(name, None, (before, after), differing, unit)], Limits())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "differing", "passed"),
+    [
+        (0, 0, 0, True),  # a healthy chest
+        (0, 1, 1, True),  # and a mark of one millilitre in it
+        (0, 2, 2, False),
+        (3, 2, 1, True),  # a third of a small mask, and yet one millilitre
+        (3, 1, 2, False),
+        (20, 21, 1, True),  # 5 %, one millilitre
+        (100, 102, 2, False),  # 2 %
+        (500, 505, 15, True),  # 1 %, Dice 0.985
+        (500, 500, 30, False),  # nothing in the sum, Dice 0.970
+        (500, 506, 6, False),  # 1.2 %
+    ],
+)
+def test_small_masks_are_judged_by_millilitres(before: int, after: int, differing: int, passed: bool) -> None:
+    assert case(before, after, differing).passed is passed
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "passed"), [(20, 30, True), (20, 31, False), (2000, 2020, True), (2000, 2021, False)]
+)
+def test_small_masks_of_slices_are_judged_by_pixels(before: int, after: int, passed: bool) -> None:
+    assert case(before, after, after - before, "pixels").passed is passed
+
+
+def test_a_fault_names_case_value_and_limit() -> None:
+    (volume, masks) = case(100, 110, 10, name="scan 7").faults
+    assert volume == "scan 7 moves from 100.0 to 110.0 ml, by 10.00% (at most 1% or 1 ml)"
+    assert masks == (
+        "the masks of scan 7 agree by a Dice of 0.9524 and differ in 10.0 ml (at least 0.98, or at most 1 ml)"
+    )
 
 
 def test_nothing_to_compare_on_is_refused(models: dict[str, Path]) -> None:
@@ -124,7 +198,10 @@ def test_nothing_to_compare_on_is_refused(models: dict[str, Path]) -> None:
 
 def test_the_table_shows_every_set(models: dict[str, Path]) -> None:
     lines = compare(models, "near", one=[labelled("a")], two=[labelled("b")]).to_table().splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 6
+    assert lines[5].startswith(
+        "Allowed in pixels: the infection by at most 1% or 10 pixels a slice, and Dice"
+    )
     assert lines[2].startswith("| one | 1 | ")
     assert lines[3].endswith("passed |")
     assert MANIFEST.output.threshold == pytest.approx(0.5)

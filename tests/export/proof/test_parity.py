@@ -1,8 +1,8 @@
 """The comparison of the file with the network, and that it can fail."""
 
 import copy
-import math
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 
+from builders import chest_phantom, write_nifti
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.make.card import ModelCard
 from infnet_export.make.from_network import WeightStorage, manifest_of, start_from_network
@@ -21,8 +22,9 @@ from infnet_export.precision.half_weights import with_half_weights
 from infnet_export.proof.parity import (
     FP16_TOLERANCE,
     FP32_TOLERANCE,
+    HALF_TOLERANCE,
     Parity,
-    check_parity,
+    Tolerance,
     compare,
     network_thresholds,
     phantom_input,
@@ -35,10 +37,12 @@ from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError, InputError
 from infnet_runtime.model.manifest import ModelManifest, PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.segment.segmenter import Segmenter
 from infnet_runtime.slices.preprocess import to_grey, to_network
 from infnet_runtime.slices.temperature import network_threshold
 from infnet_train.networks import InfNet
 from infnet_train.weights.trained import TrainedNetwork
+from tiny_models import MANIFEST
 from twin import CARD, SIZE
 
 PUBLISHED = 1e-3
@@ -60,7 +64,7 @@ def parity_of(model: onnx.ModelProto, trained: TrainedNetwork) -> Parity:
 
 def test_fp32_file_equals_the_network(fp32_model: onnx.ModelProto, trained: TrainedNetwork) -> None:
     parity = parity_of(fp32_model, trained)
-    check_parity(parity, FP32_TOLERANCE)
+    assert FP32_TOLERANCE.faults(parity) == []
     assert parity.slices == 4
     assert parity.undecided > 0.1, "a saturated network would hide every difference"
     assert parity.mask_dice > 0.999
@@ -72,7 +76,7 @@ def test_fp16_file_is_near_the_network_but_not_equal(
 ) -> None:
     half, _ = with_half_weights(fp32_model)
     parity = parity_of(half, trained)
-    check_parity(parity, FP16_TOLERANCE)
+    assert FP16_TOLERANCE.faults(parity) == []
     assert parity.mean_distance > 10 * parity_of(fp32_model, trained).mean_distance
 
 
@@ -96,17 +100,13 @@ def test_masks_are_compared_as_the_runtime_makes_them(
 
 @pytest.mark.parametrize("tolerance", [FP32_TOLERANCE, FP16_TOLERANCE])
 def test_perturbed_weights_are_found(
-    fp32_model: onnx.ModelProto, trained: TrainedNetwork, tolerance: object
+    fp32_model: onnx.ModelProto, trained: TrainedNetwork, tolerance: Tolerance
 ) -> None:
     network = copy.deepcopy(trained.network)
     with torch.no_grad():
         network.reverse_attention3.out.bn.bias.add_(0.05)
     parity = parity_of(fp32_model, TrainedNetwork(network, trained.preprocess))
-    with pytest.raises(
-        GateError, match=r"differs from the network by up to 0\.0\d+ in probability and by"
-    ) as caught:
-        check_parity(parity, tolerance)  # type: ignore[arg-type]  # pytest's parameters are objects
-    assert (caught.value.code, caught.value.exit_code) == (7003, 7)
+    assert re.match(r"a probability by 0\.0\d+ \(at most 0\.00[15]\)", tolerance.faults(parity)[0])
 
 
 def test_swapped_slices_are_found(fp32_model: onnx.ModelProto, trained: TrainedNetwork) -> None:
@@ -114,8 +114,7 @@ def test_swapped_slices_are_found(fp32_model: onnx.ModelProto, trained: TrainedN
     slices = phantom_input(trained.preprocess)
     with torch.no_grad():
         p = torch.sigmoid(trained.network(torch.from_numpy(slices)).s3).numpy()
-    with pytest.raises(GateError):
-        check_parity(compare(p[[0, 2, 1, 3]], p, [0.5]), FP32_TOLERANCE)
+    assert FP32_TOLERANCE.faults(compare(p[[0, 2, 1, 3]], p, [0.5]))
 
 
 def test_not_a_number_fails(fp32_model: onnx.ModelProto, trained: TrainedNetwork) -> None:
@@ -123,14 +122,9 @@ def test_not_a_number_fails(fp32_model: onnx.ModelProto, trained: TrainedNetwork
     broken.CopyFrom(fp32_model)
     (bias,) = (t for t in broken.graph.initializer if t.name == "partial_decoder.conv5.bias")
     bias.CopyFrom(onnx.numpy_helper.from_array(np.array([np.nan], np.float32), bias.name))
-    with pytest.raises(
-        GateError, match="of the exported model are not finite; the weights are damaged"
-    ) as caught:
-        parity_of(broken, trained)
-    assert caught.value.code == 7002
-    nothing = Parity(1, math.nan, math.nan, 0.0, 0.0, 1.0, 0.0)
-    with pytest.raises(GateError, match="differs from the network by up to nan"):
-        check_parity(nothing, FP32_TOLERANCE)
+    assert FP32_TOLERANCE.faults(parity_of(broken, trained))[0].startswith(
+        "probabilities that are not finite"
+    )
 
 
 def test_comparing_nothing_fails() -> None:
@@ -168,8 +162,58 @@ def test_scans_of_a_folder(tmp_path: Path) -> None:
     for i, image in enumerate(grey):
         cv2.imwrite(str(tmp_path / f"{i}.png"), image)
     (tmp_path / "notes.txt").write_text("not a slice")
-    np.testing.assert_array_equal(scan_input(tmp_path, spec), to_network(grey, Intensity.WINDOWED, spec))
-    assert scan_input(tmp_path / "1.png", spec).shape == (1, 3, 64, 64)
+    found, names = scan_input(tmp_path, spec)
+    alone = [scan_input(tmp_path / name, spec)[0] for name in ("0.png", "1.png")]
+    np.testing.assert_array_equal(found, np.concatenate(alone))
+    assert names == ["0.png", "1.png"]
+
+
+def test_slices_of_a_volume_are_those_that_the_segmenter_sends_to_the_network(tmp_path: Path) -> None:
+    phantom = chest_phantom((12, 72, 96), (20.0, 4.5, 4.0))
+    write_nifti(tmp_path / "scan.nii.gz", phantom.hu, phantom.affine)
+    sent: list[np.ndarray] = []
+
+    class Watched:
+        manifest = MANIFEST
+        backend, device, model_sha256, batch_size = "watched", "cpu", "", 1
+
+        def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
+            sent.extend(batch)
+            return {"infection_probability": np.zeros((len(batch), 1, *batch.shape[2:]), np.float32)}
+
+    Segmenter(Watched(), threads=1).predict(tmp_path / "scan.nii.gz")  # type: ignore[arg-type]
+    found, names = scan_input(tmp_path / "scan.nii.gz", MANIFEST.preprocess)
+    assert len(found) == min(8, len(sent)) == len(names)
+    everything = {slice_.tobytes() for slice_ in sent}
+    assert all(slice_.tobytes() in everything for slice_ in found)
+    assert names[0] == "scan.nii.gz, slice 2 from the feet"
+
+
+def parity(**changed: float) -> Parity:
+    """Eight slices, equal but for what is named."""
+    values = {"largest_distance": 0.0, "mean_distance": 0.0, "mask_dice": 1.0, "volume_change": 0.0}
+    return Parity(slices=8, undecided=0.1, mask_disagreement=0.0, **(values | changed))  # type: ignore[arg-type]
+
+
+def test_small_masks_are_judged_by_pixels() -> None:
+    """Five pixels a slice may differ, whatever share that is."""
+    small = {"mask_dice": 0.9, "volume_change": 0.2}
+    assert HALF_TOLERANCE.faults(parity(differing_pixels=40, **small)) == []
+    assert HALF_TOLERANCE.faults(parity(differing_pixels=41, **small)) == [
+        "masks by a Dice of 0.9000 between them (at least 0.995, or 5 pixels a slice)",
+        "the infected volume by 20.00% (at most 1.0%, or 5 pixels a slice)",
+    ]
+    large = {"mask_dice": 0.996, "volume_change": 0.005}
+    assert HALF_TOLERANCE.faults(parity(differing_pixels=4000, **large)) == []
+    assert HALF_TOLERANCE.faults(parity(largest_distance=0.06)) == ["a probability by 0.06 (at most 0.05)"]
+
+
+def test_the_farthest_slice_is_known() -> None:
+    reference = np.full((5, 1, 4, 4), 0.2)
+    found = reference.copy()
+    found[3, 0, 1, 1] = 0.9
+    made = compare(found, reference, [0.5])
+    assert (made.farthest_slice, made.differing_pixels) == (3, 1)
 
 
 def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:
@@ -203,3 +247,11 @@ def test_half_weights_on_real_slices(data_root: Path, shipped: TrainedNetwork) -
     assert parity.largest_distance < PUBLISHED
     assert parity.mask_dice > 0.999
     assert len(start.content) < 66e6
+
+
+def test_probabilities_of_another_shape_are_refused() -> None:
+    with pytest.raises(
+        GateError, match=r"expected probabilities \(2, 1, 4, 4\), the exported model ret"
+    ) as caught:
+        compare(np.zeros((2, 4, 4)), np.zeros((2, 1, 4, 4)), [0.5])
+    assert caught.value.code == 7002

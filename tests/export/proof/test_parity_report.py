@@ -1,6 +1,8 @@
 """The report on all forms: what each row says, and that a wrong form cannot pass."""
 
 import json
+import re
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -42,7 +44,7 @@ def test_an_equal_form_passes_in_every_batch_size_and_the_last_batch_is_short() 
 
     made = report(Form("same", named(run), TIGHT, "equal"), batches=(1, 2, 4, 5))
     assert seen == [1] * 5 + [2, 2, 1] + [4, 1] + [5]
-    made.check()
+    assert made.failures() == {}
     (form,) = made.forms
     assert (form.passed, list(form.runs)) == (True, [1, 2, 4, 5])
     assert form.worst.mask_dice == pytest.approx(1.0)
@@ -71,9 +73,11 @@ def test_a_form_that_fails_in_one_batch_size_alone_is_refused() -> None:
 
     made = report(Form("same", named(probability), TIGHT, ""), Form("sometimes", named(run), TIGHT, ""))
     assert [form.passed for form in made.forms] == [True, False]
-    with pytest.raises(GateError, match=r"too far from r: sometimes by up to 0\.\d+") as caught:
-        made.check()
-    assert caught.value.exit_code == 7
+    failed = made.failures()
+    assert list(failed) == ["onnx"]
+    assert failed["onnx"].code == 7003
+    told = r"too far from r: sometimes differs in a probability by 0\.\d+ \(at most 0.001\), .*in slice 3$"
+    assert re.search(told, str(failed["onnx"]))
     assert "**failed**" in made.to_markdown()
 
 
@@ -85,7 +89,7 @@ def test_the_worst_slice_is_drawn() -> None:
 
     made = report(Form("cut", named(run), None, "judged elsewhere"))
     assert made.forms[0].passed is None
-    made.check()
+    assert made.failures() == {}
     difference = made.picture[26:, 3 * 352 :]
     assert difference[:70].mean() > 50 * difference[100:].mean()
 
@@ -93,5 +97,23 @@ def test_the_worst_slice_is_drawn() -> None:
 def test_no_slices_and_what_is_not_finite_are_refused() -> None:
     with pytest.raises(GateError, match="no slices"):
         measure_forms([], {NAME: REFERENCE}, SLICES[:0], {NAME: [0.5]}, (1,))
-    with pytest.raises(GateError, match="of nan are not finite"):
-        report(Form("nan", named(lambda s: probability(s) * np.float32(np.nan)), TIGHT, ""))
+    made = report(Form("nan", named(lambda s: probability(s) * np.float32(np.nan)), TIGHT, "", "fp16"))
+    assert made.forms[0].passed is False
+    assert "nan differs in probabilities that are not finite" in str(made.failures()["fp16"])
+    assert json.loads(made.to_json())["forms"][0]["worst"]["largest_distance"] is None
+
+
+def test_times_are_told_beside_each_other() -> None:
+    def slow(slices: FloatArray) -> FloatArray:
+        time.sleep(0.02 * len(slices))
+        return probability(slices)
+
+    made = report(
+        Form("m.onnx, ONNX Runtime CPU", named(slow), TIGHT, ""), Form("fast", named(probability), TIGHT, "")
+    )
+    slowly, fast = (form.ms_per_slice for form in made.forms)
+    assert slowly is not None
+    assert slowly >= 20
+    assert fast is not None
+    assert fast < slowly
+    assert f"| {fast:.0f} ({slowly / fast:.2f} times as fast) | passed |" in made.to_markdown()
