@@ -291,7 +291,9 @@ def weights(
         recover_weights,
         write_recovered,
     )
+    from infnet_runtime.io.atomic import refuse_existing
 
+    refuse_existing(output)
     measured = measuring_slices(file, slices, turn=turn.value) if slices else None
     recovered = recover_weights(file, measured)
     write_recovered(output, recovered, file)

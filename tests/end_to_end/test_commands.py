@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from infnet_runtime.cli.extras import extra_named
+from infnet_runtime.errors import OutputError
 from infnet_runtime.model.manifest_file import manifest_of
 from infnet_runtime.version import __version__
 
@@ -184,3 +185,13 @@ def test_inspect_needs_no_pytorch() -> None:
 def test_the_lack_of_another_module_stays_a_bug() -> None:
     with pytest.raises(ModuleNotFoundError, match="nowhere"), extra_named("train", "torch"):
         importlib.import_module("nowhere")
+
+
+def test_weights_read_back_do_not_replace_those_of_a_training(tmp_path: Path) -> None:
+    trained = tmp_path / "weights.safetensors"
+    trained.write_bytes(b"of three days")
+    app = importlib.import_module(COMMANDS["infnet-export"]).app
+    done = CliRunner().invoke(app, ["weights", str(MODEL), "-o", str(trained)])
+    assert isinstance(done.exception, OutputError)
+    assert "[INF-8023]" in str(done.exception)
+    assert trained.read_bytes() == b"of three days"

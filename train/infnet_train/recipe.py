@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from infnet_runtime.errors import ModelError
+from infnet_runtime.io.atomic import refuse_existing
 from infnet_train.config.fill import build, nearest, read_values
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.pack import QUALITY, Packed, pack
@@ -225,8 +226,9 @@ def pack_recipe(stages: tuple[Stage, ...], data_root: Path, file: Path, *, quali
     ------
     InfnetError
         If a source is refused or takes labels that a stage makes, the stages differ in size, or the file
-        cannot be written.
+        is there already or cannot be written.
     """
+    refuse_existing(file)
     configs = [stage.config for stage in stages]
     made = [s.folder for c in configs for s in c.sources if s.folder.startswith(_REFERENCE)]
     if made or any(stage.kind != "train" for stage in stages):

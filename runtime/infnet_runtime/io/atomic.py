@@ -76,6 +76,23 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             part.unlink(missing_ok=True)
 
 
+def refuse_existing(path: Path) -> None:
+    """Refuse an output that is there already, an empty folder excepted.
+
+    Raises
+    ------
+    OutputError
+        If it is there; better before an hour of work than after it.
+    """
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists() or path.is_symlink():
+        raise OutputError(
+            f"{path} is there already, and this command replaces nothing; remove it or choose another name",
+            code=8023,
+        )
+
+
 def prepare_folder(path: Path) -> Path:
     """Make a folder for results where there is none, and check that it can be written to.
 

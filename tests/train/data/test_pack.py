@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from infnet_runtime.errors import OutputError
 from infnet_train.cli.main import app
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.datasets import load_source
@@ -137,3 +138,11 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     assert Pack(file).load(dataclasses.replace(FIRST, names=()), 64, neighbours=False).names == tuple(
         f"s{i}" for i in range(6)
     )
+
+
+def test_a_file_that_is_there_is_not_replaced(data: Path, packed: Path) -> None:
+    before = packed.read_bytes()
+    config = TrainConfig(name="p", sources=(FIRST,))
+    with pytest.raises(OutputError, match=r"\[INF-8023\] .* is there already, and this command"):
+        pack_recipe((Stage("", "train", config),), data, packed)
+    assert packed.read_bytes() == before

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from infnet_runtime.arrays import FloatArray
-from infnet_runtime.errors import OutputError
-from infnet_runtime.io.atomic import atomic_write, prepare_folder
+from infnet_runtime.io.atomic import atomic_write, prepare_folder, refuse_existing
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.metrics import SliceScores
 from infnet_train.data.pictures import Turn, as_stored
@@ -22,23 +21,6 @@ _RATIOS = ("dice", "iou", "sensitivity", "precision", "specificity", "mae")
 _OF_PAPER = ("mean_dice", "mean_sensitivity", "mean_specificity", "s_measure", "mean_e_measure", "mae")
 COLUMNS = ("case", "pixels", "truth_pixels", "found_pixels", *_RATIOS, *(f"paper_{n}" for n in _OF_PAPER))
 """Of :func:`case_rows`; ``train/README.md`` explains them."""
-
-
-def refuse_existing(path: Path) -> None:
-    """Refuse a file or folder of results that is there already, an empty folder excepted.
-
-    Raises
-    ------
-    OutputError
-        If it is there; better before the evaluation than after it.
-    """
-    if path.is_dir() and not any(path.iterdir()):
-        return
-    if path.exists() or path.is_symlink():
-        raise OutputError(
-            f"{path} is there already, and an evaluation replaces nothing; remove it or choose another name",
-            code=8023,
-        )
 
 
 def case_rows(scores: SliceScores) -> str:

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from infnet_runtime.io.atomic import prepare_folder
+from infnet_runtime.io.atomic import prepare_folder, refuse_existing
 from infnet_runtime.metrics import SliceScores, score_slices
 from infnet_runtime.metrics.clinical import Estimate
 from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.plain import to_plain
 from infnet_runtime.slices.temperature import without_temperature
 from infnet_runtime.version import __version__
-from infnet_train.assess.by_case import maps_folder, refuse_existing, write_case_rows
+from infnet_train.assess.by_case import maps_folder, write_case_rows
 from infnet_train.assess.predict import input_batches, logits_of, open_model
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.masks import read_labelled
