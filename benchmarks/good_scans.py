@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,11 @@ class GoodScan:
     group: str
     open: Callable[[], CtVolume]
     lungs: Path | None = None
+
+    @cached_property
+    def volume(self) -> CtVolume:
+        """The scan, read once."""
+        return self.open()
 
 
 def good_scans(data: Path, *, every: int = 1) -> Iterator[GoodScan]:

@@ -17,15 +17,21 @@ from typing import Any
 import cv2
 import numpy as np
 from good_scans import GoodScan, good_scans, lung_mask_of
+from spoilt_grids import SPOILT_GRIDS, GridChange
 from spoilt_values import HARMLESS, SPOILT, Change, Source
 
 from infnet_runtime import CtVolume, Intensity
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import InfnetError
+from infnet_runtime.lungs import find_lungs
+from infnet_runtime.measure.flags import Flag
+from infnet_runtime.plausible.body import body_doubts
+from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.plausible.grey import PICTURE_RULES, VOLUME_RULES, grey_facts
 from infnet_runtime.plausible.hounsfield import HU_RULES, hu_facts
 from infnet_runtime.plausible.intensity import decide_intensity, doubtful_values
 from infnet_runtime.plausible.rules import Rule
+from infnet_runtime.scan.lung_mask import lung_mask
 from infnet_runtime.version import __version__
 
 DATA = Path(os.environ.get("INFNET_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -49,7 +55,7 @@ class Part:
     Parameters
     ----------
     check
-        Names of the flags of a scan; raises where it is refused.
+        Names of the flags of a scan that warn; raises where it is refused.
     spoilt, harmless
         Changed versions of a good scan, by kind.
     measured
@@ -65,7 +71,7 @@ class Part:
 
 def check_values(scan: CtVolume) -> list[str]:
     decide_intensity(scan.voxels, source=scan.source)
-    return [flag.name for flag in doubtful_values(scan)]
+    return warnings(doubtful_values(scan))
 
 
 def measured_values(scan: CtVolume) -> Iterator[tuple[str, Rule, float]]:
@@ -82,7 +88,7 @@ def with_values(changes: Mapping[str, Change]) -> Versions:
     """Versions with other values, in fewer slices."""
 
     def versions(good: GoodScan) -> Iterator[tuple[str, CtVolume]]:
-        source = _thinned(good.open(), lung_mask_of(good))
+        source = _thinned(good.volume, lung_mask_of(good))
         for kind, change in changes.items():
             voxels = change(source)
             if voxels is not None:
@@ -105,7 +111,47 @@ def _as_scan(voxels: AnyArray, name: str) -> CtVolume:
     )
 
 
-PARTS = (Part("values", check_values, with_values(SPOILT), with_values(HARMLESS), measured_values),)
+_LAST_LUNGS: dict[int, tuple[AnyArray, AnyArray]] = {}
+
+
+def check_body(scan: CtVolume) -> list[str]:
+    if not scan.grid.has_size:
+        return []
+    refuse_lost_geometry(scan.grid, scan.source)
+    lungs = lung_mask(_lungs(scan), scan.grid, origin="found", source=scan.source)
+    return warnings(body_doubts(scan, lungs, has_size=True))
+
+
+def _lungs(scan: CtVolume) -> AnyArray:
+    """Found once for the same voxels, in the good scan's own grid."""
+    key = id(scan.voxels)
+    if key not in _LAST_LUNGS:
+        _LAST_LUNGS.clear()
+        labels = find_lungs(scan.to_lps(), scan.lps_spacing_mm, scan.intensity)
+        _LAST_LUNGS[key] = scan.voxels, scan.from_lps(labels)
+    return _LAST_LUNGS[key][1]
+
+
+def on_grids(changes: Mapping[str, GridChange]) -> Versions:
+    """Versions of a volume on another grid; one slice has no proportions."""
+
+    def versions(good: GoodScan) -> Iterator[tuple[str, CtVolume]]:
+        scan = good.volume
+        whole = scan.grid.has_size and 1 not in scan.voxels.shape
+        for kind, change in changes.items() if whole else ():
+            yield kind, CtVolume(scan.voxels, change(scan.affine), scan.intensity, scan.source)
+
+    return versions
+
+
+def warnings(flags: Iterable[Flag]) -> list[str]:
+    return [flag.name for flag in flags if flag.warns]
+
+
+PARTS = (
+    Part("values", check_values, with_values(SPOILT), with_values(HARMLESS), measured_values),
+    Part("body", check_body, on_grids(SPOILT_GRIDS)),
+)
 
 
 @dataclass
@@ -176,7 +222,7 @@ def run(part: Part, scans: Iterable[GoodScan]) -> dict[str, Any]:
                 margin.broken.append(number)
 
     for scan in scans:
-        opened = scan.open()
+        opened = scan.volume
         good[scan.group].add(part.check, opened)
         note(opened, is_good=True)
         for kind, version in part.harmless(scan):
@@ -220,11 +266,16 @@ def to_markdown(results: Mapping[str, Any]) -> str:
 def _rule_row(row: Mapping[str, Any]) -> str:
     limit = ", ".join(f"{name} {row[name]:g}" for name in ("at least", "at most") if name in row)
     low, high = row["good"]
-    mildest = "" if row["mildest_spoilt"] is None else f"{row['mildest_spoilt']:.3g}"
+    mildest = "" if row["mildest_spoilt"] is None else number(row["mildest_spoilt"])
     return (
-        f"| {row['of']} | `{row['fact']}` | {limit} | {low:.3g} to {high:.3g} | {mildest} | "
+        f"| {row['of']} | `{row['fact']}` | {limit} | {number(low)} to {number(high)} | {mildest} | "
         f"{row['spoilt_beyond']} |"
     )
+
+
+def number(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 or value == 0 else f"{value:.3g}"
 
 
 def _outcome_row(what: str, outcome: Mapping[str, Any]) -> str:
@@ -241,12 +292,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers here")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    scans = list(good_scans(arguments.data, every=arguments.every))
     parts = [part for part in PARTS if arguments.part in (None, part.name)]
     results = {
         "infnet": __version__,
-        "scans": len(scans),
-        "parts": {part.name: run(part, scans) for part in parts},
+        "every": arguments.every,
+        "parts": {part.name: run(part, good_scans(arguments.data, every=arguments.every)) for part in parts},
     }
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")

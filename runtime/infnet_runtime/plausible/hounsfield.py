@@ -201,6 +201,6 @@ HU_RULES = (
     Rule("highest", _clipped_above, least=0.0),
     Rule("body", _blanked_out, least=0.12, vouched=_body_missing),
     Rule("highest", _bone_missing, least=250.0),
-    Rule("tissue_peak", _shifted, least=-170.0, most=150.0),
+    Rule("tissue_peak", _shifted, least=-170.0, most=120.0),
 )
 """In the order in which they are looked at: the first says best what happened."""
