@@ -33,6 +33,8 @@ _LEAST_SHARE = 0.02
 _TABLE_MM = 8.0
 # Air under a table reaches over more of the picture's width than one lung.
 _WIDE_SHARE = 0.7
+# A lung has a body around it, also in a tight field of view: there it has 0.4 of the picture.
+_ALL_OF_PICTURE = 0.9
 # Pieces of tissue from this share of the largest on belong to the body (arms, halves of a chest).
 _BODY_SHARE = 0.03
 _SQUARE = np.ones((3, 3), np.uint8)
@@ -42,7 +44,11 @@ def lung_air(scan: ReducedScan) -> BoolArray:
     """Voxels of the reduced grid that are aerated lung, both sides together: (slice, row, column)."""
     inside = np.stack(list(_air_inside(scan)))
     inside &= ~_airways(scan, inside)
-    return _lung_components(scan, inside)
+    lung = _lung_components(scan, inside)
+    seen = ~scan.padding[lung.any(axis=(1, 2))]
+    if scan.intensity is Intensity.HU and np.count_nonzero(lung) > _ALL_OF_PICTURE * np.count_nonzero(seen):
+        return np.zeros_like(lung)  # nothing around it: no body
+    return lung
 
 
 def _air_inside(scan: ReducedScan) -> Iterator[BoolArray]:

@@ -2,6 +2,7 @@
 
 from infnet_runtime.measure.flags import Flag
 from infnet_runtime.plausible.anatomy import head_doubts, spine_doubts
+from infnet_runtime.plausible.chest import chest_doubts
 from infnet_runtime.plausible.coarse import coarse_chest
 from infnet_runtime.plausible.geometry import extent_remarks, size_doubts
 from infnet_runtime.scan.ct import CtVolume
@@ -24,6 +25,6 @@ def body_doubts(scan: CtVolume, lungs: LungMask, *, has_size: bool) -> tuple[Fla
     chest = coarse_chest(scan, lungs)
     if chest is None:
         return ()
-    sizes = size_doubts(chest, scan.source) if has_size else ()
+    sizes = (*size_doubts(chest, scan.source), *chest_doubts(chest)) if has_size else ()
     posture = (*spine_doubts(chest, scan.source, has_size=has_size), *head_doubts(chest))
     return (*sizes, *posture, *(extent_remarks(chest, scan.grid) if has_size else ()))
