@@ -10,14 +10,14 @@ from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io import prepare_folder
 from infnet_runtime.io.nifti import read_stored, write_nifti
 from infnet_runtime.report.files import REPORT_SUFFIX, earlier_result
-from infnet_runtime.scan.phantom import chest_phantom, textured
+from infnet_runtime.scan.realistic_chest import realistic_chest
 
 _REPORT = f"phantom{REPORT_SUFFIX}"
 
 
 def write_demo(folder: Path) -> Path:
     """Write the phantom, and say on stderr what it holds."""
-    phantom = textured(chest_phantom((30, 320, 400), (8.0, 1.02, 0.96), noise_hu=0))
+    phantom = realistic_chest()
     path = prepare_folder(folder) / "phantom.nii.gz"
     if path.exists() and not _is_this(path, phantom.hu) and not earlier_result(path.with_name(_REPORT)):
         raise OutputError(
@@ -26,7 +26,9 @@ def write_demo(folder: Path) -> Path:
         )
     write_nifti(path, phantom.hu, phantom.affine)
     typer.echo(
-        f"demo: {path}, a synthetic chest with {phantom.infection_ml:.1f} ml of ground glass on the right",
+        f"demo: {path} is a synthetic chest and no patient: it shows that everything works here, not how "
+        f"accurate the model is. Its right lung holds {phantom.infection_ml:.0f} ml of ground glass, its "
+        "left none; the infection in the report is what the model measures",
         err=True,
     )
     return path

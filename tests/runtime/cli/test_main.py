@@ -170,6 +170,15 @@ def test_a_picture_has_its_further_files_as_pictures(model: Path, tmp_path: Path
     assert read["overlay"].ndim == 3
 
 
+def test_the_demo_says_what_it_is_and_what_is_in_it(model: Path, tmp_path: Path) -> None:
+    done = run_here("--demo", "-o", tmp_path, "--model", model, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "phantom.nii.gz is a synthetic chest and no patient" in done.stderr
+    assert "not how accurate the model is" in done.stderr
+    assert "Its right lung holds 376 ml of ground glass" in done.stderr
+    assert json.loads(done.stdout)["quantification"]["warnings"] == []
+
+
 def test_the_demo_replaces_no_file_of_the_user(model: Path, tmp_path: Path) -> None:
     (tmp_path / "phantom.nii.gz").write_bytes(b"mine")
     done = run_here("--demo", "-o", tmp_path, "--model", model)
