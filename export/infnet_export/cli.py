@@ -174,7 +174,6 @@ def make(
 
         # PyTorch's exporter tells everyone without torchvision, which is not used here, that it is not there.
         logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-        say(f"{source}: building the network and its graph")
         card = ModelCard(
             name=name,
             version=model_version,
@@ -188,7 +187,9 @@ def make(
 
         if threads:
             torch.set_num_threads(threads)
-        start, _ = start_from_network(read_trained(source), file_name, card, WeightStorage(weights.value))
+        trained = read_trained(source)
+        say(f"{source}: building the graph of the network")
+        start, _ = start_from_network(trained, file_name, card, WeightStorage(weights.value))
     made = make(start, folder, wanted, say=say)
     if json_:
         typer.echo(json.dumps(made.to_plain(), indent=2, sort_keys=True))
