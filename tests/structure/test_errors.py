@@ -37,7 +37,7 @@ def raised(source: str) -> list[tuple[str | None, int]]:
     return found
 
 
-NOT_CODES = {8192}  # the largest side of a picture
+NOT_CODES = {8192, 3600}  # the largest side of a picture, the seconds of an hour
 
 
 def codes_in_code() -> set[int]:

@@ -80,7 +80,8 @@ def _reason(error: Exception) -> tuple[int | None, str]:
     known = typed(error)
     if known is not None:
         return known.code, str(known.args[0])
-    return None, f"unexpected {type(error).__name__}: {error}; a bug, -v prints where"
+    said = " ".join(str(error).split())
+    return None, f"unexpected {type(error).__name__}: {said}; a bug, -v prints where"
 
 
 class _Failures:

@@ -5,6 +5,7 @@ import errno
 from infnet_runtime.errors import InfnetError, InputError, OutputError
 
 _CV2_NO_MEMORY = -4  # cv2.Error.StsNoMem
+_LONGEST_DETAIL = 200  # letters: a backend tells all it knows, over several lines
 # Of the loader, when a library that is first needed now finds no room; of the threads, for their stacks; of
 # the backends.
 _NO_MEMORY_TEXTS = (
@@ -25,7 +26,7 @@ def typed(error: Exception) -> InfnetError | None:
         return error if isinstance(error, InfnetError) else None
     if isinstance(error, InputError | OutputError):
         return error  # which says more
-    detail = str(cause) or type(cause).__name__
+    detail = " ".join(str(cause).split())[:_LONGEST_DETAIL] or type(cause).__name__
     return OutputError(
         f"memory ran out ({detail}); close other programs, or crop the scan. --threads 1 --batch-size 1 "
         "takes the least",

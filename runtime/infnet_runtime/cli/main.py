@@ -88,7 +88,9 @@ def infer(
         ),
     ] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Make a phantom volume and run on it.")] = False,
-    as_json: JsonOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report of each scan as one line of JSON.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen.")] = False,
     version: Annotated[

@@ -87,9 +87,11 @@ def test_lack_of_memory_in_a_backend_is_no_damaged_model() -> None:
         error.__cause__ = RuntimeError(message)
         return error
 
-    found = typed(raised("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc"))
+    found = typed(raised("[ONNXRuntimeError] : 6 :\nRUNTIME_EXCEPTION : std::bad_alloc" + 500 * "."))
     assert found is not None
     assert (found.code, found.exit_code) == (8012, 8)
+    assert "\n" not in str(found)
+    assert len(str(found)) < 400
     damaged = raised("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF")
     assert typed(damaged) is damaged
     too_large = InputError("the scan needs 9 bytes of memory, which are not there", code=3009)
