@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from infnet_runtime.io.atomic import prepare_folder
 from infnet_train.assess.evaluate import mean_dice
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Sources, batches, prefetched, refuse_one_slice, steps_per_epoch
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.on_device import DeviceSlices
+from infnet_train.data.seen import write_seen
 from infnet_train.errors import ConfigError
 from infnet_train.machine.compiled import CompiledOrPlain
 from infnet_train.machine.ranks import Ranks, join
@@ -116,6 +118,8 @@ def train(
             augment_on_device=augment_on_device,
         )
         run = start_run(config, ranks, out, backbone_weights, how, resume=resume)
+        if ranks.is_first:
+            write_seen(prepare_folder(out), (slices for _, slices in sources))
         if compiled:
             run.network = CompiledOrPlain(run.network)
         clock = Clock(config.schedule, steps_per_epoch(config.batching, sources), budget, run)
