@@ -10,8 +10,8 @@
     ├── GateError      7  a check on the results failed: non-finite output, parity, accuracy
     └── OutputError    8  output cannot be written, disk full, memory limit
 
-Exit code 0 is success, 1 an unexpected error (a bug), 2 wrong usage, 6 a batch with failed cases, 130 and 143
-an interrupted run. Every code is explained in ``docs/errors.md``.
+Exit code 0 is success, 1 an unexpected error (a bug), 2 wrong usage, 6 a batch of which some cases failed,
+130 and 143 an interrupted run. Every code is explained in ``docs/errors.md``.
 """
 
 from typing import ClassVar

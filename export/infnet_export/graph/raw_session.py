@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx
 
-_QUIET = 3  # errors only
+_QUIET = 4  # its errors are raised too
 
 
 def raw_session(model: onnx.ModelProto, *, threads: int) -> Any:  # noqa: ANN401 - untyped library

@@ -11,10 +11,12 @@ from typing import Any
 from infnet_runtime.cli.case import CaseDone, CaseOptions, process_case
 from infnet_runtime.cli.failures import typed
 from infnet_runtime.cli.plan import Case, Plan
+from infnet_runtime.cli.process import EXIT_SOME_FAILED
 from infnet_runtime.report.text_and_json import failure_document
 from infnet_runtime.segment.segmenter import Segmenter
 
 _LOG = logging.getLogger(__name__)
+_BUG = 1  # exit code
 
 
 def run_plan(
@@ -41,7 +43,7 @@ def run_plan(
 
     Returns
     -------
-    How many failed
+    Exit code: 0, that of the scans if all failed with the same, else ``EXIT_SOME_FAILED``
 
     Raises
     ------
@@ -65,8 +67,7 @@ def run_plan(
                 done(result)
                 continue
             gc.collect()  # what a failure held, now that its traceback is gone
-    failures.finish(len(plan.cases))
-    return failures.count
+    return failures.finish(len(plan.cases))
 
 
 def _one(segmenter: Segmenter | None, case: Case, options: CaseOptions) -> CaseDone:
@@ -90,21 +91,25 @@ class _Failures:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._seen: Counter[str] = Counter()
-        self.count = 0
+        self._exit_codes: Counter[int] = Counter()
 
     def add(self, path: Path, code: int | None, message: str) -> None:
         number = "" if code is None else f"[INF-{code}]"
         reason = f"error{number} {message}"
         # The same but for the name.
         kind = reason.replace(str(path), "it").replace(path.name, "it")
-        self.count += 1
+        self._exit_codes[_BUG if code is None else code // 1000] += 1
         self._seen[kind] += 1
         if self._seen[kind] == 1:
             self._say(f"{path}: {reason}")
 
-    def finish(self, total: int) -> None:
+    def finish(self, total: int) -> int:
         for kind, count in self._seen.items():
             if count > 1:
                 self._say(f"{count - 1} more with the same error: {kind}")
-        if self.count:
-            self._say(f"{self.count} of {total} inputs failed")
+        failed = self._exit_codes.total()
+        if not failed:
+            return 0
+        self._say(f"{failed} of {total} inputs failed")
+        exit_code, count = self._exit_codes.most_common(1)[0]
+        return exit_code if count == total else EXIT_SOME_FAILED

@@ -15,7 +15,7 @@ from infnet_runtime.cli.options import (
     ModelOption,
     ThreadsOption,
 )
-from infnet_runtime.cli.process import EXIT_SOME_FAILED, DefaultCommandGroup, print_version, run_command
+from infnet_runtime.cli.process import DefaultCommandGroup, print_version, run_command
 from infnet_runtime.cli.progress import ProgressBar
 from infnet_runtime.cpu import limit_process
 
@@ -130,12 +130,21 @@ def infer(
     from infnet_runtime.cli.batch import run_plan
     from infnet_runtime.cli.case import CaseDone, CaseOptions
     from infnet_runtime.cli.plan import plan_cases
+    from infnet_runtime.io.lung_masks import expect_mask_file
+    from infnet_runtime.io.nifti.affine import ORIENTATIONS
     from infnet_runtime.model.shipped import named_model
     from infnet_runtime.report.text_and_json import json_line
     from infnet_runtime.scan.ct import Intensity
     from infnet_runtime.scan.lung_labels import LungLabels
     from infnet_runtime.segment.segmenter import load
 
+    if assume_orientation is not None and assume_orientation not in ORIENTATIONS:
+        raise typer.BadParameter(
+            f"{assume_orientation}: expected three letters of L/R, A/P, S/I such as LAS",
+            param_hint="--assume-orientation",
+        )
+    if lungs:
+        expect_mask_file(lungs)
     others = [path for path in (lungs, model or named_model()) if path]
     wanted = {"mask": True, "lungs": lungs_out, "probability": probability_out, "overlay": overlay}
     kinds = tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
@@ -166,7 +175,7 @@ def infer(
 
     for note in plan.notes:
         say(note)
-    failures = run_plan(
+    exit_code = run_plan(
         plan,
         options,
         lambda: load(model, device=device, threads=threads, backend=backend, batch_size=batch_size),
@@ -174,8 +183,8 @@ def infer(
         failed=failed,
         say=say,
     )
-    if failures:
-        raise typer.Exit(EXIT_SOME_FAILED)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """Which scans are done and where each file goes, settled before the first is read and the model is loaded.
 
-No output may replace another one, an input, or a file that infnet did not write. What can go wrong with one
-scan alone is kept with that scan; what would lose a file refuses the whole call.
+No output may replace another one, an input, or a file that infnet did not write. Where the result
+of a scan that was named would do so, the whole call is refused, to be typed in another way. A scan that was
+found in a folder is left out with its reason, as is one that cannot be read, and the others are done.
 """
 
 import os
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from infnet_runtime.errors import InfnetError, InputError, OutputError
@@ -33,11 +34,14 @@ class Case:
         What it gets.
     refusal
         Why it cannot be done, where that can be told without reading it.
+    found
+        In a folder that was given, not named itself.
     """
 
     path: Path
     files: ResultFiles
     refusal: InfnetError | None = None
+    found: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class _Given:
     path: Path
     folder: Path
     refusal: InputError | None = None
+    found: bool = False
 
 
 def plan_cases(
@@ -90,7 +95,7 @@ def plan_cases(
     InputError
         If a scan is given twice, or nothing is left to do.
     OutputError
-        If a file would be lost.
+        If the result of a scan that was named would replace another, an input, or a file of the user.
     """
     notes: list[str] = []
     given = list(_without_results(_found(inputs, out, notes), notes))
@@ -98,8 +103,8 @@ def plan_cases(
         raise InputError(f"there is no scan to do: {'; '.join(notes)}. Give CT volumes or slices", code=3023)
     _refuse_twice(given)
     cases = tuple(_case(one, kinds) for one in given)
-    _refuse_shared(cases)
-    _refuse_losses(cases, [*(case.path for case in cases), *others])
+    cases = _refused(cases, _shared(cases))
+    cases = _refused(cases, _losses(cases, [*(case.path for case in cases), *others]))
     if out is not None:
         prepare_folder(out)
     return Plan(cases, tuple(notes))
@@ -115,11 +120,13 @@ def _found(inputs: Sequence[Path], out: Path | None, notes: list[str]) -> Iterat
             yield _Given(path, path, _without_scans(path, content))
             continue
         for scan in content.scans:
-            yield _Given(scan, scan.parent if out is None else out / scan.parent.relative_to(path))
+            place = scan.parent if out is None else out / scan.parent.relative_to(path)
+            yield _Given(scan, place, found=True)
         for folder, refusal in content.unreadable.items():
             yield _Given(folder, folder, refusal)
         for folder, count in content.dicom.items():
-            notes.append(f"left out {count} DICOM files in {folder}: DICOM is not supported yet. {CONVERT}")
+            files = "1 DICOM file" if count == 1 else f"{count} DICOM files"
+            notes.append(f"left out {files} in {folder}: DICOM is not supported yet. {CONVERT}")
 
 
 def _without_scans(folder: Path, content: FolderContent) -> InputError:
@@ -156,7 +163,7 @@ def _case(given: _Given, kinds: tuple[str, ...]) -> Case:
     longest = max(files.all, key=lambda path: len(os.fsencode(path.name)))
     if refusal is None and len(os.fsencode(longest.name)) > _LONGEST_NAME:
         refusal = OutputError(f"cannot write {longest}: the name is too long; rename the scan", code=8006)
-    return Case(given.path, files, refusal)
+    return Case(given.path, files, refusal, given.found)
 
 
 def _refuse_twice(given: Sequence[_Given]) -> None:
@@ -173,8 +180,18 @@ def _refuse_twice(given: Sequence[_Given]) -> None:
         first[identity] = one.path
 
 
-def _refuse_shared(cases: Sequence[Case]) -> None:
-    """Refuse two scans with one name for their results, also where a disk takes two names for one."""
+def _refused(cases: Sequence[Case], trouble: Iterable[tuple[Case, OutputError]]) -> tuple[Case, ...]:
+    """The cases, those with trouble refused; trouble with one that was named is raised."""
+    refusals: dict[Path, OutputError] = {}
+    for case, error in trouble:
+        if not case.found:
+            raise error
+        refusals.setdefault(case.path, error)
+    return tuple(replace(case, refusal=refusals.get(case.path, case.refusal)) for case in cases)
+
+
+def _shared(cases: Sequence[Case]) -> Iterator[tuple[Case, OutputError]]:
+    """Two scans with one name for their results, also where a disk takes two names for one."""
     owners: dict[str, tuple[str, Case, Path]] = {}
     for case in cases:
         if case.refusal is not None:
@@ -189,11 +206,12 @@ def _refuse_shared(cases: Sequence[Case]) -> None:
             if other_exact != exact and not folds_case(path.parent):
                 continue
             both = f"{other_path} and {path}" if other_path.name != path.name else str(path)
-            raise OutputError(
+            error = OutputError(
                 f"{other.path} and {case.path} would both write {both}, and one result would be lost; "
                 f"{_way_out(other.path, case.path)}",
                 code=8013,
             )
+            yield from ((other, error), (case, error))
 
 
 def _way_out(one: Path, other: Path) -> str:
@@ -205,34 +223,43 @@ def _way_out(one: Path, other: Path) -> str:
     )
 
 
-def _refuse_losses(cases: Sequence[Case], inputs: Sequence[Path]) -> None:
-    """Refuse to replace an input, or any file that is no earlier result of infnet."""
+def _losses(cases: Sequence[Case], inputs: Sequence[Path]) -> Iterator[tuple[Case, OutputError]]:
+    """Scans whose result would replace an input, or any file that is no earlier result of infnet."""
     identities = {_identity(path): path for path in inputs}
     names = {_real(path): path for path in inputs}
     planned = [(case, path) for case in cases if case.refusal is None for path in case.files.all]
     for case, path in planned:
         replaced = names.get(_real(path)) or identities.get(_identity(path) or (-1, -1))
         if replaced is not None:
-            raise OutputError(
-                f"the result of {case.path} would replace {replaced}, which is an input; choose another "
-                "folder with -o, or rename one of them",
-                code=8014,
+            yield (
+                case,
+                OutputError(
+                    f"the result of {case.path} would replace {replaced}, which is an input; choose another "
+                    "folder with -o, or rename one of them",
+                    code=8014,
+                ),
             )
     for case, path in planned:
-        if not os.path.exists(path):  # noqa: PTH110 - which raises no errors
-            continue
-        if not os.path.isfile(path):  # noqa: PTH113
-            raise OutputError(
-                f"cannot write {path}: it is a folder or a device; rename it, or choose another folder "
-                "with -o",
-                code=8005,
-            )
-        if not is_result(path):
-            raise OutputError(
-                f"{path} is there already, and no report of infnet beside it lists it: it may be yours. The "
-                f"result of {case.path} would replace it; rename it, or choose another folder with -o",
-                code=8015,
-            )
+        error = _not_ours(case, path)
+        if error is not None:
+            yield case, error
+
+
+def _not_ours(case: Case, path: Path) -> OutputError | None:
+    if not os.path.exists(path):  # noqa: PTH110 - which raises no errors
+        return None
+    if not os.path.isfile(path):  # noqa: PTH113
+        return OutputError(
+            f"cannot write {path}: it is a folder or a device; rename it, or choose another folder with -o",
+            code=8005,
+        )
+    if is_result(path):
+        return None
+    return OutputError(
+        f"{path} is there already, and no report of infnet beside it lists it: it may be yours. The "
+        f"result of {case.path} would replace it; rename it, or choose another folder with -o",
+        code=8015,
+    )
 
 
 def folds_case(folder: Path) -> bool:

@@ -40,7 +40,7 @@ def read_lungs(path: Path, scan: CtVolume, named: LungLabels | None = None) -> L
     """
     from infnet_runtime.lungs import given_lungs  # brings OpenCV, which reading a scan does not need
 
-    _refuse_other_files(path)
+    expect_mask_file(path)
     geometry, labels = read_labels(path)
     grid = Grid(labels.shape, geometry.affine)
     apart_mm = grid.corner_distance_mm(scan.grid)
@@ -55,7 +55,14 @@ def read_lungs(path: Path, scan: CtVolume, named: LungLabels | None = None) -> L
     return given_lungs(on_scan, scan.grid, named=named, name=path.name, source=scan.source)
 
 
-def _refuse_other_files(path: Path) -> None:
+def expect_mask_file(path: Path) -> None:
+    """Refuse what is no file of a lung mask, before the scan is read.
+
+    Raises
+    ------
+    InputError
+        With what is there instead.
+    """
     expected = "a lung mask is one NIfTI file (.nii or .nii.gz) on the grid of the scan"
     if path.is_dir():
         raise InputError(f"the lung mask {path} is a folder; {expected}, so give that file", code=3002)

@@ -22,6 +22,7 @@ from infnet_runtime.backends import open_session
 from infnet_runtime.backends.candidates import Candidate, candidates
 from infnet_runtime.backends.openvino import load_openvino
 from infnet_runtime.backends.ort import cuda as ort_cuda
+from infnet_runtime.backends.ort.cpu import CPU_PROVIDER, create, session_options
 from infnet_runtime.backends.session import infection_probability, run_checked
 from infnet_runtime.errors import BackendError, GateError, ModelError
 from infnet_runtime.model.external_weights import weights_elsewhere
@@ -429,6 +430,30 @@ def test_openvino_computes_in_single_precision(model: Path) -> None:
         pytest.skip("openvino is not installed")
     with open_session(model, backend="openvino") as session:
         assert re.fullmatch(r"openvino [\d.]+ \(CPU, f32\)", session.backend)
+
+
+@pytest.mark.parametrize(("severity", "said"), [(None, 0), (3, 1)])
+def test_an_error_of_onnx_runtime_is_raised_and_not_printed_too(
+    severity: int | None, said: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    picked = helper.make_node("Gather", ["data", "at"], ["picked"])
+    ports = [
+        helper.make_tensor_value_info(name, kind, shape)
+        for name, kind, shape in (
+            ("data", onnx.TensorProto.FLOAT, ["n"]),
+            ("at", onnx.TensorProto.INT64, ["m"]),
+            ("picked", onnx.TensorProto.FLOAT, ["m"]),
+        )
+    ]
+    graph = helper.make_graph([picked], "pick", ports[:2], ports[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    options = session_options(1)
+    if severity is not None:  # as it prints by itself
+        options.log_severity_level = severity
+    session = create(model.SerializeToString(), Path("pick.onnx"), options, [CPU_PROVIDER])
+    with pytest.raises(Exception, match="indices element out of data bounds"):
+        session.run(None, {"data": np.zeros(3, np.float32), "at": np.array([7])})
+    assert capfd.readouterr().err.count("indices element out of data bounds") == said
 
 
 NO_NETWORK = """

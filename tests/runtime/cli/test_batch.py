@@ -28,8 +28,8 @@ class NoModel:
 
 def run(
     tmp_path: Path, raised: dict[str, BaseException], monkeypatch: pytest.MonkeyPatch
-) -> tuple[list[str], list[dict[str, Any]], list[str]]:
-    """Scans a, b, c, ... of which some raise: those done, documents of the failed, lines."""
+) -> tuple[list[str], list[dict[str, Any]], list[str], int]:
+    """Scans a, b, c, ... of which some raise: those done, documents of the failed, lines, exit code."""
 
     def one(segmenter: object, case: Case, options: CaseOptions) -> CaseDone:
         if case.path.stem in raised:
@@ -43,7 +43,7 @@ def run(
     done: list[str] = []
     failed: list[dict[str, Any]] = []
     lines: list[str] = []
-    count = run_plan(
+    exit_code = run_plan(
         plan,
         CaseOptions(),
         NoModel,  # type: ignore[arg-type]
@@ -51,8 +51,7 @@ def run(
         failed=failed.append,
         say=lines.append,
     )
-    assert count == len(failed)
-    return done, failed, lines
+    return done, failed, lines, exit_code
 
 
 @pytest.mark.parametrize(
@@ -70,8 +69,9 @@ def run(
 def test_the_others_are_done(
     error: Exception, code: int | None, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done, (failed,), lines = run(tmp_path, {"b": error}, monkeypatch)
+    done, (failed,), lines, exit_code = run(tmp_path, {"b": error}, monkeypatch)
     assert done == ["a", "c", "d"]
+    assert exit_code == 6
     assert failed["schema"] == "infnet.failure/1"
     assert failed["input"] == {"file": "b.nii", "path": str(tmp_path / "b.nii")}
     assert failed["error"]["code"] == code
@@ -133,7 +133,7 @@ def test_the_same_error_is_said_once_and_counted(tmp_path: Path, monkeypatch: py
         return InputError(f"{tmp_path / name}.nii is of another planet; bring it here", code=3003)
 
     raised = {name: refusal(name) for name in "abd"} | {"c": InputError("c.nii is empty", code=3004)}
-    done, failed, lines = run(tmp_path, dict(raised), monkeypatch)
+    done, failed, lines, _ = run(tmp_path, dict(raised), monkeypatch)
     assert not done
     assert len(failed) == 4  # each has its object
     assert lines == [
@@ -142,6 +142,30 @@ def test_the_same_error_is_said_once_and_counted(tmp_path: Path, monkeypatch: py
         "2 more with the same error: error[INF-3003] it is of another planet; bring it here",
         "4 of 4 inputs failed",
     ]
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        ({}, 0),
+        (dict.fromkeys("abc", 3006), 6),  # one is done
+        ({"a": 3006, "b": 3010, "c": 3001, "d": 3040}, 3),
+        ({"a": 3006, "b": 3006, "c": 3006, "d": 8012}, 6),
+        (dict.fromkeys("abcd", 8012), 8),
+        (dict.fromkeys("abcd", None), 1),
+        ({"a": None, "b": 3006, "c": 3006, "d": 3006}, 6),
+    ],
+)
+def test_where_all_fail_alike_the_exit_code_is_theirs(
+    raised: dict[str, int | None], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = {
+        name: ZeroDivisionError() if code is None else InfnetError("no", code=code)
+        for name, code in raised.items()
+    }
+    done, failed, _, exit_code = run(tmp_path, dict(errors), monkeypatch)
+    assert exit_code == expected
+    assert (len(done), len(failed)) == (4 - len(raised), len(raised))
 
 
 def test_the_only_scan_keeps_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +197,6 @@ def test_no_model_is_opened_for_what_is_no_scan(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     plan = plan_cases([tmp_path / "1.dcm", tmp_path / "2.dcm"], out=None, kinds=("mask",))
     lines: list[str] = []
-    count = run_plan(plan, CaseOptions(), no_model, done=print, failed=lambda _: None, say=lines.append)
-    assert count == 2
+    exit_code = run_plan(plan, CaseOptions(), no_model, done=print, failed=lambda _: None, say=lines.append)
+    assert exit_code == 3
     assert "1 more with the same error: error[INF-3002] it is a DICOM file" in lines[1]

@@ -326,6 +326,33 @@ def test_lung_mask_of_the_user(scan: Path, model: Path, tmp_path: Path) -> None:
     assert "5.00 mm apart" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "code", "text"),
+    [
+        ("gone.nii.gz", 3, "error[INF-3001] there is no lung mask gone.nii.gz; check the spelling"),
+        ("here", 3, "error[INF-3002] the lung mask here is a folder"),
+        ("scan.png", 3, "error[INF-3003] the lung mask scan.png is no NIfTI file"),
+    ],
+)
+def test_a_lung_mask_that_is_not_there_is_told_before_anything_is_done(
+    given: str, code: int, text: str, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    Path("scan.png").touch()
+    done = run_here(scan, "--model", "no-model.onnx", "--lungs", given, "-o", "out")
+    assert done.returncode == code
+    assert text in done.stderr
+    assert not Path("out").exists()
+
+
+def test_an_orientation_that_is_none_is_refused_whatever_the_file_says(scan: Path, model: Path) -> None:
+    done = run_here(scan, "--model", model, "--assume-orientation", "XYZ")
+    assert done.returncode == 2
+    assert "XYZ: expected three letters of L/R, A/P, S/I such as LAS" in " ".join(done.stderr.split())
+    assert run_here(scan, "--model", model, "--assume-orientation", "LAS").returncode == 0
+
+
 def test_labels_of_a_lung_mask_are_named(scan: Path, model: Path, tmp_path: Path) -> None:
     phantom = chest_phantom()
     labels = np.array([0, 4, 3], np.uint8)[phantom.lungs]

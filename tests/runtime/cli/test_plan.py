@@ -96,6 +96,28 @@ def test_two_scans_with_one_result_are_refused(names: tuple[str, str], out: str 
     assert remedy in str(error)
 
 
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (("a.png", "a.nii.gz", "b.nii"), ["b.nii"]),
+        (("a.nii", "a.nii.gz", "a.jpg", "b.nii", "c.nii"), ["b.nii", "c.nii"]),
+        (("x/ct.nii", "x/ct.nii.gz", "y/ct.nii"), ["y/ct.nii"]),
+        (("a.jpg", "a.jpeg"), []),
+    ],
+)
+@pytest.mark.parametrize("out", [None, "out"])
+def test_in_a_folder_they_are_left_out_and_the_others_done(
+    names: tuple[str, ...], kept: list[str], out: str | None
+) -> None:
+    touch(*(f"p/{name}" for name in names))
+    cases = plan("p", out=out).cases
+    assert len(cases) == len(names)
+    assert [str(case.path.relative_to("p")) for case in cases if case.refusal is None] == kept
+    refusals = [case.refusal for case in cases if case.refusal]
+    assert {refusal.code for refusal in refusals} == {8013}
+    assert all("would both write" in str(refusal) for refusal in refusals)
+
+
 def test_folders_that_are_one_by_a_link_are_one() -> None:
     touch("p/ct.nii", "p/ct.nii.gz")
     Path("link").symlink_to("p")
@@ -185,6 +207,28 @@ def test_a_file_of_the_user_is_not_replaced() -> None:
     assert refused("ct.nii").code == 8015
 
 
+def test_one_that_is_named_refuses_the_call_with_a_folder_too() -> None:
+    touch("p/ct.nii", "q/ct.nii", "p/other.nii")
+    error = refused("p", "q/ct.nii", out="out")
+    assert error.code == 8013
+    assert "p/ct.nii and q/ct.nii would both write out/ct.infection.nii.gz" in str(error)
+
+
+def test_losses_in_a_folder_are_those_of_one_scan() -> None:
+    touch("p/a.nii", "p/a.infection.nii.gz", "p/b.nii", "p/b.infnet.json", "p/c.nii", "p/d.nii")
+    Path("p/d.infection.nii.gz").mkdir()
+    refusals = {str(case.path): case.refusal for case in plan("p").cases}
+    codes = {name: refusal.code if refusal else None for name, refusal in refusals.items()}
+    assert codes == {
+        "p/a.infection.nii.gz": None,  # a scan of that name
+        "p/a.nii": 8014,
+        "p/b.nii": 8015,
+        "p/c.nii": None,
+        "p/d.nii": 8005,
+    }
+    assert plan("p", out="out").cases[1].refusal is None
+
+
 def test_a_report_vouches_for_the_files_it_lists_only() -> None:
     touch("ct.nii", "ct.infection.nii.gz", "ct.lungs.nii.gz", "ct.overlay.png")
     write_report("ct.infnet.json", "ct.infection.nii.gz")
@@ -235,6 +279,8 @@ def test_dicom_in_a_folder_is_said_once() -> None:
     found = plan("series")
     assert [case.path for case in found.cases] == [Path("series/ct.nii")]
     assert found.notes[0].startswith("left out 5 DICOM files in series: DICOM is not supported yet")
+    touch("one/1.dcm", "one/ct.nii")
+    assert plan("one").notes[0].startswith("left out 1 DICOM file in one: DICOM is not supported yet")
 
 
 def test_an_empty_folder_has_nothing_to_do() -> None:
