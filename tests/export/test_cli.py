@@ -32,8 +32,7 @@ from infnet_runtime.errors import GateError, InfnetError
 from infnet_runtime.model.manifest import METADATA_KEY, OutputSpec
 from infnet_train.weights.trained import TrainedNetwork
 from train_slices import write_slice
-
-from .conftest import CARD, DAMPING
+from twin import CARD, DAMPING
 
 COMMAND = [sys.executable, "-W", "error::UserWarning", "-m", "infnet_export.cli"]
 CARD_OPTIONS = [

@@ -1,0 +1,112 @@
+"""Small inputs under the names that the documentation uses, and the commands that it prints."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+
+from builders import chest_phantom, reorient, write_nifti
+from train_slices import LABELLED, PSEUDO, write_slice
+from twin import random_network, write_weights
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "train" / "configs"
+# Programs whose lines in a code block are run. What makes an environment is typed by test_readme.py.
+PROGRAMS = ("infnet-infer", "infnet-train", "infnet-export", "python", "just", "torchrun")
+VALIDATION = [str(number) for number in range(49, 59)]  # of the recipe default.toml
+
+
+def pages() -> list[Path]:
+    """All documentation, the log of changes aside."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT, capture_output=True, check=True, text=True,
+    ).stdout.split("\0")  # fmt: skip
+    return sorted(ROOT / name for name in names if name and name != "CHANGELOG.md")
+
+
+def commands(page: Path) -> list[str]:
+    """Lines of a page's code blocks that call one of the programs, continued lines joined, comments off."""
+    found = []
+    for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
+        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
+            plain = re.sub(r"\s#\s.*", "", line).strip().removeprefix("$ ")
+            if plain.split(" ")[0] in PROGRAMS:
+                found.append(plain)
+    return found
+
+
+def make_world(folder: Path) -> None:
+    """Scans, weights and data sets, each as small as its command allows."""
+    phantom = chest_phantom()
+    hu, affine = reorient(phantom.hu, phantom.spacing_mm, "LPS")
+    for name in ("scan", "a", "b", "SCAN", "SCANS/one", "ct", "volume"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_nifti(folder / f"{name}.nii.gz", hu, affine)
+    lungs, _ = reorient(phantom.lungs, phantom.spacing_mm, "LPS")
+    infection, _ = reorient(phantom.infection.astype(np.uint8), phantom.spacing_mm, "LPS")
+    write_nifti(folder / "mask.nii.gz", lungs, affine)
+    write_nifti(folder / "infection.nii.gz", infection, affine)
+    weights = write_weights(random_network(), folder / "weights.safetensors")
+    (folder / "start.safetensors").hardlink_to(weights)
+    for number in range(1, 60):
+        write_slice(folder / "COVID-SemiSeg" / LABELLED, str(number), seed=number)
+    for patient in range(1, 7):
+        write_slice(folder / "COVID-SemiSeg" / PSEUDO, f"Data-1_coronacases_org_00{patient}_17", seed=patient)
+    for case in ("7_85703_0", "10_85902_1"):
+        name = f"Data-1_radiopaedia_org_covid-19-pneumonia-{case}-dcm_3"
+        write_slice(folder / "COVID-SemiSeg" / PSEUDO, name, seed=70)
+    for number in range(4):
+        write_slice(folder / "COVID-SemiSeg/TestingSet/LungInfection-Test", str(number), seed=80 + number)
+    (folder / "DATA").mkdir()
+    (folder / "DATA/covid-semiseg").symlink_to("../COVID-SemiSeg")
+    for number in range(14):
+        for name in ("VALIDATION_FOLDER", "TRAINING_SLICES", "FOLDER"):
+            write_slice(folder / name, f"s{number}", seed=100 + number)
+
+
+def shortened(command: str) -> str:
+    """A training of minutes or days with one epoch of small pictures a stage; other commands as they are."""
+    words = shlex.split(command)
+    if words[0] not in ("infnet-train", "torchrun") or set(words) & {"data", "eval", "calibrate", "lungs"}:
+        return command
+    recipe = Path(words[words.index("--config") + 1] if "--config" in words else "default.toml")
+    with (CONFIGS / recipe if (CONFIGS / recipe).is_file() else recipe).open("rb") as file:
+        stages = tomllib.load(file).get("stages", {})
+    changes = ["sizes=[64]", "epochs=1", "batch_size=2"]
+    for name, stage in stages.items():
+        changes += [f"stages.{name}.{key}={'[64]' if key == 'sizes' else '1'}" for key in ("sizes", "epochs")]
+        changes += [f"stages.{name}.batch_size=2"] if "batch_size" in stage else []
+        changes += [f"stages.{name}.propagation.epochs=1"] if "propagation" in stage else []
+    if "--time-budget" in words:
+        words[words.index("--time-budget") + 1] = "0.05"
+    return shlex.join([*words, *(part for change in changes for part in ("--set", change))])
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """In a shell, with the programs of this environment and no time to wait for a GPU."""
+    binaries = Path(sys.executable).parent
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def prepared_folder(folder: Path) -> None:
+    """The sets of ``fine_tune.toml`` and ``default.toml`` that are not made of COVID-SemiSeg."""
+    for name in ("volumes", "manual", "healthy", "normal", "transferred"):
+        for case in ("7_85703_0", "4_85506_1", "29_86491_1", "org_001", "normal_1"):
+            for number in range(2):
+                write_slice(folder / name, f"{case}_{number}", seed=number)
+    for path in (p for name in ("healthy", "normal") for p in (folder / name / "GT").iterdir()):
+        import cv2
+
+        cv2.imwrite(str(path), np.zeros(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).shape, np.uint8))
