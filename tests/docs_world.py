@@ -8,11 +8,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from builders import chest_phantom, reorient, write_nifti
 from tiny_models import mid_grey_detector
-from train_slices import LABELLED, PSEUDO, write_slice
+from train_slices import LABELLED, PSEUDO, write_picture, write_slice
 from twin import random_network, write_weights
 
 ROOT = Path(__file__).parents[1]
@@ -42,11 +43,16 @@ def commands(page: Path) -> list[str]:
     return found
 
 
+def files(page: Path) -> dict[str, str]:
+    """Name to content of what a page tells to write: the blocks after ``<!-- file: NAME -->``."""
+    return dict(re.findall(r"^<!-- file: (\S+) -->\n```\w*\n(.*?)^```", page.read_text("utf-8"), re.M | re.S))
+
+
 def make_world(folder: Path) -> None:
     """Scans, weights and data sets, each as small as its command allows."""
     phantom = chest_phantom()
     hu, affine = reorient(phantom.hu, phantom.spacing_mm, "LPS")
-    for name in ("scan", "a", "b", "SCAN", "SCANS/one", "patients/one", "patients/two"):
+    for name in ("scan", "a", "b", "SCAN", "SCANS/one", "patients/a/ct", "patients/b/ct", "a/ct", "b/ct"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_nifti(folder / f"{name}.nii.gz", hu, affine)
     lungs, _ = reorient(phantom.lungs, phantom.spacing_mm, "LPS")
@@ -72,14 +78,20 @@ def make_world(folder: Path) -> None:
             write_slice(folder / name, f"s{number}", seed=100 + number)
 
 
-def shortened(command: str) -> str:
+def shortened(command: str, folder: Path) -> str:
     """A training of minutes or days with one step of small pictures a stage; other commands as they are."""
     # bf16 takes minutes where a processor has no units for it.
     words = shlex.split(command.replace(" --precision bf16", ""))
-    if words[0] not in ("infnet-train", "torchrun") or set(words) & {"data", "eval", "calibrate", "lungs"}:
+    if words[0] not in ("infnet-train", "torchrun") or set(words) & {
+        "data",
+        "eval",
+        "calibrate",
+        "lungs",
+        "keys",
+    }:
         return command
     recipe = Path(words[words.index("--config") + 1] if "--config" in words else "default.toml")
-    with (CONFIGS / recipe if (CONFIGS / recipe).is_file() else recipe).open("rb") as file:
+    with next(p / recipe for p in (folder, CONFIGS) if (p / recipe).is_file()).open("rb") as file:
         stages = tomllib.load(file).get("stages", {})
     changes = ["sizes=[32]", "epochs=1", "batch_size=256", "preprocess.size=32"]
     for name, stage in stages.items():
@@ -89,6 +101,22 @@ def shortened(command: str) -> str:
     if "--time-budget" in words:
         words[words.index("--time-budget") + 1] = "0.05"
     return shlex.join([*words, *(part for change in changes for part in ("--set", change))])
+
+
+def own_data(folder: Path) -> None:
+    """Two slices of each of five patients with masks of 0 and 1, and one volume."""
+    for patient in range(5):
+        for number in (1, 2):
+            write_slice(folder / "small", f"p{patient}_{number:03d}", seed=10 * patient + number)
+    for kind, name in (("Imgs", "images"), ("GT", "masks")):
+        for path in (folder / "small" / kind).iterdir():
+            small = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            large = cv2.resize(small, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
+            write_picture(folder / "mine" / name / path.name, large if kind == "Imgs" else large // 255)
+    chest = chest_phantom()
+    write_nifti(folder / "p77.nii.gz", *reorient(chest.hu, chest.spacing_mm, "LPS"))
+    mask = chest.infection.astype(np.uint8)
+    write_nifti(folder / "p77_infection.nii.gz", *reorient(mask, chest.spacing_mm, "RAS"))
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -111,6 +139,4 @@ def prepared_folder(folder: Path) -> None:
             for number in range(2):
                 write_slice(folder / name, f"{case}_{number}", seed=number)
     for path in (p for name in ("healthy", "normal") for p in (folder / name / "GT").iterdir()):
-        import cv2
-
         cv2.imwrite(str(path), np.zeros(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).shape, np.uint8))
