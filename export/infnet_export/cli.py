@@ -62,11 +62,10 @@ def make(
     ] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Also a file that computes in 8 bit.")] = False,
     calibration: Annotated[
-        Path | None, typer.Option(help="Training slices for --int8: a folder with Imgs and GT.")
+        Path | None,
+        typer.Option(help="Training slices for --int8: a folder with images and masks, or Imgs and GT."),
     ] = None,
-    labelled: Annotated[
-        list[Path] | None, typer.Option(help="More folders with Imgs and GT that judge --int8.")
-    ] = None,
+    labelled: Annotated[list[Path] | None, typer.Option(help="More such folders that judge --int8.")] = None,
     turn: Annotated[
         _Turn, typer.Option(help="What turns the slices of --calibration and --labelled upright.")
     ] = _Turn.none,
@@ -257,7 +256,10 @@ def inspect(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON instead of a table.")] = False,
 ) -> None:
-    """Say what a model file is: preprocessing, output, origin, hashes. Needs neither PyTorch nor a GPU."""
+    """Say what a model file is: preprocessing, output, origin, hashes.
+
+    Needs the package onnx, which infnet[export] has; neither PyTorch nor a GPU.
+    """
     import json
 
     from infnet_export.graph.inspection import inspect_file
@@ -276,8 +278,8 @@ def weights(
     slices: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder with Imgs and GT like the slices of the training, to measure the normalisations on. "
-            "Without one the prediction is the same, but a training begins with a jolt."
+            help="Folder with images and masks, or Imgs and GT, like the slices of the training, to measure "
+            "the normalisations on. Without one the prediction is the same, but training begins with a jolt."
         ),
     ] = None,
     turn: Annotated[_Turn, typer.Option(help="What turns the slices of --slices upright.")] = _Turn.none,

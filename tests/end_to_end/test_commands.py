@@ -180,6 +180,8 @@ def test_help_and_version_need_no_extra(command: str, option: str) -> None:
 def test_inspect_needs_no_pytorch() -> None:
     done = without({"torch"}, "infnet-export", "inspect", str(MODEL))
     assert (done.returncode, done.stderr) == (0, "")
+    told = " ".join(invoke("infnet-export", "inspect", "--help")[1].split())
+    assert "Needs the package onnx, which infnet[export] has; neither PyTorch nor a GPU." in told
 
 
 def test_the_lack_of_another_module_stays_a_bug() -> None:

@@ -1,6 +1,5 @@
 """From a trained network to the content of a model file, and what that file is compared with."""
 
-import importlib.metadata
 from dataclasses import replace
 from enum import StrEnum
 
@@ -25,6 +24,7 @@ from infnet_runtime.model.manifest import (
     PreprocessSpec,
 )
 from infnet_runtime.model.specs import EQUAL
+from infnet_runtime.version import __version__
 from infnet_train.weights.trained import TrainedNetwork
 
 
@@ -96,7 +96,7 @@ def manifest_of(trained: TrainedNetwork, card: ModelCard) -> ModelManifest:
         outputs=outputs,
         contract_version=_oldest_contract(outputs, trained.preprocess),
         metrics=card.metrics,
-        created_with={"infnet": _own_version(), "torch": str(torch.__version__), "onnx": onnx.__version__},
+        created_with={"infnet": __version__, "torch": str(torch.__version__), "onnx": onnx.__version__},
     )
 
 
@@ -110,10 +110,3 @@ def _oldest_contract(outputs: tuple[OutputSpec, ...], preprocess: PreprocessSpec
     """The first that can say it, so that older versions run what they can."""
     simple = len(outputs) == len(outputs[0].classes) == 1 and preprocess.channels == EQUAL
     return CONTRACT_VERSION if simple else READ_VERSIONS[-1]
-
-
-def _own_version() -> str:
-    try:
-        return importlib.metadata.version("infnet")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -22,6 +22,7 @@ def test_without_data_it_says_where_they_come_from(tmp_path: Path, monkeypatch: 
     done = CliRunner().invoke(app, [])
     assert done.exit_code == 2
     assert "infnet-train data prepare FOLDER_OF_THE_SETS --out data/prepared" in done.stderr
+    assert "of yours: infnet-train data prepare FOLDER --out data/mine" in done.stderr
 
 
 def test_options_of_a_training_before_another_command_are_refused() -> None:

@@ -10,7 +10,7 @@ from infnet_train.cli.options import DeviceOption, ModelArgument, TableJsonOptio
 
 def evaluate(
     model: ModelArgument,
-    data: Annotated[Path, typer.Argument(help="Folder with Imgs/ and GT/.")],
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/, or Imgs/ and GT/.")],
     turn: TurnOption = Turn.none,
     device: DeviceOption = "auto",
     per_case: Annotated[
@@ -34,7 +34,10 @@ def evaluate(
 def calibrate(
     model: ModelArgument,
     data: Annotated[
-        Path, typer.Argument(help="Folder with Imgs/ and GT/: validation slices, never the test set.")
+        Path,
+        typer.Argument(
+            help="Validation slices, never the test set: a folder with images/ and masks/, or Imgs/ and GT/."
+        ),
     ],
     turn: TurnOption = Turn.none,
     device: DeviceOption = "auto",

@@ -20,7 +20,11 @@ class _EdgeDefinition(StrEnum):
 @app.command("check")
 def check(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Root of COVID-SemiSeg, or a folder with Imgs/ and GT/.")
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="Root of COVID-SemiSeg, a folder with images/ and masks/ or Imgs/ and GT/, or one of such.",
+        ),
     ],
     hard: Annotated[
         bool, typer.Option("--hard", help="The masks are said to be 0 and 255 only: name those that are not.")
@@ -41,7 +45,9 @@ def check(
 
 @app.command("edges")
 def edges(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with Imgs/ and GT/.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with images/ and masks/, or Imgs/ and GT/.")
+    ],
     definition: Annotated[
         _EdgeDefinition,
         typer.Option(

@@ -86,10 +86,18 @@ def train(
         _Precision, typer.Option(help="Of the convolutions; weights and losses are fp32.")
     ] = _Precision.fp32,
     backbone_weights: Annotated[
-        Path | None, typer.Option(help="ImageNet weights of Res2Net-50 v1b 26w4s (.pth), if you have them.")
+        Path | None,
+        typer.Option(
+            help="ImageNet weights of Res2Net-50 v1b 26w4s (.pth), if you have them; train/README.md says "
+            "where they are."
+        ),
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change one value of the recipe: key=value.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Change one value of the recipe, key=value; once for each. Keys: infnet-train keys.",
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads, 0 for all.", min=0)] = 0,
     augment_on: Annotated[
@@ -172,6 +180,8 @@ def _default_data() -> Path:
         "1. get COVID-SemiSeg, and if you can the Radiopaedia volumes and the coronacases slices\n"
         f"2. infnet-train data prepare FOLDER_OF_THE_SETS --out {_DEFAULT_DATA}\n"
         "3. infnet-train\n"
+        "for slices or volumes of yours: infnet-train data prepare FOLDER --out data/mine, and a recipe of "
+        "ten lines, as docs/own-data.md says\n"
         "other commands are 'infnet-train eval', 'calibrate' and 'data'; see infnet-train --help",
         err=True,
     )
