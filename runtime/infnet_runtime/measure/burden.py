@@ -3,7 +3,8 @@
 A voxel counts as infection where the mask says so inside the lungs; its volume is the determinant of the
 affine, never the header's spacing. Where a number cannot be given it is ``None`` with a reason: a side
 without lung has no 0 ml of infection, for what is dense as a whole was not looked at. Then ``both`` is the
-lung that is there, a lower bound, and a flag says so (``lung_missing``).
+lung that is there, a lower bound, and a flag says so (``lung_missing``). Only where the picture ends before
+the other lung could lie in it (``field_of_view``), that side has 0 ml of lung, and a flag as well.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ import numpy as np
 
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
+from infnet_runtime.measure.field_of_view import has_room_for
 from infnet_runtime.measure.flags import OUTSIDE_LUNGS, Flag
 from infnet_runtime.model.false_marks import FalseMarks
 from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
@@ -30,11 +32,12 @@ class Burden:
     lung_ml, infection_ml : ml
         None where the scan has no voxel size.
     infection_percent : % of the lung
+        None where none of that lung is in the picture.
     """
 
     lung_ml: float | None
     infection_ml: float | None
-    infection_percent: float
+    infection_percent: float | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Quantification:
         Names of the flags that say that the numbers may be wrong; the others are remarks.
     reasons
         Name of a missing number, such as ``left`` or ``both.lung_ml``, to why it is missing:
-        ``no_voxel_size``, ``no_lung`` or ``side_unknown``.
+        ``no_voxel_size``, ``no_lung``, ``side_unknown`` or ``outside_the_picture``.
     """
 
     both: Burden | None
@@ -134,8 +137,11 @@ def quantify(
         lung, infected = (sum(c[label] for label in labels) for c in (counts.lung, counts.infected))
         if name != "both" and counts.lung[EITHER]:
             reasons[name] = "side_unknown"
-        elif lung == 0:
+        elif lung == 0 and (name == "both" or voxel_volume_ml is None or not _is_outside(labels[0], lungs)):
             reasons[name] = "no_lung"
+        elif lung == 0:
+            burdens[name] = Burden(0.0, 0.0, None)
+            reasons[f"{name}.infection_percent"] = "outside_the_picture"
         else:
             percent = 100 * infected / lung
             if voxel_volume_ml is None:
@@ -168,12 +174,19 @@ def quantify(
     )
 
 
+def _is_outside(side: int, lungs: ByteArray) -> bool:
+    """Whether the picture ends before the lung of this side."""
+    return bool(lungs.any()) and not has_room_for(side, lungs)
+
+
 def _below_level(found: Burden, level: FalseMarks) -> tuple[Flag, ...]:
     """The share decides: large lungs have more false marks, and pieces of lungs fewer.
 
     It was measured in scans, so nothing is said of a picture.
     """
-    if found.infection_ml is None or not 0 < found.infection_percent <= level.percent:
+    if found.infection_ml is None or found.infection_percent is None:
+        return ()
+    if not 0 < found.infection_percent <= level.percent:
         return ()
     return (
         Flag(

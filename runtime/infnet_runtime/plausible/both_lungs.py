@@ -1,6 +1,7 @@
 """Whether both lungs are there, and which is which."""
 
 from infnet_runtime.arrays import ByteArray
+from infnet_runtime.measure.field_of_view import has_room_for
 from infnet_runtime.measure.flags import Flag
 from infnet_runtime.scan.lung_mask import LungMask
 from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
@@ -20,10 +21,18 @@ def both_lungs(lungs: LungMask) -> tuple[Flag, ...]:
     if len(seen) != 1:
         return ()
     there, missing = ("left", "right") if LEFT in seen else ("right", "left")
+    if not has_room_for(RIGHT if LEFT in seen else LEFT, lungs.to_lps()):
+        return (
+            Flag(
+                "lung_outside_the_picture",
+                f"the picture ends before the {missing} lung: what is given for both is the {there} lung "
+                "alone",
+            ),
+        )
     return (
         Flag(
             "lung_missing",
-            f"no {missing} lung was found: it is dense as a whole, removed, or outside of the picture. What "
+            f"no {missing} lung was found: it is dense as a whole, or removed. What "
             f"is given for both is the {there} lung alone, a lower bound; look at the scan, and give a lung "
             "mask with --lungs if there is a lung",
         ),

@@ -124,5 +124,7 @@ def _side(q: Quantification, name: str) -> tuple[str, str]:
 
 
 def _burden(burden: Burden) -> str:
+    if burden.infection_percent is None:
+        return "outside of the picture"
     ml = "" if burden.infection_ml is None else f"{burden.infection_ml:.1f} ml, "
     return f"{ml}{burden.infection_percent:.1f} %"

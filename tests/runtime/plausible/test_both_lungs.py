@@ -62,3 +62,39 @@ def test_without_lung_no_number_is_given() -> None:
     assert (q.both, q.right, q.left, q.infection_outside_lungs_ml) == (None,) * 4
     assert set(q.reasons) == {"both", "right", "left", "infection_outside_lungs_ml"}
     assert set(q.reasons.values()) == {"no_lung"}
+
+
+def one_lung_in_the_picture(side: int, room: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lungs and infection of the phantom, cut on the inner side of one lung at this share of its width."""
+    lungs = np.where(PHANTOM.lungs == side, PHANTOM.lungs, 0).astype(np.uint8)
+    columns = np.flatnonzero(lungs.any(axis=(0, 1)))
+    first, last = int(columns[0]), int(columns[-1])
+    beyond = round(room * (last - first + 1))
+    kept = slice(0, last + 1 + beyond) if side == RIGHT else slice(first - beyond, None)
+    return lungs[:, :, kept], PHANTOM.infection.astype(np.uint8)[:, :, kept]
+
+
+@pytest.mark.parametrize("room", [0.0, 0.2])
+@pytest.mark.parametrize(("side", "other"), [(RIGHT, "left"), (LEFT, "right")])
+def test_a_lung_that_was_not_scanned_has_no_millilitres_and_says_so(
+    side: int, other: str, room: float
+) -> None:
+    lungs, infection = one_lung_in_the_picture(side, room)
+    q = quantify(infection, lungs, 0.2)
+    numbers = q.to_dict()[other]
+    assert numbers == {"lung_ml": 0.0, "infection_ml": 0.0, "infection_percent": None}
+    assert q.reasons == {f"{other}.infection_percent": "outside_the_picture"}
+    grid = Grid(lungs.shape, PHANTOM.affine)
+    (flag,) = both_lungs(lung_mask(lungs, grid))
+    assert (flag.name, flag.warns) == ("lung_outside_the_picture", True)
+    assert f"ends before the {other} lung" in flag.text
+
+
+@pytest.mark.parametrize(("side", "other"), [(RIGHT, "left"), (LEFT, "right")])
+def test_a_lung_that_could_be_there_has_no_number(side: int, other: str) -> None:
+    lungs, infection = one_lung_in_the_picture(side, 0.5)
+    q = quantify(infection, lungs, 0.2)
+    assert q.to_dict()[other] is None
+    assert q.reasons == {other: "no_lung"}
+    (flag,) = both_lungs(lung_mask(lungs, Grid(lungs.shape, PHANTOM.affine)))
+    assert flag.name == "lung_missing"

@@ -85,6 +85,15 @@ def test_a_picture_without_a_lung_has_no_share_of_it(labels: tuple[int, int], le
     assert "no voxel size" in text
 
 
+def test_a_lung_outside_of_the_picture_is_said_to_be() -> None:
+    whole = result_of(has_size=True)
+    only_right = np.ones((2, 3, 4), np.uint8)
+    q = quantify(np.zeros_like(only_right), only_right, 0.01)
+    text = to_text(replace(whole, quantification=q), files=[])
+    assert "(right 0, left 0)" in text
+    assert "left outside of the picture)" in text
+
+
 @pytest.mark.parametrize(
     ("labels", "lines"),
     [
@@ -96,7 +105,8 @@ def test_a_picture_without_a_lung_has_no_share_of_it(labels: tuple[int, int], le
 def test_what_is_not_there_is_no_zero(labels: tuple[int, int], lines: list[str]) -> None:
     whole = result_of(has_size=True)
     relabelled = np.array([0, *labels], np.uint8)[whole.lungs]
-    q = quantify(np.zeros_like(relabelled), relabelled, 0.01)
+    in_lps = whole.volume.to_lps(relabelled)
+    q = quantify(np.zeros_like(in_lps), in_lps, 0.01)
     result = replace(whole, lungs=relabelled, quantification=q)
     text = to_text(result, files=[])
     assert all(line in text for line in lines)

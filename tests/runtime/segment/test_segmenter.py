@@ -279,7 +279,7 @@ def test_threads_of_the_backend_change_nothing(
 
 @pytest.mark.slow
 def test_a_scan_of_1200_slices(segmenter: Segmenter) -> None:
-    phantom = chest_phantom((1200, 36, 48), (0.25, 9.0, 8.0))
+    phantom = chest_phantom((1200, 54, 64), (0.25, 6.0, 6.0))
     runs = [
         Segmenter(segmenter._session, threads=threads).predict(lps_volume(phantom), batch_size=batch_size)
         for threads, batch_size in ((1, 1), (4, 64))
