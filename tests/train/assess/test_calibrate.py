@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,18 @@ def test_the_command_finds_the_temperature(drawn: Path, tmp_path: Path) -> None:
     assert f"temperature  {report['temperature']:.4f}, in the model now: 1" in text.splitlines()
     assert f"  neg. log-likelihood         {before['nll']:.4f}   {after['nll']:.4f}" in text
     assert f"infnet-export ... --temperature {report['temperature']:.4f}" in text
+
+
+def test_eval_and_calibrate_look_at_the_folder_first(
+    drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for kind in ("Imgs", "GT"):
+        shutil.copy(drawn / kind / "1.png", drawn / kind / "coronacases_007_1.png")
+    for score in (evaluate_file, calibrate_file):
+        caplog.clear()
+        score(sharp_detector(tmp_path / "model.onnx"), drawn, device="cpu")
+        assert "1 of 5 slices are of reserved cases (coronacases_007_1, ...)" in caplog.text
+        assert "(coronacases_007_1 is 1, ...) and count twice" in caplog.text
 
 
 def test_a_temperature_in_the_model_is_not_applied_twice(drawn: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from infnet_runtime.version import __version__
 from infnet_train.assess.predict import open_model
 from infnet_train.data.masks import read_labelled
 from infnet_train.data.pictures import Turn
+from infnet_train.data.preflight import look_at_folder
 from infnet_train.data.seen import refuse_seen
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ def calibrate_file(
         If model, device or data are refused, or the labels do not fix a temperature.
     """
     slices = read_labelled(data, turn)
+    look_at_folder(data)
     refuse_seen(model, data, turn)
     counted: list[str] = []
     with open_model(model, device, purpose="calibrate") as opened:

@@ -18,6 +18,7 @@ from infnet_train.assess.predict import input_batches, logits_of, open_model
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.masks import read_labelled
 from infnet_train.data.pictures import Turn
+from infnet_train.data.preflight import look_at_folder
 from infnet_train.data.seen import warn_if_seen
 from infnet_train.networks import Network
 
@@ -146,6 +147,7 @@ def evaluate_file(
         refuse_existing(per_case)
         prepare_folder(per_case.absolute().parent)
     slices = read_labelled(data, turn)
+    look_at_folder(data)
     warn_if_seen(model, data, turn)
     with open_model(model, device, purpose="evaluate") as opened, maps_folder(maps, turn) as write_map:
         temperature = opened.output.temperature

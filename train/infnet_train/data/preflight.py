@@ -1,16 +1,18 @@
-"""What is looked at in the slices of a run before it trains, in a second or two.
+"""What is looked at in slices before a network is trained or scored on them, in a second or two.
 
-It looks at the slices as they come to the network, so that a folder, a cache and a pack are looked at alike.
-Each file has been read and checked by then, once for all runs that share a cache.
+Before a training it is the slices as they come to the network, so that a folder, a cache and a pack are
+looked at alike. Each file has been read and checked by then, once for all runs that share a cache.
 """
 
+import hashlib
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from infnet_train.data.datasets import LabelledSlices
-from infnet_train.data.pictures import DataError
+from infnet_train.data.pictures import DataError, slices_in
 from infnet_train.data.reserved import is_reserved
 from infnet_train.data.source import SourceConfig
 from infnet_train.data.upright import LOOKED_AT, lie_of, warn_if_sideways
@@ -48,6 +50,41 @@ def look_at(
             )
     if validation:
         _warn_of_overlap(sources, validation[1])
+
+
+def look_at_folder(folder: Path) -> None:
+    """Say what makes scores mean less than they seem: reserved cases, and slices that count twice.
+
+    Raises
+    ------
+    DataError
+        If there are no slices.
+    """
+    paths = slices_in(folder)
+    reserved = [path.stem for path in paths if is_reserved(path.stem)]
+    if reserved:
+        logger.warning(
+            "%s: %d of %d slices are of reserved cases (%s, ...): they are kept for a last examination, "
+            "which says nothing of what was chosen or fitted on them",
+            folder,
+            len(reserved),
+            len(paths),
+            reserved[0],
+        )
+    first: dict[bytes, str] = {}
+    twice = [
+        (path.stem, first[content])
+        for path in paths
+        if first.setdefault(content := hashlib.sha256(path.read_bytes()).digest(), path.stem) != path.stem
+    ]
+    if twice:
+        logger.warning(
+            "%s: %d of %d slices are there under another name too (%s is %s, ...) and count twice",
+            folder,
+            len(twice),
+            len(paths),
+            *twice[0],
+        )
 
 
 def empties(slices: LabelledSlices) -> int:
