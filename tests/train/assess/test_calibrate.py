@@ -195,4 +195,4 @@ def test_data_that_cannot_be_fitted_are_refused(drawn: Path, tmp_path: Path) -> 
 
 def test_help_warns_of_the_test_set() -> None:
     done = CliRunner().invoke(app, ["calibrate", "--help"], env={"COLUMNS": "200"})
-    assert "validation slices, never the test set" in done.stdout
+    assert "Validation slices, never the test set" in done.stdout
