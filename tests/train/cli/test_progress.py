@@ -56,7 +56,7 @@ def test_a_run_ends_with_where_the_weights_are_and_what_comes_next(
     assert f"infnet-export {out}/weights.safetensors -o model" in done.stderr
     assert sorted(p.name for p in out.iterdir() if p.is_file() and p.name[0] != ".") == [
         *("best.safetensors", "curves.csv", "curves.png", "last.safetensors", "speed.json"),
-        "weights.safetensors",
+        *("trained_on.npy", "weights.safetensors"),
     ]
     again = CliRunner().invoke(app, [*command, "--resume"])
     assert again.stdout == done.stdout
