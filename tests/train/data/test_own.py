@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from builders import chest_phantom, reorient, write_nifti
 from infnet_train.cli.main import app
+from infnet_train.data.check import check_data
 from infnet_train.data.masks import LabelMeaning, read_labelled
 from infnet_train.data.own import OwnData, Split, own_data, patient_of, prepare_own
 from infnet_train.data.pictures import DataError, read_grey
@@ -31,6 +33,25 @@ def pictures(root: Path, patients: int = 5, images: str = "images", masks: str =
             padded = np.pad(large, 90, constant_values=210 if kind == "Imgs" else 0)
             write_picture(root / "mine" / name / path.name, padded)
     return root / "mine"
+
+
+@pytest.mark.parametrize(
+    ("images", "name"), [("images", "p1.nii.gz"), ("imagesTr", "p1_0000.nii"), ("Imgs", "x.nii")]
+)
+def test_volumes_where_slices_are_expected_are_told_from_nothing(
+    images: str, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / images).mkdir()
+    (tmp_path / images / name).touch()
+    told = "it holds NIfTI volumes, expected pictures: infnet-train data prepare makes slices of volumes"
+    with pytest.raises(DataError, match=re.escape(told)) as caught:
+        read_labelled(tmp_path, "none")
+    assert caught.value.code == 3111
+    (problem,) = check_data(tmp_path).problems
+    assert (problem.code, told in problem.message) == (3111, True)
+    (tmp_path / images / name).unlink()
+    with pytest.raises(DataError, match="expected Imgs/<name>.jpg and GT/<name>.png"):
+        read_labelled(tmp_path, "none")
 
 
 def opened(data: Path, meaning: LabelMeaning | None = None) -> OwnData:

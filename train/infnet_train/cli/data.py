@@ -40,7 +40,7 @@ def check(
     report = check_data(folder, hard_labels=hard)
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
     if report.problems:
-        raise DataError(f"{len(report.problems)} problems in {folder}, listed in the report", code=3139)
+        raise DataError(f"{len(report.problems)} problem(s) in {folder}, listed in the report", code=3139)
 
 
 @app.command("edges")

@@ -23,6 +23,7 @@ from infnet_train.data.pictures import (
     DataError,
     check_size,
     image_folder,
+    instead_of_slices,
     is_coloured,
     mask_of,
     pictures_in,
@@ -177,7 +178,7 @@ class _FolderCheck:
         self._masks = self._folder / LAYOUTS[where.name]
         images, masks = pictures_in(where), pictures_in(self._masks)
         if not images:
-            self._note(3111, where, f"no slices; expected {EXPECTED}")
+            self._note(3111, where, f"no slices; {instead_of_slices(where)}")
         for one, other in same_names(images):
             self._note(3116, other, f"has one name with {one.name} and would share its mask; remove one")
         self._decide_scale()

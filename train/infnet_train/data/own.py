@@ -26,6 +26,7 @@ from infnet_train.data.pictures import (
     EXPECTED,
     INFECTED,
     LAYOUTS,
+    VOLUMES,
     DataError,
     Turn,
     check_size,
@@ -43,7 +44,6 @@ from infnet_train.data.volumes import slices_of_volume
 logger = logging.getLogger(__name__)
 
 _NOMINAL_MM = (1.0, 1.0, 1.0)  # as the runtime takes for pictures
-_VOLUMES = (".nii", ".nii.gz")
 _LARGEST_SHARE = 0.5  # of a whole volume; both lungs are a fifth
 
 
@@ -68,7 +68,7 @@ class OwnData:
     @property
     def are_volumes(self) -> bool:
         """Whether NIfTI files were given."""
-        return self.pairs[0][0].name.endswith(_VOLUMES)
+        return self.pairs[0][0].name.endswith(VOLUMES)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _pairs_in(folder: Path) -> tuple[tuple[Path, Path], ...]:
             code=3111,
         )
     images = image_folder(folder)
-    volumes = sorted(path for path in images.glob("*") if path.name.endswith(_VOLUMES))
+    volumes = sorted(path for path in images.glob("*") if path.name.endswith(VOLUMES))
     if not volumes:
         return tuple((path, mask_of(path)) for path in slices_in(folder))
     masks = folder / LAYOUTS[images.name]
@@ -131,7 +131,7 @@ def _volume_mask(image: Path, masks: Path) -> Path:
     """The mask of a volume: of the same name, without the number of the channel."""
     name = image.name.split(".")[0]
     for stem in dict.fromkeys((name, mask_name(name))):
-        for ending in _VOLUMES:
+        for ending in VOLUMES:
             if (path := masks / f"{stem}{ending}").is_file():
                 return path
     raise DataError(f"{image} has no mask: expected {masks / mask_name(name)}.nii.gz", code=3112)
@@ -179,7 +179,7 @@ def patient_of(image: Path) -> str:
     ('p07', '12', 'p07_1')
     """
     name = mask_name(image.name.split(".")[0])
-    if image.name.endswith(_VOLUMES):
+    if image.name.endswith(VOLUMES):
         return name
     return re.sub(r"[-_ ]\d+$", "", name)
 
@@ -291,7 +291,7 @@ def own_data(
                 code=3150,
             )
         for path in (*volumes, *masks):
-            if not path.name.endswith(_VOLUMES) or not path.is_file():
+            if not path.name.endswith(VOLUMES) or not path.is_file():
                 raise DataError(f"{path} is no NIfTI file, expected .nii or .nii.gz", code=3150)
         pairs, source = tuple(zip(volumes, masks, strict=True)), volumes[0].parent
     else:

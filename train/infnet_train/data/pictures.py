@@ -26,6 +26,9 @@ LAYOUTS = {"Imgs": "GT", "images": "masks", "imagesTr": "labelsTr"}
 EXPECTED = "Imgs/<name>.jpg and GT/<name>.png, or images/ and masks/ with equal names"
 """The layout, for messages."""
 
+VOLUMES = (".nii", ".nii.gz")
+"""Endings of what :mod:`~infnet_train.data.own` makes slices of."""
+
 _ENDINGS = (".jpg", ".jpeg", ".png")
 _MASK_ENDINGS = (".png", ".jpg", ".jpeg")
 # nnU-Net ends the names of images with the number of their channel.
@@ -78,12 +81,23 @@ def slices_in(folder: Path) -> list[Path]:
         )
     images = pictures_in(image_folder(folder))
     if not images:
-        raise DataError(f"no slices in {image_folder(folder)}; expected {EXPECTED}", code=3111)
+        where = image_folder(folder)
+        raise DataError(f"no slices in {where}; {instead_of_slices(where)}", code=3111)
     for one, other in same_names(images):
         raise DataError(
             f"{one} and {other.name} have one name and would share a mask; remove one of them", code=3116
         )
     return images
+
+
+def instead_of_slices(where: Path) -> str:
+    """What to do with a folder of slices that has none."""
+    if any(path.name.endswith(VOLUMES) for path in where.glob("*")):
+        return (
+            "it holds NIfTI volumes, expected pictures: infnet-train data prepare makes slices of volumes "
+            "(docs/own-data.md)"
+        )
+    return f"expected {EXPECTED}"
 
 
 def same_names(paths: list[Path]) -> list[tuple[Path, Path]]:
