@@ -214,7 +214,6 @@ def _gpu_parts() -> Iterator[Finding]:
 
 def _readers() -> Iterator[Finding]:
     yield _imported("isal", "isal", "pip install isal", "without it .nii.gz takes twice the time")
-    yield _imported("pydicom", "pydicom", "pip install 'infnet[dicom]'", "DICOM")
 
 
 def _imported(module: str, distribution: str, install: str, use: str) -> Finding:
