@@ -143,6 +143,7 @@ def infer(
             f"{assume_orientation}: expected three letters of L/R, A/P, S/I such as LAS",
             param_hint="--assume-orientation",
         )
+    labels = None if lung_labels is None else LungLabels.parse(lung_labels)
     if lungs:
         expect_mask_file(lungs)
     others = [path for path in (lungs, model or named_model()) if path]
@@ -155,7 +156,7 @@ def infer(
         )
     options = CaseOptions(
         lungs=lungs,
-        lung_labels=None if lung_labels is None else LungLabels.parse(lung_labels),
+        lung_labels=labels,
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,
         batch_size=batch_size,
