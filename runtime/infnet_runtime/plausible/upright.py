@@ -13,8 +13,8 @@ from infnet_runtime.measure.flags import Flag
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
 
-# Below it a single slice is called sideways. The least of 900 upright slices of 12 sets is -.25; of the same
-# slices turned, 85 of 100 that show both lungs in full lie below.
+# Below it a single slice is called sideways. The least of 300 upright slices of 12 sets is -.25; of the same
+# slices turned, 85 of 100 that show both lungs in full lie below -.25, and fewer below this limit.
 _SIDEWAYS = -0.35
 _SIDE = 96  # pixels of the reduced box around the lungs
 _LEAST_LUNG = 0.03  # of the picture; less says nothing
