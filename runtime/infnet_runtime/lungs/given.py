@@ -19,7 +19,7 @@ from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.labels import whole_labels
 from infnet_runtime.scan.lung_labels import LungLabels
 from infnet_runtime.scan.lung_mask import LungMask, lung_mask
-from infnet_runtime.scan.sides import LEFT, RIGHT
+from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
 
 # lungmask (https://github.com/JoHof/lungmask): R231 and LTRCLobes. TotalSegmentator's map of all classes
 # (https://github.com/wasserth/TotalSegmentator, totalsegmentator/map_to_binary.py), versions 2 and 1.
@@ -100,7 +100,8 @@ def given_lungs(
     ----------
     labels : (i, j, k)
         In stored order. Without ``named``: 1 the patient's right lung and 2 the left; lobes as lungmask or
-        TotalSegmentator number them; or one label (or booleans), which is split.
+        TotalSegmentator number them; or one label (or booleans), which is split. Where that marks one lung
+        only, 2 is the left one, and any other label leaves its side unknown (3).
     grid
         Of the scan.
     named
@@ -174,12 +175,22 @@ def _known_sides(labelled: _Labelled) -> tuple[ByteArray, str]:
     share = labelled.voxels / labelled.voxels.sum()
     main = tuple(label for label, part in zip(labelled.labels, share, strict=True) if part >= STRAY_SHARE)
     if len(main) == 1:
-        return _with_strays(split_sides(labelled.where(main)), labelled, main)
+        return _with_strays(
+            _split(labelled.where(main), alone=LEFT if main == (LEFT,) else EITHER), labelled, main
+        )
     for labels in (main, labelled.labels):
         for known in _KNOWN:
             if _is_all_of(known, labels) and _fits(labelled, known):
                 return _with_strays(_by_name(labelled, known), labelled, labels)
     raise _uncertain(labelled, main)
+
+
+def _split(lungs: BoolArray, *, alone: int = EITHER) -> ByteArray:
+    """Both lungs of a mask without sides; where it marks one, its place in the picture says nothing.
+
+    Only the number 2 does: whoever has one label writes 1 or 255.
+    """
+    return split_sides(lungs, lone_side=lambda _: alone)
 
 
 def _named_sides(labelled: _Labelled, named: LungLabels) -> tuple[ByteArray, str]:
@@ -194,7 +205,7 @@ def _named_sides(labelled: _Labelled, named: LungLabels) -> tuple[ByteArray, str
     sides = _by_name(labelled, named)
     if named.lung:
         unsided = labelled.where(named.lung)
-        np.copyto(sides, split_sides(unsided | (sides > 0)), where=unsided)
+        np.copyto(sides, _split(unsided | (sides > 0)), where=unsided)
     others = tuple(sorted(set(labelled.labels) - {*named.right, *named.left, *named.lung}))
     if not others:
         return sides, ""

@@ -14,8 +14,9 @@ def both_lungs(lungs: LungMask) -> tuple[Flag, ...]:
         return (
             Flag(
                 "side_unknown",
-                "one lung was found, and the picture does not tell whether it is the right or the left: "
-                "sides are not given; the other lung is not in the numbers; give a lung mask with --lungs",
+                "there is one lung, and nothing tells whether it is the right or the left: sides are not "
+                "given; the other lung is not in the numbers; give a lung mask with --lungs, and name its "
+                "side with --lung-labels right=1 or left=1",
             ),
         )
     if len(seen) != 1:

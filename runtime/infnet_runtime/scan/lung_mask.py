@@ -52,7 +52,7 @@ def lung_mask(
     Parameters
     ----------
     labels : (i, j, k)
-        0, 1 and 2 in any type of numbers.
+        0, 1 and 2 in any type of numbers; or 0 and 3, one lung of unknown side.
     grid
         Of the scan.
     source
@@ -75,7 +75,7 @@ def lung_mask(
             code=3071,
         )
     whole = whole_labels(labels, "the lung mask")
-    if whole.max() > (EITHER if origin == "found" else LEFT):
+    if whole.max() > LEFT and not _is_of_unknown_side(whole):
         raise InputError(
             f"the lung mask has labels up to {whole.max()}, expected 1 (right) and 2 (left); "
             "bring it there with infnet_runtime.lungs.given_lungs",
@@ -88,3 +88,10 @@ def lung_mask(
             code=3066,
         )
     return LungMask(whole, grid, origin, remark)
+
+
+def _is_of_unknown_side(labels: ByteArray) -> bool:
+    """Whether 3 stands alone: beside other labels it is something else, an infection for example."""
+    return bool(labels.max() == EITHER) and all(
+        bool(((plane == 0) | (plane == EITHER)).all()) for plane in labels
+    )

@@ -7,6 +7,7 @@ from builders import LEFT, RIGHT, chest_phantom
 from infnet_runtime.errors import InputError
 from infnet_runtime.lungs import given_lungs
 from infnet_runtime.lungs.given import sides_exchanged
+from infnet_runtime.plausible.both_lungs import both_lungs
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_labels import LungLabels
 from infnet_runtime.scan.lung_mask import LungMask
@@ -54,9 +55,19 @@ def test_booleans_are_split_and_not_all_right_lung() -> None:
     assert np.array_equal(read(CHEST.lungs > 0).to_lps(), CHEST.lungs)
 
 
-@pytest.mark.parametrize("side", [RIGHT, LEFT])
-def test_one_lung_alone_keeps_its_side(side: int) -> None:
-    assert np.unique(read((CHEST.lungs == side).astype(np.uint8)).labels).tolist() == [0, side]
+@pytest.mark.parametrize(("side", "name"), [(RIGHT, "right"), (LEFT, "left")])
+def test_one_lung_of_one_label_has_no_side_until_it_is_named(side: int, name: str) -> None:
+    mask = (CHEST.lungs == side).astype(np.uint8)
+    for unnamed in (read(mask), read(mask > 0), read(mask, "lung=1")):
+        assert np.array_equal(unnamed.to_lps(), mask * 3)
+        (flag,) = both_lungs(unnamed)
+        assert (flag.name, flag.warns) == ("side_unknown", True)
+        assert "--lung-labels" in flag.text
+    assert np.array_equal(read(mask, f"{name}=1").to_lps(), mask * side)
+
+
+def test_the_number_2_alone_is_the_left_lung() -> None:
+    assert np.array_equal(read(LEFT_LUNG * np.uint8(LEFT)).to_lps(), LEFT_LUNG * LEFT)
 
 
 @pytest.mark.parametrize("stray", [3, 5, 77, 300])
