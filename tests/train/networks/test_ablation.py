@@ -103,14 +103,14 @@ def test_the_full_network_is_the_default_and_the_order_of_parts_does_not_matter(
 
 
 def test_unknown_part(tmp_path: Path) -> None:
-    expected = "edge_attention, partial_decoder, reverse_attention"
+    expected = '"edge_attention", "partial_decoder" or "reverse_attention"'
     with pytest.raises(ValueError, match=rf"the network has no part 'edge'; its parts are {expected}"):
         InfNet(("edge",))  # type: ignore[arg-type]  # the point of the test
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('name = "x"\nparts = ["reverse_attention"]\n[[sources]]\nname = "a"\nfolder = "a"\n')
     assert read_recipe(recipe)[0].config.architecture.parts == (RA,)
     assert read_recipe(recipe, ["parts=[]"])[0].config.architecture.parts == ()
-    with pytest.raises(ConfigError, match=rf"parts is 'edge', expected one of {expected}"):
+    with pytest.raises(ConfigError, match=rf"parts is .*edge.*, expected a list of {expected}"):
         read_recipe(recipe, ['parts=["edge"]'])
 
 
@@ -120,7 +120,7 @@ def test_training_without_any_part_with_its_resume_and_export(slices: Path, tmp_
     weights = train(config, slices, tmp_path / "run")
     assert read_checkpoint(weights).state["config"]["parts"] == []
     train(config, slices, tmp_path / "run", resume=True)
-    with pytest.raises(ModelError, match=r"another configuration \(parts differ\)"):
+    with pytest.raises(ModelError, match=r"another configuration: parts was .* and is "):
         train(changed(config, parts=ALL_PARTS), slices, tmp_path / "run", resume=True)
     with pytest.raises(ModelError, match="an ablated network, without edge_attention, partial_dec") as caught:
         read_trained(weights)
@@ -145,5 +145,5 @@ def test_a_checkpoint_older_than_the_key_is_of_the_full_network(slices: Path, tm
     after = read_checkpoint(train(TINY, slices, tmp_path / "run", resume=True)).group("weights")
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert read_trained(weights).preprocess == TINY.preprocess
-    with pytest.raises(ModelError, match=r"another configuration \(parts differ\)"):
+    with pytest.raises(ModelError, match=r"another configuration: parts was .* and is "):
         train(changed(TINY, parts=(RA,)), slices, tmp_path / "run", resume=True)

@@ -67,7 +67,7 @@ def test_another_network_trains_and_resumes_to_the_same_weights(
 
     with pytest.raises(KeyboardInterrupt):
         train(config, data, tmp_path / "broken", progress=stop)
-    with pytest.raises(ModelError, match=r"another configuration \(network differ\)"):
+    with pytest.raises(ModelError, match=r"another configuration: network was 'plain' and is 'inf-net\'"):
         train(changed(config, network="inf-net"), data, tmp_path / "broken", resume=True)
     train(config, data, tmp_path / "broken", resume=True)
     whole, resumed = values(tmp_path / "whole"), values(tmp_path / "broken")
