@@ -205,9 +205,11 @@ def test_the_hu_graph_says_which_file_to_take(tmp_path: Path) -> None:
         recognised(path.read_bytes(), path)
 
 
-def test_the_command_ends_before_it_looks_for_the_scan(tmp_path: Path) -> None:
+def test_the_command_ends_before_it_reads_the_scan(tmp_path: Path) -> None:
     path = changed(tmp_path / "fixed.onnx", fixed_everywhere)
-    done = CliRunner().invoke(app, ["no-such-scan.nii.gz", "--model", str(path)])
+    scan = tmp_path / "scan.nii.gz"
+    scan.write_bytes(b"no scan")
+    done = CliRunner().invoke(app, [str(scan), "--model", str(path)])
     assert isinstance(done.exception, ModelError)
     assert done.exception.code == 4047
 
