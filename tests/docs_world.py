@@ -60,8 +60,7 @@ def make_world(folder: Path) -> None:
     write_nifti(folder / "mask.nii.gz", lungs, affine)
     write_nifti(folder / "infection.nii.gz", infection, affine)
     mid_grey_detector(folder / TINY)
-    weights = write_weights(random_network(), folder / "weights.safetensors")
-    (folder / "start.safetensors").hardlink_to(weights)
+    write_weights(random_network(), folder / "weights.safetensors")
     for number in range(1, 60):
         write_slice(folder / "COVID-SemiSeg" / LABELLED, str(number), seed=number)
     for patient in range(1, 7):

@@ -29,6 +29,12 @@ NOT_RUN = re.compile(r"^just( check| test| quick| bench.*)?$")
 def _trained(folder: Path) -> None:
     (folder / "runs/default/finetune").mkdir(parents=True)
     (folder / "runs/default/finetune/weights.safetensors").hardlink_to(folder / "weights.safetensors")
+    (folder / "data/prepared").mkdir(parents=True)
+    (folder / "data/prepared/labelled").symlink_to("../../VALIDATION_FOLDER")
+
+
+def _start(folder: Path) -> None:
+    (folder / "start.safetensors").hardlink_to(folder / "weights.safetensors")
 
 
 def _model(folder: Path) -> None:
@@ -37,7 +43,11 @@ def _model(folder: Path) -> None:
 
 
 # What a page takes for granted before its commands.
-BEFORE: dict[str, Callable[[Path], None]] = {"export/README.md": _trained, "docs/own-data.md": own_data}
+BEFORE: dict[str, Callable[[Path], None]] = {
+    "export/README.md": _trained,
+    "train/README.md": _start,
+    "docs/own-data.md": own_data,
+}
 # And between two of its commands.
 AFTER: dict[str, Callable[[Path], None]] = {
     "infnet-train data prepare DATA --out data/prepared": lambda folder: prepared_folder(
