@@ -74,7 +74,7 @@ def sample(voxels: AnyArray) -> AnyArray:
     Examples
     --------
     >>> sample(np.zeros((512, 512, 133), np.int16)).shape
-    (103, 103, 89)
+    (103, 128, 67)
     """
     steps = [1, 1, 1]
     while (
