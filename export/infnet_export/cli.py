@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 import typer
 
 from infnet_runtime.cli.extras import extra_named
-from infnet_runtime.cli.options import ThreadsOption
-from infnet_runtime.cli.process import DefaultCommandGroup, print_version, run_command
+from infnet_runtime.cli.options import ThreadsOption, VersionOption
+from infnet_runtime.cli.process import DefaultCommandGroup, run_command
 from infnet_runtime.cpu import limit_process
 
 
@@ -106,15 +106,7 @@ def make(
     threads: ThreadsOption = 0,
     json_: Annotated[bool, typer.Option("--json", help="Report as JSON instead of the paths.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what is being done.")] = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            help="Print the versions of package and model.",
-            callback=print_version,
-            is_eager=True,
-        ),
-    ] = False,
+    version: VersionOption = False,
 ) -> None:
     """Trained weights to ONNX, FP16, INT8 and TensorRT, with proof that nothing changed.
 

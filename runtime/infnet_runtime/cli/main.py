@@ -14,8 +14,9 @@ from infnet_runtime.cli.options import (
     JsonOption,
     ModelOption,
     ThreadsOption,
+    VersionOption,
 )
-from infnet_runtime.cli.process import DefaultCommandGroup, print_version, run_command
+from infnet_runtime.cli.process import DefaultCommandGroup, run_command
 from infnet_runtime.cli.progress import ProgressBar
 from infnet_runtime.cpu import limit_process
 
@@ -93,15 +94,7 @@ def infer(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is chosen.")] = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            help="Print the versions of package and model.",
-            callback=print_version,
-            is_eager=True,
-        ),
-    ] = False,
+    version: VersionOption = False,
 ) -> None:
     """Find and measure COVID-19 lung infection in chest CT.
 

@@ -1,9 +1,11 @@
-"""Options that several commands of ``infnet-infer`` share."""
+"""Options that several commands share, those of the training and the export among them."""
 
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
+
+from infnet_runtime.cli.process import print_version
 
 ModelOption: TypeAlias = Annotated[
     Path | None,
@@ -38,3 +40,12 @@ BatchOption: TypeAlias = Annotated[
     ),
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+VersionOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        help="Print the versions of package and model.",
+        callback=print_version,
+        is_eager=True,
+    ),
+]

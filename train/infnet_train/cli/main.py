@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from infnet_runtime.cli.extras import extra_named
-from infnet_runtime.cli.process import print_version, run_command
+from infnet_runtime.cli.options import VersionOption
+from infnet_runtime.cli.process import run_command
 from infnet_runtime.cpu import limit_process
 from infnet_train.cli import assess, data, lungs
 from infnet_train.cli.options import DeviceOption
@@ -115,15 +116,7 @@ def train(
             min=0.05,
         ),
     ] = None,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            help="Print the versions of package and model.",
-            callback=print_version,
-            is_eager=True,
-        ),
-    ] = False,
+    version: VersionOption = False,
 ) -> None:
     """Train Inf-Net by a recipe. An interrupted run goes on with --resume and gives the same weights."""
     if context.invoked_subcommand is not None:
