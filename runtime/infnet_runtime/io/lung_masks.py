@@ -9,8 +9,6 @@ from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_labels import LungLabels
 from infnet_runtime.scan.lung_mask import LungMask
 
-# Programs that write the same grid differ by float32 rounding of the affine; a voxel apart is another grid.
-_SAME_PLACE_MM = 0.1
 _SUFFIXES = (".nii.gz", ".nii")
 
 
@@ -43,8 +41,8 @@ def read_lungs(path: Path, scan: CtVolume, named: LungLabels | None = None) -> L
     expect_mask_file(path)
     geometry, labels = read_labels(path)
     grid = Grid(labels.shape, geometry.affine)
-    apart_mm = grid.corner_distance_mm(scan.grid)
-    if grid.lps_shape != scan.grid.lps_shape or apart_mm > _SAME_PLACE_MM:
+    if not grid.is_same_place(scan.grid):
+        apart_mm = grid.corner_distance_mm(scan.grid)
         raise GeometryError(
             f"the lung mask {path.name} is {grid.lps_shape} (slices, rows, columns), the scan "
             f"{scan.grid.lps_shape}, and their corners are up to {apart_mm:.2f} mm apart; resample the mask "

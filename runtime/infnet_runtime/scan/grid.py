@@ -16,6 +16,8 @@ from infnet_runtime.errors import GeometryError
 # Axes closer than this to one plane are damage: |det| over the product of the column lengths is 1 for right
 # angles and 0.87 for a gantry tilted by 30 degrees, the most a CT does.
 _LEAST_SQUARENESS = 0.5
+# Programs that write the same grid differ by float32 rounding of the affine; a voxel apart is another grid.
+_SAME_PLACE_MM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +146,10 @@ class Grid:
                 code=3033,
             )
         return array[flips].transpose(np.argsort(axes))  # (slice, row, column) -> (i, j, k)
+
+    def is_same_place(self, other: "Grid") -> bool:
+        """Whether another grid, stored in whatever order, has the same voxels in the same places."""
+        return self.lps_shape == other.lps_shape and self.corner_distance_mm(other) <= _SAME_PLACE_MM
 
     def corner_distance_mm(self, other: "Grid") -> float:
         """Largest distance from a corner of this grid to the nearest corner of the other, in mm.

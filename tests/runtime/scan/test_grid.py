@@ -77,6 +77,7 @@ def test_corners_of_one_spacing_and_another() -> None:
     expected = np.hypot(511 * 0.05, 511 * 0.05)
     assert one.corner_distance_mm(other) == pytest.approx(expected)
     assert other.corner_distance_mm(one) == pytest.approx(expected)
+    assert not one.is_same_place(other)
 
 
 @pytest.mark.parametrize("code", ORIENTATIONS)
@@ -92,6 +93,7 @@ def test_corners_do_not_see_the_order_of_storing(code: str) -> None:
     first = grid.affine @ (*start, 1.0)  # the first slice, row and column
     moved[:3, 3] += (reference.affine @ (0, 0, 0, 1.0))[:3] - first[:3]
     assert Grid(array.shape, moved).corner_distance_mm(reference) == pytest.approx(0, abs=1e-9)
+    assert Grid(array.shape, moved).is_same_place(reference)
 
 
 def test_corners_of_a_moved_and_of_a_cropped_grid() -> None:

@@ -20,8 +20,6 @@ from infnet_train.data.prepared import PreparedSlice
 
 # In labels of a second reader: a slice that was not read.
 _NOT_READ = 255
-# Programs that write the same grid differ by float32 rounding of the affine; a voxel apart is another grid.
-_SAME_PLACE_MM = 0.1
 
 
 def slices_of_volume(
@@ -99,8 +97,8 @@ def labels_on(scan: CtVolume, file: Path) -> AnyArray:
         raise DataError(f"{scan.source} has no mask: expected {file}", code=3112)
     geometry, labels = read_labels(file)
     grid = Grid(labels.shape, geometry.affine)
-    apart_mm = grid.corner_distance_mm(scan.grid)
-    if grid.lps_shape != scan.grid.lps_shape or apart_mm > _SAME_PLACE_MM:
+    if not grid.is_same_place(scan.grid):
+        apart_mm = grid.corner_distance_mm(scan.grid)
         raise DataError(
             f"{file} is {grid.lps_shape} (slices, rows, columns), the scan {scan.source} "
             f"{scan.grid.lps_shape}, and their corners are up to {apart_mm:.2f} mm apart: they lie on "
