@@ -76,7 +76,11 @@ def check_values(scan: CtVolume) -> list[str]:
 
 def measured_values(scan: CtVolume) -> Iterator[tuple[str, Rule, float]]:
     if scan.intensity is Intensity.HU:
-        kind, rules, facts = "HU", HU_RULES, hu_facts(scan.voxels)
+        kind, rules, facts = (
+            "HU",
+            HU_RULES,
+            hu_facts(scan.voxels, (float(scan.voxels.min()), float(scan.voxels.max()))),
+        )
     else:
         kind, rules = ("picture", PICTURE_RULES) if 1 in scan.voxels.shape else ("grey volume", VOLUME_RULES)
         facts = grey_facts(scan.voxels)

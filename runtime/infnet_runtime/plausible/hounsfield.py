@@ -30,8 +30,13 @@ _PEAK_WIDTH_HU = 31
 _AGAIN = "convert the scan again from its DICOM files, for example with dcm2niix"
 
 
-def hu_facts(voxels: AnyArray) -> dict[str, float]:
+def hu_facts(voxels: AnyArray, ends: tuple[float, float]) -> dict[str, float]:
     """What is measured of values that are taken for HU.
+
+    Parameters
+    ----------
+    ends
+        The lowest and the highest value of all voxels; the rest is measured of a sample.
 
     Returns
     -------
@@ -55,10 +60,10 @@ def hu_facts(voxels: AnyArray) -> dict[str, float]:
     scanned = without_padding(seen)
     spread = scanned.between(int(_AIR_HU[0]), int(_AIR_HU[1])).counts
     tissue, lung = scanned.number(*_TISSUE_HU), scanned.number(*_LUNG_HU)
-    lowest = float(voxels.min())
+    lowest, highest = ends
     return {
         "lowest": lowest,
-        "highest": float(voxels.max()),
+        "highest": highest,
         "air": float(spread.sum() - (0 if _is_drawn(seen) else spread.max())) / seen.number(),
         "tissue": tissue / seen.number(),
         "below_air": scanned.share(-np.inf, _AIR_HU[0]),

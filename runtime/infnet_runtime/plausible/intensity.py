@@ -44,7 +44,7 @@ def decide_intensity(voxels: AnyArray, *, source: str, forced: Intensity | None 
         meaning = forced
     else:
         meaning = Intensity.WINDOWED if in_byte and _whole(voxels) else Intensity.HU
-    _check(voxels, meaning, source, vouched=forced is not None)
+    _check(voxels, meaning, source, (lowest, highest), vouched=forced is not None)
     return meaning
 
 
@@ -56,18 +56,21 @@ def doubtful_values(scan: CtVolume) -> tuple[Flag, ...]:
     InputError
         If the values cannot be what is stated.
     """
-    return _check(scan.voxels, scan.intensity, scan.source, vouched=True)
+    ends = float(scan.voxels.min()), float(scan.voxels.max())
+    return _check(scan.voxels, scan.intensity, scan.source, ends, vouched=True)
 
 
-def _check(voxels: AnyArray, meaning: Intensity, source: str, *, vouched: bool) -> tuple[Flag, ...]:
-    lowest, highest = float(voxels.min()), float(voxels.max())
+def _check(
+    voxels: AnyArray, meaning: Intensity, source: str, ends: tuple[float, float], *, vouched: bool
+) -> tuple[Flag, ...]:
+    lowest, highest = ends
     found = _found(source, lowest, highest)
     if lowest == highest:
         raise InputError(
             f"all voxels of {source} have the value {lowest:g}; there is no picture in it", code=3040
         )
     if meaning is Intensity.HU:
-        return apply_rules(HU_RULES, hu_facts(voxels), found, vouched=vouched)
+        return apply_rules(HU_RULES, hu_facts(voxels, ends), found, vouched=vouched)
     if highest <= 1 and voxels.dtype.kind == "f":
         raise InputError(f"{found}, expected grey levels 0..255; multiply the picture by 255", code=3043)
     rules = PICTURE_RULES if 1 in voxels.shape else VOLUME_RULES
