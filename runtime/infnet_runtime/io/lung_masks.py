@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from infnet_runtime.errors import GeometryError, InputError
+from infnet_runtime.io.formats import ScanFormat, format_by_name
 from infnet_runtime.io.nifti import read_labels
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_labels import LungLabels
 from infnet_runtime.scan.lung_mask import LungMask
-
-_SUFFIXES = (".nii.gz", ".nii")
 
 
 def read_lungs(path: Path, scan: CtVolume, named: LungLabels | None = None) -> LungMask:
@@ -66,7 +65,7 @@ def expect_mask_file(path: Path) -> None:
         raise InputError(f"the lung mask {path} is a folder; {expected}, so give that file", code=3002)
     if not path.exists():
         raise InputError(f"there is no lung mask {path}; check the spelling", code=3001)
-    if not path.name.lower().endswith(_SUFFIXES) or not path.is_file():
+    if format_by_name(path) is not ScanFormat.NIFTI or not path.is_file():
         raise InputError(
             f"the lung mask {path} is no NIfTI file; {expected}: convert it, a DICOM segmentation too",
             code=3003,
