@@ -15,7 +15,7 @@ from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.pictures import DataError, slices_in
 from infnet_train.data.reserved import is_reserved
 from infnet_train.data.source import SourceConfig
-from infnet_train.data.upright import LOOKED_AT, lie_of, warn_if_sideways
+from infnet_train.data.upright import lie_of, some_of, warn_if_sideways
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,7 @@ def look_at(
             code=3147,
         )
     for source, slices in (*sources, *([validation] if validation else [])):
-        some = slices.images[:: max(1, len(slices) // LOOKED_AT)][:LOOKED_AT]
-        warn_if_sideways(lie_of(some), f"source {source.name}", source.turn)
+        warn_if_sideways(lie_of(some_of(list(slices.images))), f"source {source.name}", source.turn)
         reserved = sum(is_reserved(name) for name in slices.names)
         if reserved:
             logger.warning(

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -19,12 +19,11 @@ from infnet_train.data.pictures import DataError, Turn, read_grey, upright
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
 Lie = Literal["upright", "sideways", "unknown"]
 
-LOOKED_AT = 24
-"""Slices of a folder, evenly spaced; finding their lungs takes half a second."""
-
 _NOMINAL_MM = (1.0, 1.0, 1.0)  # as the runtime takes for pictures
+_LOOKED_AT = 24  # slices of a folder; finding their lungs takes half a second
 _LEAST_SLICES = 3
 # Of the median over a folder: the 18 upright sets and volumes at hand have .09 to .70, the same turned -.09
 # to -.71, and -.46 or less where the slices show the chest and not its ends alone.
@@ -51,10 +50,10 @@ def lie_of(slices: Iterable[ByteArray]) -> Lie:
     return "sideways" if median < _SIDEWAYS else "upright" if median > _UPRIGHT else "unknown"
 
 
-def some_of(paths: Sequence[Path]) -> list[Path]:
-    """A bounded number of files, evenly spaced."""
-    step = max(1, len(paths) // LOOKED_AT)
-    return list(paths[::step][:LOOKED_AT])
+def some_of(slices: Sequence[_T]) -> list[_T]:
+    """A bounded number of slices or their files, evenly spaced."""
+    step = max(1, len(slices) // _LOOKED_AT)
+    return list(slices[::step][:_LOOKED_AT])
 
 
 def lie_of_files(paths: Sequence[Path], turn: Turn = "none") -> Lie:
