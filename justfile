@@ -6,7 +6,7 @@ export PATH := justfile_directory() / ".venv/bin:" + env("PATH")
 @default:
     just --justfile {{justfile()}} --list --unsorted
 
-# Everything that must hold before a change lands; ten minutes on two cores.
+# Everything that must hold before a change lands; a quarter of an hour on two cores.
 check: format-check lint types imports test
 
 # Rewrite the code in the house format.
@@ -34,7 +34,7 @@ imports:
 test *options:
     python -m pytest -n auto --dist worksteal {{options}}
 
-# Tests without data and without what is slow, on all cores; a minute on two.
+# Tests without data and without what is slow, on all cores; two and a half minutes on two.
 quick *options:
     python -m pytest -q -n auto --dist worksteal -m "not slow and not data" {{options}}
 
