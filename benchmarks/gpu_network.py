@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from infnet_export.proof.parity import phantom_input
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import open_session
+from infnet_runtime.segment.sampled import phantom_input
 from infnet_train.networks import InfNet
 from infnet_train.weights.trained import read_network
 

@@ -28,8 +28,8 @@ from infnet_export.make.from_network import manifest_of
 from infnet_export.network.exportable import read_trained
 from infnet_export.network.inf_net.inference_module import inference_module
 from infnet_export.network.tracing import onnx_model, plain_model
-from infnet_export.proof.parity import phantom_input
 from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.segment.sampled import phantom_input
 from infnet_train.networks import InfNet, SideOutputs
 from infnet_train.weights.trained import TrainedNetwork
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from infnet_export.make.card import ModelCard
-from infnet_export.proof.parity import phantom_input
 from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.segment.sampled import phantom_input
 from infnet_train.networks import InfNet
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 from infnet_train.weights.trained import TrainedNetwork

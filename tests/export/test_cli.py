@@ -26,10 +26,11 @@ from infnet_export.make.products import make
 from infnet_export.make.wanted import Wanted
 from infnet_export.network.exportable import read_trained
 from infnet_export.precision.half_weights import with_half_weights
-from infnet_export.proof.parity import FP16_TOLERANCE, phantom_input
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError, InfnetError
+from infnet_runtime.metrics.parity import FP16_TOLERANCE
 from infnet_runtime.model.manifest import METADATA_KEY, OutputSpec
+from infnet_runtime.segment.sampled import phantom_input
 from infnet_train.weights.trained import TrainedNetwork
 from train_slices import write_slice
 from twin import CARD, DAMPING

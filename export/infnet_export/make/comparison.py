@@ -11,25 +11,22 @@ from infnet_export.graph.hu_entry import HU_INPUT
 from infnet_export.graph.raw_session import raw_session
 from infnet_export.make.start import Start
 from infnet_export.make.wanted import Wanted
-from infnet_export.proof.parity import (
-    EXACT,
-    FP16_TOLERANCE,
-    FP32_TOLERANCE,
-    HALF_TOLERANCE,
-    PHANTOMS,
-    compare,
-    network_thresholds,
-    phantom_input,
-    phantom_slices,
-    scan_input,
-)
 from infnet_export.proof.parity_report import Form, FormResult, ParityReport, Run, measure_forms
 from infnet_export.proof.runs import by_onnxruntime, by_openvino
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.session import infection_of
 from infnet_runtime.cpu import usable_cores
+from infnet_runtime.metrics.parity import (
+    EXACT,
+    FP16_TOLERANCE,
+    FP32_TOLERANCE,
+    HALF_TOLERANCE,
+    compare,
+    network_thresholds,
+)
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.segment.sampled import PHANTOMS, phantom_input, phantom_slices, scan_input
 from infnet_runtime.slices.preprocess import from_network, to_network
 
 

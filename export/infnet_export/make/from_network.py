@@ -14,8 +14,8 @@ from infnet_export.network.torch_reference import network_probabilities
 from infnet_export.network.tracing import onnx_model
 from infnet_export.precision.half_weights import HalfReport, with_half_weights
 from infnet_export.precision.notes import with_notes
-from infnet_export.proof.parity import EXACT, FP16_TOLERANCE, FP32_TOLERANCE
 from infnet_export.proof.parity_report import Form
+from infnet_runtime.metrics.parity import EXACT, FP16_TOLERANCE, FP32_TOLERANCE
 from infnet_runtime.model.manifest import (
     CONTRACT_VERSION,
     READ_VERSIONS,

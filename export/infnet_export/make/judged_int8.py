@@ -14,7 +14,6 @@ from infnet_export.make.wanted import Wanted
 from infnet_export.precision.int8 import Int8Report, to_int8
 from infnet_export.precision.quantised import FEWEST_SLICES
 from infnet_export.proof.gate import GateReport, LabelledVolume, compare_models
-from infnet_export.proof.parity import scans_in
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import open_session
 from infnet_runtime.cpu import usable_cores
@@ -24,6 +23,7 @@ from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.phantom import chest_phantom, textured
+from infnet_runtime.segment.sampled import scans_in
 from infnet_runtime.slices.preprocess import to_network
 from infnet_train.data.masks import read_labelled
 

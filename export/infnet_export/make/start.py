@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infnet_export.graph.onnx_file import onnx_content
-from infnet_export.proof.parity import EXACT, Tolerance
 from infnet_export.proof.parity_report import Form, Run
 from infnet_export.proof.runs import by_onnxruntime
+from infnet_runtime.metrics.parity import EXACT, Tolerance
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.recognise import recognised
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 
 from infnet_export.network.exporter import Exporter
-from infnet_export.proof.parity import refuse_non_finite
 from infnet_runtime.arrays import FloatArray
+from infnet_runtime.errors import GateError
 from infnet_train.networks import Network
 
 
@@ -43,5 +43,15 @@ def network_probabilities(
     rows = [one if isinstance(one, tuple) else (one,) for one in found]
     outputs = [np.concatenate([tensor.numpy() for tensor in column]) for column in zip(*rows, strict=True)]
     for probabilities in outputs:
-        refuse_non_finite(probabilities, "the network itself")
+        _refuse_non_finite(probabilities, "the network itself")
     return dict(zip((o.name for o in exporter.outputs), outputs, strict=True))
+
+
+def _refuse_non_finite(probability: npt.NDArray[np.floating], source: str) -> None:
+    bad = int(np.count_nonzero(~np.isfinite(probability)))
+    if bad:
+        raise GateError(
+            f"{bad} of {probability.size} probabilities of {source} are not finite; the weights are damaged "
+            "or too large, train again or take an earlier checkpoint",
+            code=7002,
+        )

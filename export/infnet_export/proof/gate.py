@@ -5,8 +5,8 @@ how far the infected volume moves. Both are taken for each set, because opposite
 cancel. A picture has no voxel size, so its volume is counted in pixels; the relative shift is the same.
 
 A scan goes the whole way from voxels to millilitres, and every scan counts by itself. Where it has no labels
-the masks of the two models are compared with each other. Of a small mask a share says nothing: a rim one
-voxel wide is most of it. So what is small in millilitres, or in pixels, passes whatever share it is.
+the masks of the two models are compared with each other. The limits are in ``metrics`` of the runtime, whose
+``infnet-infer verify`` holds what a device gives against the same ones.
 """
 
 import math
@@ -23,61 +23,23 @@ from infnet_runtime.backends import Session
 from infnet_runtime.backends.session import infection_probability
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import Confusion, LabelledSlice, confusion
+from infnet_runtime.metrics.mask_limits import (
+    LIMITS,
+    ML,
+    Limits,
+    MaskPair,
+    faults_of_pictures,
+    faults_of_scan,
+    mask_pair,
+    share,
+)
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.slices.preprocess import predict_slice
 
 LabelledVolume = tuple[str, CtVolume, BoolArray | None]
 """Name, scan, and truth (i, j, k) in the order of the scan, where there is one."""
 
-LARGEST_DICE_SHIFT = 0.003
-LARGEST_VOLUME_SHIFT = 0.01
-SMALLEST_AGREEMENT = 0.98
-"""The shipped 8-bit model and the one in single precision agreed by 0.989 to 0.997 on three scans of 72 to
-930 ml of infection, and by 0.990 on the phantom; their volumes differed by 0.1 to 0.8 %, in the smallest by
-0.4 ml."""
-FEW_ML = 1.0
-"""Where the smallest of these scans differed in 1.6 ml of voxels, one of 12 ml would differ in half of one:
-the rims of masks grow with the power 2/3 of their volume. The shipped model marks 15 to 28 ml in healthy
-chests."""
-FEW_PIXELS = 10
 _NAMED = 5  # costs in a message
-_ML, _PIXELS = "ml", "pixels"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Largest shifts that pass.
-
-    Parameters
-    ----------
-    dice
-        Mean over the cases of a set of how far the Dice moves, up or down.
-    volume
-        Of the infected volume of a set of slices or of a scan, as a share of the reference's.
-    agreement
-        Smallest Dice between the two masks of a scan.
-    few_ml : ml
-        A volume may move by this much in any scan, and a scan whose masks differ in no more agrees.
-    few_pixels : pixels
-        The same of a slice.
-    """
-
-    dice: float = LARGEST_DICE_SHIFT
-    volume: float = LARGEST_VOLUME_SHIFT
-    agreement: float = SMALLEST_AGREEMENT
-    few_ml: float = FEW_ML
-    few_pixels: float = FEW_PIXELS
-
-    def few(self, unit: str) -> float:
-        """What is little of a unit."""
-        return self.few_ml if unit == _ML else self.few_pixels
-
-    def in_words(self, unit: str) -> str:
-        """All that holds for cases of a unit."""
-        size = f"the infection by at most {self.volume:.0%} or {self.few(unit):g} {unit}"
-        if unit == _ML:
-            return f"{size} in each scan, and masks with a Dice of {self.agreement:g} or differing in no more"
-        return f"{size} a slice, and Dice by at most {self.dice:g}"
 
 
 @dataclass(frozen=True)
@@ -179,21 +141,10 @@ class _Case:
     ----------
     counts
         Of both masks against the truth, where there is one.
-    differing
-        How much belongs to one of the masks alone, in ``unit`` as the sizes.
     """
 
-    name: str
+    pair: MaskPair
     counts: tuple[Confusion, Confusion] | None
-    sizes: tuple[float, float]
-    differing: float
-    unit: str
-
-    @property
-    def agreement(self) -> float:
-        """Dice between the two masks; 1 if both are empty."""
-        both = sum(self.sizes)
-        return 1 - self.differing / both if both else 1.0
 
 
 def compare_models(
@@ -202,7 +153,7 @@ def compare_models(
     slices: Mapping[str, Sequence[LabelledSlice]],
     volumes: Mapping[str, Iterable[LabelledVolume]] | None = None,
     *,
-    limits: Limits = Limits(),
+    limits: Limits = LIMITS,
     say: Callable[[str], None] = lambda text: None,
 ) -> GateReport:
     """Measure how far a candidate moves masks and volumes.
@@ -278,7 +229,7 @@ def _slice_case(reference: Session, candidate: Session, labelled: LabelledSlice)
         )
         masks.append(probability >= manifest.output.threshold)
     found, other = masks
-    return _case(name, found, other, truth, 1.0, _PIXELS)
+    return _case(name, found, other, truth, None)
 
 
 def _volume_case(
@@ -287,36 +238,33 @@ def _volume_case(
     name, volume, truth = labelled
     say(f"comparing masks and millilitres of {name}, {volume.voxels.shape} voxels")
     found, other = (segmenter.predict(volume).mask > 0 for segmenter in (reference, candidate))
-    return _case(name, found, other, truth, volume.voxel_volume_ml, _ML)
+    return _case(name, found, other, truth, volume.voxel_volume_ml)
 
 
 def _case(
-    name: str, found: BoolArray, other: BoolArray, truth: BoolArray | None, size: float, unit: str
+    name: str, found: BoolArray, other: BoolArray, truth: BoolArray | None, voxel_ml: float | None
 ) -> _Case:
     counts = None if truth is None else (confusion(found, truth), confusion(other, truth))
-    sizes = float(found.sum()) * size, float(other.sum()) * size
-    return _Case(name, counts, sizes, float((found != other).sum()) * size, unit)
+    return _Case(mask_pair(name, found, other, voxel_ml), counts)
 
 
 def _shift(name: str, cases: Iterable[_Case], limits: Limits) -> SetShift:
     rows = list(cases)
     if not rows:
         raise GateError(f"set '{name}' has no labelled case to compare the models on", code=7033)
-    unit = rows[0].unit
-    worst = max(rows, key=lambda row: row.differing)
-    before, after = np.array([row.sizes for row in rows]).sum(0).tolist()
+    pairs = [row.pair for row in rows]
+    unit = pairs[0].unit
+    worst = max(pairs, key=lambda pair: pair.differing)
+    before, after = np.array([pair.sizes for pair in pairs]).sum(0).tolist()
     dice = np.array([_dice(row, limits.few(unit)) for row in rows if row.counts], np.float64).reshape(-1, 3)
     reference, candidate, dice_shift = dice.mean(0).tolist() if len(dice) else (None, None, 0.0)
     faults = []
     if not dice_shift <= limits.dice:  # written so that NaN fails
         faults.append(f"Dice moves by {dice_shift:.4f} on average (at most {limits.dice:g})")
-    if unit == _ML:
-        faults += [fault for row in rows for fault in _faults_of_scan(row, limits)]
-    elif not abs(after - before) <= max(limits.volume * before, limits.few_pixels * len(rows)):
-        faults.append(
-            f"the infection moves from {before:.0f} to {after:.0f} pixels, by {_share(before, after):.2%} "
-            f"(at most {limits.volume:.0%})"
-        )
+    if unit == ML:
+        faults += [fault for pair in pairs for fault in faults_of_scan(pair, limits)]
+    else:
+        faults += faults_of_pictures(before, after, len(pairs), limits)
     return SetShift(
         cases=len(rows),
         dice_reference=reference,
@@ -324,10 +272,10 @@ def _shift(name: str, cases: Iterable[_Case], limits: Limits) -> SetShift:
         dice_shift=dice_shift,
         size_reference=before,
         size_candidate=after,
-        volume_shift=_share(before, after),
+        volume_shift=share(before, after),
         unit=unit,
-        agreement=min(row.agreement for row in rows),
-        worst=f"{worst.name}: {worst.differing:.{1 if unit == _ML else 0}f} {unit}",
+        agreement=min(pair.agreement for pair in pairs),
+        worst=f"{worst.name}: {worst.differing:.{1 if unit == ML else 0}f} {unit}",
         faults=tuple(faults),
     )
 
@@ -336,24 +284,4 @@ def _dice(row: _Case, few: float) -> tuple[float, float, float]:
     """Of both masks against the truth, and how far it moves."""
     assert row.counts
     before, after = (1.0 if c.is_empty else float(c.dice or 0) for c in row.counts)
-    return before, after, 0.0 if row.differing <= few else abs(after - before)
-
-
-def _faults_of_scan(row: _Case, limits: Limits) -> list[str]:
-    before, after = row.sizes
-    faults = []
-    if not abs(after - before) <= max(limits.volume * before, limits.few_ml):
-        faults.append(
-            f"{row.name} moves from {before:.1f} to {after:.1f} ml, by {_share(before, after):.2%} (at most "
-            f"{limits.volume:.0%} or {limits.few_ml:g} ml)"
-        )
-    if not (row.agreement >= limits.agreement or row.differing <= limits.few_ml):
-        faults.append(
-            f"the masks of {row.name} agree by a Dice of {row.agreement:.4f} and differ in "
-            f"{row.differing:.1f} ml (at least {limits.agreement:g}, or at most {limits.few_ml:g} ml)"
-        )
-    return faults
-
-
-def _share(before: float, after: float) -> float:
-    return abs(after - before) / before if before else (0.0 if after == before else math.inf)
+    return before, after, 0.0 if row.pair.differing <= few else abs(after - before)

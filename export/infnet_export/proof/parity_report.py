@@ -15,9 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from infnet_export.proof.parity import Parity, Probability, Tolerance, compare, worst_of
 from infnet_runtime.arrays import ByteArray, FloatArray
 from infnet_runtime.errors import GateError
+from infnet_runtime.metrics.parity import Parity, Probability, Tolerance, compare, worst_of
 
 Probabilities = Mapping[str, Probability]
 """Output to (n, channels, size, size)."""

@@ -11,7 +11,7 @@ from infnet_export.graph.cost import Comparison, GraphCost, NodeCost, graph_cost
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.network.tracing import plain_model
 from infnet_export.precision.half_weights import with_half_weights
-from infnet_export.proof.parity import phantom_input
+from infnet_runtime.segment.sampled import phantom_input
 from infnet_train.networks import SideOutputs
 from infnet_train.weights.trained import TrainedNetwork
 

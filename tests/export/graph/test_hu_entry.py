@@ -17,13 +17,13 @@ from builders import chest_phantom
 from infnet_export.graph.cost import graph_cost
 from infnet_export.graph.hu_entry import ENTRY_KEY, HU_INPUT, with_hu_entry
 from infnet_export.graph.onnx_file import model_bytes
-from infnet_export.proof.parity import phantom_slices
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import ModelError
 from infnet_runtime.io import open_scan
 from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelManifest, OutputSpec
 from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.segment.sampled import phantom_slices
 from infnet_runtime.slices.preprocess import from_network, to_network
 from tiny_models import MANIFEST, SIZE, SPEC, mid_grey_detector, two_outputs
 

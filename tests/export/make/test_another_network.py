@@ -25,9 +25,9 @@ from infnet_export.network.exporter import Exporter
 from infnet_export.network.torch_reference import network_probabilities
 from infnet_export.precision.notes import NOTES_KEY, PrecisionNotes, notes_by_rule, notes_in
 from infnet_export.proof.gate import GateReport
-from infnet_export.proof.parity import Tolerance
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import GateError, ModelError, OutputError
+from infnet_runtime.metrics.parity import Tolerance
 from infnet_runtime.model.manifest import ClassSpec, OutputSpec, PreprocessSpec
 from infnet_train.networks import Network
 from infnet_train.weights.trained import TrainedNetwork

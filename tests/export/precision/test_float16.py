@@ -18,9 +18,9 @@ from infnet_export.network.inf_net.inference_module import inference_module
 from infnet_export.precision.choice import KeepFp32, keep_of
 from infnet_export.precision.float16 import to_float16
 from infnet_export.precision.half_weights import with_half_weights
-from infnet_export.proof.parity import phantom_input
 from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.segment.sampled import phantom_input
 from infnet_train.networks import InfNet
 from infnet_train.weights.reference import load_reference_weights
 

@@ -9,7 +9,6 @@ import pytest
 from infnet_export.proof.gate import (
     GateReport,
     LabelledVolume,
-    Limits,
     SetShift,
     _Case,
     _shift,
@@ -19,6 +18,7 @@ from infnet_export.proof.gate import (
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import LabelledSlice
+from infnet_runtime.metrics.mask_limits import Limits, MaskPair
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.phantom import chest_phantom
 from tiny_models import MANIFEST, mid_grey_detector
@@ -152,7 +152,7 @@ def test_scans_do_not_hide_each_other(models: dict[str, Path]) -> None:
 
 def case(before: int, after: int, differing: int, unit: str = "ml", name: str = "a") -> SetShift:
     """Two masks of so many units, neither of them labelled."""
-    return _shift("set", [_Case(name, None, (before, after), differing, unit)], Limits())
+    return _shift("set", [_Case(MaskPair(name, (before, after), differing, unit), None)], Limits())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import onnx
 import pytest
 import torch
 
-from builders import chest_phantom, write_nifti
 from infnet_export.graph.onnx_file import model_bytes
 from infnet_export.make.card import ModelCard
 from infnet_export.make.from_network import WeightStorage, manifest_of, start_from_network
@@ -19,30 +18,25 @@ from infnet_export.network.exportable import read_trained
 from infnet_export.network.inf_net.exporter import INF_NET
 from infnet_export.network.torch_reference import network_probabilities
 from infnet_export.precision.half_weights import with_half_weights
-from infnet_export.proof.parity import (
+from infnet_export.proof.parity_report import Form, measure_forms
+from infnet_export.proof.runs import by_onnxruntime
+from infnet_runtime.arrays import FloatArray
+from infnet_runtime.errors import GateError
+from infnet_runtime.metrics.parity import (
     FP16_TOLERANCE,
     FP32_TOLERANCE,
-    HALF_TOLERANCE,
     Parity,
     Tolerance,
     compare,
     network_thresholds,
-    phantom_input,
-    phantom_slices,
-    scan_input,
 )
-from infnet_export.proof.parity_report import Form, measure_forms
-from infnet_export.proof.runs import by_onnxruntime
-from infnet_runtime.arrays import FloatArray
-from infnet_runtime.errors import GateError, InputError
-from infnet_runtime.model.manifest import ModelManifest, PreprocessSpec
+from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.scan.ct import Intensity
-from infnet_runtime.segment.segmenter import Segmenter
-from infnet_runtime.slices.preprocess import to_grey, to_network
+from infnet_runtime.segment.sampled import phantom_input
+from infnet_runtime.slices.preprocess import to_network
 from infnet_runtime.slices.temperature import network_threshold
 from infnet_train.networks import InfNet
 from infnet_train.weights.trained import TrainedNetwork
-from tiny_models import MANIFEST
 from twin import CARD, SIZE
 
 PUBLISHED = 1e-3
@@ -134,96 +128,6 @@ def test_comparing_nothing_fails() -> None:
     assert caught.value.code == 7004
 
 
-def test_distances_by_arithmetic() -> None:
-    reference = np.zeros((1, 1, 2, 2))
-    reference[0, 0] = [[0.2, 0.6], [0.9, 0.0]]
-    found = reference + np.array([[0.0, -0.2], [0.0, 0.02]])
-    parity = compare(found, reference, [0.5])
-    assert parity.largest_distance == pytest.approx(0.2)
-    assert parity.mean_distance == pytest.approx(0.055)
-    assert parity.mask_disagreement == pytest.approx(0.25)
-    assert parity.mask_dice == pytest.approx(2 / 3)
-    assert parity.undecided == pytest.approx(0.75)
-    assert parity.volume_change == pytest.approx(0.5)
-    assert compare(reference * 0, reference * 0, [0.5]).mask_dice == pytest.approx(1.0)
-
-
-def test_phantoms_are_seeded_and_differ() -> None:
-    first = phantom_slices(3, 64)
-    np.testing.assert_array_equal(first, phantom_slices(3, 64))
-    assert np.abs(first[0] - first[1]).max() > 100
-    assert -1200 < first.min() < -900
-    assert 300 < first.max() < 600
-
-
-def test_scans_of_a_folder(tmp_path: Path) -> None:
-    spec = PreprocessSpec(size=64)
-    grey = np.rint(to_grey(phantom_slices(2, 80), Intensity.HU, spec) * 255).astype(np.uint8)
-    for i, image in enumerate(grey):
-        cv2.imwrite(str(tmp_path / f"{i}.png"), image)
-    (tmp_path / "notes.txt").write_text("not a slice")
-    found, names = scan_input(tmp_path, spec)
-    alone = [scan_input(tmp_path / name, spec)[0] for name in ("0.png", "1.png")]
-    np.testing.assert_array_equal(found, np.concatenate(alone))
-    assert names == ["0.png", "1.png"]
-
-
-def test_slices_of_a_volume_are_those_that_the_segmenter_sends_to_the_network(tmp_path: Path) -> None:
-    phantom = chest_phantom((12, 72, 96), (20.0, 4.5, 4.0))
-    write_nifti(tmp_path / "scan.nii.gz", phantom.hu, phantom.affine)
-    sent: list[np.ndarray] = []
-
-    class Watched:
-        manifest = MANIFEST
-        backend, device, model_sha256, batch_size = "watched", "cpu", "", 1
-
-        def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
-            sent.extend(batch)
-            return {"infection_probability": np.zeros((len(batch), 1, *batch.shape[2:]), np.float32)}
-
-    Segmenter(Watched(), threads=1).predict(tmp_path / "scan.nii.gz")  # type: ignore[arg-type]
-    found, names = scan_input(tmp_path / "scan.nii.gz", MANIFEST.preprocess)
-    assert len(found) == min(8, len(sent)) == len(names)
-    everything = {slice_.tobytes() for slice_ in sent}
-    assert all(slice_.tobytes() in everything for slice_ in found)
-    assert names[0] == "scan.nii.gz, slice 2 from the feet"
-
-
-def parity(**changed: float) -> Parity:
-    """Eight slices, equal but for what is named."""
-    values = {"largest_distance": 0.0, "mean_distance": 0.0, "mask_dice": 1.0, "volume_change": 0.0}
-    return Parity(slices=8, undecided=0.1, mask_disagreement=0.0, **(values | changed))  # type: ignore[arg-type]
-
-
-def test_small_masks_are_judged_by_pixels() -> None:
-    """Five pixels a slice may differ, whatever share that is."""
-    small = {"mask_dice": 0.9, "volume_change": 0.2}
-    assert HALF_TOLERANCE.faults(parity(differing_pixels=40, **small)) == []
-    assert HALF_TOLERANCE.faults(parity(differing_pixels=41, **small)) == [
-        "masks by a Dice of 0.9000 between them (at least 0.995, or 5 pixels a slice)",
-        "the infected volume by 20.00% (at most 1.0%, or 5 pixels a slice)",
-    ]
-    large = {"mask_dice": 0.996, "volume_change": 0.005}
-    assert HALF_TOLERANCE.faults(parity(differing_pixels=4000, **large)) == []
-    assert HALF_TOLERANCE.faults(parity(largest_distance=0.06)) == ["a probability by 0.06 (at most 0.05)"]
-
-
-def test_the_farthest_slice_is_known() -> None:
-    reference = np.full((5, 1, 4, 4), 0.2)
-    found = reference.copy()
-    found[3, 0, 1, 1] = 0.9
-    made = compare(found, reference, [0.5])
-    assert (made.farthest_slice, made.differing_pixels) == (3, 1)
-
-
-def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match="holds no slices to verify on; expected files that end with"
-    ) as caught:
-        scan_input(tmp_path, PreprocessSpec())
-    assert (caught.value.code, caught.value.exit_code) == (3120, 3)
-
-
 @pytest.fixture
 def shipped() -> TrainedNetwork:
     """The checkpoint behind the shipped model, or the one named by ``INFNET_CHECKPOINT``."""
@@ -247,11 +151,3 @@ def test_half_weights_on_real_slices(data_root: Path, shipped: TrainedNetwork) -
     assert parity.largest_distance < PUBLISHED
     assert parity.mask_dice > 0.999
     assert len(start.content) < 66e6
-
-
-def test_probabilities_of_another_shape_are_refused() -> None:
-    with pytest.raises(
-        GateError, match=r"expected probabilities \(2, 1, 4, 4\), the exported model ret"
-    ) as caught:
-        compare(np.zeros((2, 4, 4)), np.zeros((2, 1, 4, 4)), [0.5])
-    assert caught.value.code == 7002

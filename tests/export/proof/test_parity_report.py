@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from infnet_export.proof.parity import Tolerance
 from infnet_export.proof.parity_report import Form, ParityReport, Run, measure_forms
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError
+from infnet_runtime.metrics.parity import Tolerance
 
 RNG = np.random.default_rng(0)
 SLICES = RNG.normal(size=(5, 3, 32, 32)).astype(np.float32)

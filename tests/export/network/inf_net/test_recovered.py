@@ -18,8 +18,8 @@ from infnet_export.network.inf_net.normalisations import FRESH
 from infnet_export.network.inf_net.recovered import recover_weights, write_recovered
 from infnet_export.network.torch_reference import network_probabilities
 from infnet_export.precision.half_weights import with_half_weights
-from infnet_export.proof.parity import phantom_input
 from infnet_runtime.errors import ModelError
+from infnet_runtime.segment.sampled import phantom_input
 from infnet_train.networks import InfNet
 from infnet_train.weights.checkpoint import read_checkpoint
 from train_slices import write_slice

@@ -1,31 +1,20 @@
 """Two sets of probabilities for the same slices: how far apart, and whether that is too far.
 
 Distances are in probability: logits of a network are unbounded and their rounding says nothing about the
-mask. Nothing here needs PyTorch; the network itself as a reference is in ``torch_reference``.
+mask.
 """
 
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.arrays import BoolArray, FloatArray
-from infnet_runtime.errors import GateError, InputError
-from infnet_runtime.io import open_scan
-from infnet_runtime.model.manifest import ModelManifest, PreprocessSpec
-from infnet_runtime.scan.ct import Intensity
-from infnet_runtime.scan.phantom import chest_phantom, textured
-from infnet_runtime.segment.region import lungs_of, region
-from infnet_runtime.slices.neighbours import volume_to_network
-from infnet_runtime.slices.preprocess import to_network
+from infnet_runtime.arrays import BoolArray
+from infnet_runtime.errors import GateError
+from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.slices.temperature import network_threshold
-
-PHANTOMS = 4
-SLICES_PER_VOLUME = 8
-_ENDINGS = (".png", ".jpg", ".jpeg", ".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
@@ -150,39 +139,67 @@ def network_thresholds(manifest: ModelManifest) -> dict[str, tuple[float, ...]]:
     }
 
 
-def compare(found: Probability, reference: Probability, thresholds: Sequence[float]) -> Parity:
-    """Distances between probabilities of equal shape (n, channels, size, size).
+class Distances:
+    """What is known of the distances after some batches of slices, in little memory.
 
     Parameters
     ----------
     thresholds
         On these probabilities, one for each class; see :func:`network_thresholds`.
-
-    Raises
-    ------
-    GateError
-        If the shapes differ.
     """
-    if found.shape != reference.shape:
-        raise GateError(
-            f"expected probabilities {reference.shape}, the exported model returned {found.shape}", code=7002
+
+    def __init__(self, thresholds: Sequence[float]) -> None:
+        self._thresholds = thresholds
+        self._by_slice: list[float] = []
+        self._sum, self._pixels, self._undecided, self._masks_at = 0.0, 0, 0, 0
+        self._differing, self._both, self._sizes = 0, 0, np.zeros(2, np.int64)
+
+    def add(self, found: Probability, reference: Probability) -> None:
+        """Take the next slices in, both (n, channels, size, size).
+
+        Raises
+        ------
+        GateError
+            If the shapes differ.
+        """
+        if found.shape != reference.shape:
+            raise GateError(
+                f"expected probabilities {reference.shape}, the exported model returned {found.shape}",
+                code=7002,
+            )
+        distance = np.abs(found.astype(np.float64) - reference)
+        self._by_slice += distance.max(axis=(1, 2, 3)).tolist()
+        self._sum += float(distance.sum())
+        self._pixels += distance.size
+        self._undecided += int(((reference > 0.01) & (reference < 0.99)).sum())
+        mask, mask_reference = _masks(found, self._thresholds), _masks(reference, self._thresholds)
+        self._masks_at += mask.size
+        self._differing += int((mask != mask_reference).sum())
+        self._both += int((mask & mask_reference).sum())
+        self._sizes += int(mask.sum()), int(mask_reference.sum())
+
+    def parity(self) -> Parity:
+        """All slices so far together; there is at least one."""
+        by_slice = np.array(self._by_slice)
+        size, size_reference = self._sizes.tolist()
+        return Parity(
+            slices=len(by_slice),
+            largest_distance=float(by_slice.max()),
+            mean_distance=self._sum / self._pixels,
+            undecided=self._undecided / self._pixels,
+            mask_disagreement=self._differing / self._masks_at,
+            mask_dice=2 * self._both / (size + size_reference) if size + size_reference else 1.0,
+            volume_change=abs(size - size_reference) / max(size_reference, 1),
+            differing_pixels=self._differing,
+            farthest_slice=int(by_slice.argmax()),
         )
-    distance = np.abs(found.astype(np.float64) - reference)
-    by_slice = distance.max(axis=(1, 2, 3))
-    mask, mask_reference = _masks(found, thresholds), _masks(reference, thresholds)
-    size, size_reference = int(mask.sum()), int(mask_reference.sum())
-    both = size + size_reference
-    return Parity(
-        slices=len(found),
-        largest_distance=float(distance.max()),
-        mean_distance=float(distance.mean()),
-        undecided=float(((reference > 0.01) & (reference < 0.99)).mean()),
-        mask_disagreement=float((mask != mask_reference).mean()),
-        mask_dice=2 * int((mask & mask_reference).sum()) / both if both else 1.0,
-        volume_change=abs(size - size_reference) / max(size_reference, 1),
-        differing_pixels=int((mask != mask_reference).sum()),
-        farthest_slice=int(by_slice.argmax()),
-    )
+
+
+def compare(found: Probability, reference: Probability, thresholds: Sequence[float]) -> Parity:
+    """Distances between probabilities of equal shape (n, channels, size, size); see :class:`Distances`."""
+    distances = Distances(thresholds)
+    distances.add(found, reference)
+    return distances.parity()
 
 
 def worst_of(parities: Collection[Parity]) -> Parity:
@@ -212,101 +229,3 @@ def _masks(probability: Probability, thresholds: Sequence[float]) -> BoolArray:
         return np.stack([best == k for k in range(1, probability.shape[1])], axis=1)
     first = probability.shape[1] - len(thresholds)
     return np.stack([probability[:, first + k] >= t for k, t in enumerate(thresholds)], axis=1)
-
-
-def phantom_slices(count: int, size: int) -> npt.NDArray[np.int16]:
-    """Axial slices of a synthetic chest with ground glass, for where no scan is at hand.
-
-    Smooth but for the noise of a scanner: white noise drives the partial decoder's products to values no CT
-    gives.
-
-    Returns
-    -------
-    (count, size, size), HU
-
-    Examples
-    --------
-    >>> phantom_slices(2, 64).shape
-    (2, 64, 64)
-    """
-    # The middle third of the chest, where both lungs and the ground glass are.
-    field_mm = 400.0
-    spacing_mm = (240.0 / (3 * count), field_mm / size, field_mm / size)
-    return textured(chest_phantom((3 * count, size, size), spacing_mm, noise_hu=0)).hu[count : 2 * count]
-
-
-def phantom_input(spec: PreprocessSpec) -> FloatArray:
-    """Network input of the synthetic slices that every export is checked on, (4, 3, size, size)."""
-    return to_network(phantom_slices(PHANTOMS, spec.size), Intensity.HU, spec)
-
-
-def scans_in(path: Path) -> list[Path]:
-    """Files of pictures and volumes: a scan itself, or those in a folder.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    if not path.is_dir():
-        return [path]
-    files = sorted(p for p in path.iterdir() if p.name.lower().endswith(_ENDINGS))
-    if not files:
-        raise InputError(
-            f"{path} holds no slices to verify on; expected files that end with {', '.join(_ENDINGS)}",
-            code=3120,
-        )
-    return files
-
-
-def scan_input(path: Path, spec: PreprocessSpec) -> tuple[FloatArray, list[str]]:
-    """Network input of pictures and volumes, prepared as the runtime does it: cut to the lungs.
-
-    Parameters
-    ----------
-    path
-        A scan, or a folder of scans. Of a volume eight slices with lung are taken, evenly spaced; where there
-        is no lung, of all slices and whole.
-
-    Returns
-    -------
-    (n, 3, size, size), and a name for each slice
-
-    Raises
-    ------
-    InputError
-        If nothing is found, or a file is refused.
-    """
-    inputs, names = zip(*(_input_of(file, spec) for file in scans_in(path)), strict=True)
-    return np.concatenate(inputs), [name for of_file in names for name in of_file]
-
-
-def _input_of(path: Path, spec: PreprocessSpec) -> tuple[FloatArray, list[str]]:
-    volume = open_scan(path).volume
-    voxels = volume.to_lps()
-    looked_at = region(lungs_of(volume, None)[0], volume.grid, spec.crop_margin_mm)
-    slices = looked_at.slices or list(range(len(voxels)))
-    box = (looked_at.rows, looked_at.columns) if looked_at.slices else (slice(None), slice(None))
-    picks = np.linspace(0, len(slices) - 1, min(len(slices), SLICES_PER_VOLUME)).round().astype(int)
-    picked = [slices[k] for k in np.unique(picks)]
-    spacing_mm = volume.lps_spacing_mm[0]
-    batch = volume_to_network(voxels, picked, box, volume.intensity, spec, spacing_mm=spacing_mm)
-    named = [path.name if len(voxels) == 1 else f"{path.name}, slice {k + 1} from the feet" for k in picked]
-    return batch, named
-
-
-def refuse_non_finite(probability: Probability, source: str) -> None:
-    """Refuse probabilities that are not finite.
-
-    Raises
-    ------
-    GateError
-        With their number.
-    """
-    bad = int(np.count_nonzero(~np.isfinite(probability)))
-    if bad:
-        raise GateError(
-            f"{bad} of {probability.size} probabilities of {source} are not finite; the weights are damaged "
-            "or too large, train again or take an earlier checkpoint",
-            code=7002,
-        )
