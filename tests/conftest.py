@@ -9,6 +9,7 @@ if (
     "PYTEST_XDIST_WORKER" in os.environ
 ):  # the workers have all cores; said before NumPy and PyTorch are loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["INFNET_CACHE"] = "off"  # no test keeps anything in the folders of the user, nor relies on it
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -26,6 +26,7 @@ from infnet_runtime.backends.candidates import (
     is_installed,
     nothing_installed,
 )
+from infnet_runtime.backends.compiled import compiled_models
 from infnet_runtime.backends.cuda.driver import find_gpu
 from infnet_runtime.backends.session import Session
 from infnet_runtime.cpu import usable_cores
@@ -44,6 +45,7 @@ def open_session(
     threads: int = 0,
     backend: str = AUTO,
     batch_size: int | None = None,
+    cache: bool = True,
 ) -> Session:
     """Load a model.
 
@@ -61,6 +63,9 @@ def open_session(
         works, in the order at the top of this module.
     batch_size
         Slices that a GPU is prepared for at a time; where absent, what the engine was tuned for, or 4.
+    cache
+        Whether a model that OpenVINO compiled is kept for the next process, and read where it was
+        (:mod:`~infnet_runtime.backends.compiled`).
 
     Raises
     ------
@@ -79,7 +84,7 @@ def open_session(
             if device == AUTO and candidate.kind == CUDA and candidate.backend == ONNXRUNTIME:
                 find_gpu(candidate.index)  # quicker than to let ONNX Runtime find out
             path = model or shipped_model(candidate.kind)
-            session = open_candidate(candidate, path, threads=threads, batch_size=batch_size)
+            session = open_candidate(candidate, path, threads=threads, batch_size=batch_size, cache=cache)
         except BackendError as error:
             if candidate == possible[-1]:
                 raise
@@ -93,7 +98,12 @@ def open_session(
 
 
 def open_candidate(
-    candidate: Candidate, model: Path, *, threads: int = 0, batch_size: int | None = None
+    candidate: Candidate,
+    model: Path,
+    *,
+    threads: int = 0,
+    batch_size: int | None = None,
+    cache: bool = True,
 ) -> Session:
     """Load a model on exactly this backend and device.
 
@@ -114,7 +124,8 @@ def open_candidate(
     if candidate.backend == OPENVINO:
         from infnet_runtime.backends.openvino import OpenVinoSession
 
-        return OpenVinoSession(model, threads=threads, batch_size=batch_size)
+        kept = compiled_models() if cache else None
+        return OpenVinoSession(model, threads=threads, batch_size=batch_size, kept=kept)
     if candidate.kind == CPU:
         from infnet_runtime.backends.ort.cpu import OrtSession
 

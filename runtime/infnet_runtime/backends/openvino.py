@@ -1,7 +1,13 @@
-"""OpenVINO on the CPU, in single precision. The only file that imports it."""
+"""OpenVINO on the CPU, in single precision. The only file that imports it.
+
+It compiles for seconds, so compiled models are kept (:mod:`~infnet_runtime.backends.compiled`).
+"""
 
 import hashlib
 import importlib
+import json
+import logging
+import os
 import sys
 import threading
 from pathlib import Path
@@ -10,14 +16,22 @@ from typing import Any
 import numpy as np
 
 from infnet_runtime.arrays import FloatArray
+from infnet_runtime.backends.compiled import CompiledModels
 from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs, failed
-from infnet_runtime.errors import BackendError
+from infnet_runtime.cpu import cpu_flags
+from infnet_runtime.errors import BackendError, ModelError
+from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.recognise import recognised
 from infnet_runtime.model.signature import FLOAT, Port, check_signature, damaged
+
+logger = logging.getLogger(__name__)
 
 # Where the processor has bfloat16 units the library computes in bfloat16 unless told otherwise, which moved
 # probabilities of the shipped model by 0.03. Layers that a model quantises still run in 8 bit.
 _PRECISION = "f32"
+
+# What the library compiles differently for, besides what it is told: see _key.
+_VARIABLES = ("DNNL_", "ONEDNN_", "OV_")
 
 _TELEMETRY = "openvino_telemetry"
 _IMPORTING = threading.Lock()
@@ -33,6 +47,8 @@ class OpenVinoSession(ClosedByBlock):
     ----------
     content
         Of the file, where it has none yet; ``model`` then names it in messages.
+    kept
+        Where compiled models are kept between processes; absent, the model is compiled here and now.
 
     Raises
     ------
@@ -43,7 +59,13 @@ class OpenVinoSession(ClosedByBlock):
     """
 
     def __init__(
-        self, model: Path, *, threads: int, batch_size: int | None = None, content: bytes | None = None
+        self,
+        model: Path,
+        *,
+        threads: int,
+        batch_size: int | None = None,
+        content: bytes | None = None,
+        kept: CompiledModels | None = None,
     ) -> None:
         openvino = load_openvino()
         content = model.read_bytes() if content is None else content
@@ -52,25 +74,18 @@ class OpenVinoSession(ClosedByBlock):
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self._one_at_a_time = threading.Lock()
         self.manifest = recognised(content, model)
-        core = openvino.Core()
-        try:
-            graph = core.read_model(content)
-        except Exception as error:  # its exceptions have no common base of their own
-            raise damaged(model, error) from error
-        self._outputs = [o.any_name for o in graph.outputs]
-        # Again: now with what the library finds out about the sizes inside.
-        self._input = check_signature(
-            [_port(i) for i in graph.inputs], [_port(o) for o in graph.outputs], self.manifest, model
-        )
         settings = {
             "INFERENCE_PRECISION_HINT": _PRECISION,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
-        try:
-            compiled = core.compile_model(graph, "CPU", settings)
-        except Exception as error:  # as above
-            raise damaged(model, error) from error
+        core = openvino.Core()
+        key = _key(openvino.__version__, core, self.model_sha256, settings)
+        compiled = _kept(kept, key, core, settings, self.manifest, model)
+        if compiled is None:
+            compiled = _compiled(core, content, settings, self.manifest, model)
+            if kept is not None and not kept.trouble():
+                kept.keep(key, compiled.export_model().getbuffer())
         used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if used != _PRECISION:
             raise BackendError(
@@ -78,6 +93,8 @@ class OpenVinoSession(ClosedByBlock):
                 "backend",
                 code=5016,
             )
+        self._outputs = [_output_name(port, self.manifest) for port in compiled.outputs]
+        self._input = _checked_ports(compiled, self.manifest, model)
         self.backend = f"openvino {_short(openvino.__version__)} (CPU, {used})"
         self._request: Any = compiled.create_infer_request()
 
@@ -125,12 +142,96 @@ def load_openvino() -> Any:  # noqa: ANN401 - untyped library
                 del sys.modules[_TELEMETRY]
 
 
-def _port(port: Any) -> Port:  # noqa: ANN401 - untyped library
+def _compiled(
+    core: Any,  # noqa: ANN401 - untyped library
+    content: bytes,
+    settings: dict[str, Any],
+    manifest: ModelManifest,
+    model: Path,
+) -> Any:  # noqa: ANN401 - as above
+    """A model, compiled here and now.
+
+    Raises
+    ------
+    ModelError
+        If the library cannot load it, or finds other inputs and outputs than the contract.
+    """
+    try:
+        graph = core.read_model(content)
+    except Exception as error:  # its exceptions have no common base of their own
+        raise damaged(model, error) from error
+    # Again: now with what the library finds out about the sizes inside.
+    _checked_ports(graph, manifest, model)
+    try:
+        return core.compile_model(graph, "CPU", settings)
+    except Exception as error:  # as above
+        raise damaged(model, error) from error
+
+
+def _kept(
+    kept: CompiledModels | None,
+    key: str,
+    core: Any,  # noqa: ANN401 - untyped library
+    settings: dict[str, Any],
+    manifest: ModelManifest,
+    model: Path,
+) -> Any:  # noqa: ANN401 - as above
+    """A model that was compiled before; None where there is none, or none that the library takes."""
+    blob = None if kept is None else kept.read(key)
+    if kept is None or blob is None:
+        return None
+    try:
+        compiled = core.import_model(blob, "CPU", settings)
+        _checked_ports(compiled, manifest, model)
+    except ModelError:
+        logger.info("a compiled model in %s is another one, compiling again", kept.folder)
+    except Exception as error:  # as in _compiled
+        logger.info("a compiled model in %s is not taken (%s), compiling again", kept.folder, error)
+    else:
+        logger.info("compiled model read from %s", kept.folder)
+        return compiled
+    kept.forget(key)
+    return None
+
+
+def _key(version: str, core: Any, model_sha256: str, settings: dict[str, Any]) -> str:  # noqa: ANN401 - untyped library
+    """Everything that a compiled model depends on."""
+    facts = {
+        "openvino": version,
+        "model": model_sha256,
+        "settings": settings,
+        "processor": core.get_property("CPU", "FULL_DEVICE_NAME"),
+        "capabilities": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+        "flags": sorted(cpu_flags()),
+        "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
+    }
+    return json.dumps(facts, sort_keys=True)
+
+
+def _checked_ports(graph: Any, manifest: ModelManifest, model: Path) -> str:  # noqa: ANN401 - untyped library
+    """Compare inputs and outputs with the contract; the name of the input.
+
+    Raises
+    ------
+    ModelError
+        If they are others.
+    """
+    outputs = [_port(port, _output_name(port, manifest)) for port in graph.outputs]
+    return check_signature([_port(port, port.any_name) for port in graph.inputs], outputs, manifest, model)
+
+
+def _output_name(port: Any, manifest: ModelManifest) -> str:  # noqa: ANN401 - untyped library
+    """Of the names that the library gives to a port, the promised one."""
+    names = port.get_names()
+    return next((spec.name for spec in manifest.outputs if spec.name in names), str(port.any_name))
+
+
+def _port(port: Any, name: str) -> Port:  # noqa: ANN401 - untyped library
     dtype, shape = port.get_element_type().to_string(), port.get_partial_shape()
     sizes = None
     if shape.rank.is_static:
         sizes = tuple(d.get_length() if d.is_static else None for d in shape)
-    return Port(name=port.any_name, dtype=FLOAT if dtype == _PRECISION else dtype, shape=sizes)
+    return Port(name=name, dtype=FLOAT if dtype == _PRECISION else dtype, shape=sizes)
 
 
 def _short(version: str) -> str:

@@ -95,7 +95,7 @@ def examine(*, model: Path | None = None) -> Diagnosis:
         Tried instead of the one that would be used.
     """
     base = list(_base_packages())
-    optional = [*_runtimes(), *_gpu_parts(), *_readers()]
+    optional = [*_runtimes(), *_compiled(), *_gpu_parts(), *_readers()]
     usable = all(f.state is State.OK for f in base)
     trials = list(_trials(model)) if usable else []
     # Other backends are offers.
@@ -188,6 +188,27 @@ def _openvino() -> Finding:
     except BackendError as error:
         return Finding(part="openvino", state=State.BROKEN, found=str(error.args[0]), advice=install)
     return Finding(part="openvino", state=State.OK, found=there)
+
+
+def _compiled() -> Iterator[Finding]:
+    """Where models that OpenVINO compiled are kept, before the trials add theirs."""
+    from infnet_runtime.backends.compiled import OFF, VARIABLE, compiled_models
+
+    if find_spec(OPENVINO) is None:
+        return
+    part, kept = "compiled models", compiled_models()
+    reason = f"{VARIABLE} is {OFF}, or there is no home" if kept is None else kept.trouble()
+    if kept is None or reason:
+        yield Finding(
+            part=part,
+            state=State.ABSENT,
+            found=f"not kept: {reason}",
+            advice=f"only costs time at each start; {VARIABLE}=FOLDER names a folder of your own",
+        )
+        return
+    files, size = kept.size()
+    found = f"{kept.folder}: {files} files, {size / 2**20:.0f} MiB; the folder may be removed at any time"
+    yield Finding(part=part, state=State.OK, found=found)
 
 
 def _gpu_parts() -> Iterator[Finding]:

@@ -263,6 +263,7 @@ def load(
     threads: int = 0,
     backend: str = "auto",
     batch_size: int | None = None,
+    cache: bool = True,
 ) -> Segmenter:
     """Load a model for scans.
 
@@ -279,6 +280,9 @@ def load(
         works.
     batch_size
         Slices that the backend is prepared for at a time; what suits it where absent.
+    cache
+        Whether a model that OpenVINO compiled is kept in the user's cache folder, for the next process to
+        read; ``INFNET_CACHE`` says where, or ``off``. Results are the same to the bit.
 
     Raises
     ------
@@ -288,5 +292,7 @@ def load(
         If the backend is not installed or the device is not there.
     """
     path = None if model is None else Path(model)
-    session = open_session(path, device=device, threads=threads, backend=backend, batch_size=batch_size)
+    session = open_session(
+        path, device=device, threads=threads, backend=backend, batch_size=batch_size, cache=cache
+    )
     return Segmenter(session, threads=threads)

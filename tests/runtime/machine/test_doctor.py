@@ -141,3 +141,25 @@ def test_two_wheels_in_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.state is State.BROKEN
     assert finding.found.endswith("are installed over each other")
     assert finding.advice.startswith("pip uninstall onnxruntime onnxruntime-gpu")
+
+
+def test_where_compiled_models_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    from infnet_runtime.backends.compiled import CompiledModels
+
+    CompiledModels(tmp_path / "cache").keep("key", bytes(3 * 2**20))
+    for value, state, told in (
+        (
+            str(tmp_path / "cache"),
+            State.OK,
+            f"{tmp_path / 'cache'}: 1 files, 3 MiB; the folder may be removed",
+        ),
+        ("off", State.ABSENT, "not kept: INFNET_CACHE is off"),
+        (str(tmp_path / "model.onnx" / "below"), State.ABSENT, "not kept: "),
+    ):
+        mid_grey_detector(tmp_path / "model.onnx")
+        monkeypatch.setenv("INFNET_CACHE", value)
+        (finding,) = doctor._compiled()
+        assert finding.state is state
+        assert finding.found.startswith(told)
+        assert state is State.OK or finding.advice

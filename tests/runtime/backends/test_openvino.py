@@ -1,0 +1,226 @@
+"""OpenVINO with models that were compiled before: the same to the bit, and compiled anew where in doubt."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import infnet_runtime
+from infnet_runtime.backends import open_session
+from infnet_runtime.backends import openvino as openvino_module
+from infnet_runtime.backends.compiled import CompiledModels
+from infnet_runtime.backends.open import open_content
+from infnet_runtime.backends.openvino import OpenVinoSession
+from infnet_runtime.model.shipped import default_model
+from tiny_models import SIZE, mid_grey_detector, two_outputs
+
+pytest.importorskip("openvino")
+BATCH = np.random.default_rng(3).standard_normal((3, 3, SIZE, SIZE), np.float32)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CompiledModels:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("INFNET_CACHE", str(folder))
+    return CompiledModels(folder)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return mid_grey_detector(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def compilations(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The models that were really compiled."""
+    compile_ = openvino_module._compiled
+    found: list[Path] = []
+
+    def counted(core: object, content: bytes, settings: dict[str, Any], manifest: Any, path: Path) -> object:  # noqa: ANN401 - handed through
+        found.append(path)
+        return compile_(core, content, settings, manifest, path)
+
+    monkeypatch.setattr(openvino_module, "_compiled", counted)
+    return found
+
+
+def outputs(model: Path, *, threads: int = 1, cache: bool = True) -> dict[str, np.ndarray]:
+    with open_session(model, backend="openvino", device="cpu", threads=threads, cache=cache) as session:
+        return {name: values.copy() for name, values in session.run(BATCH).items()}
+
+
+def same(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> bool:
+    return one.keys() == two.keys() and all(one[k].tobytes() == two[k].tobytes() for k in one)
+
+
+@pytest.mark.parametrize("make", [mid_grey_detector, two_outputs])
+def test_results_are_the_same_to_the_bit(
+    make: Any,  # noqa: ANN401 - either maker
+    kept: CompiledModels,
+    tmp_path: Path,
+    compilations: list[Path],
+) -> None:
+    model = make(tmp_path / "a.onnx")
+    plain = outputs(model, cache=False)
+    assert kept.size()[0] == 0
+    first, second = outputs(model), outputs(model)
+    assert len(compilations) == 2  # without, and the first with
+    assert same(plain, first)
+    assert same(plain, second)
+
+
+def test_what_the_session_says_is_the_same(kept: CompiledModels, model: Path) -> None:
+    said = []
+    for _ in range(2):
+        with open_session(model, backend="openvino", device="cpu", threads=1) as session:
+            said.append((session.backend, session.model_sha256, session.manifest, session.batch_size))
+    assert kept.size()[0] == 1
+    assert said[0] == said[1]
+
+
+def test_another_model_thread_number_or_processor_is_compiled(
+    kept: CompiledModels,
+    model: Path,
+    tmp_path: Path,
+    compilations: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outputs(model)
+    outputs(model, threads=2)
+    outputs(mid_grey_detector(tmp_path / "other.onnx", scale=7))
+    monkeypatch.setattr(openvino_module, "cpu_flags", lambda: frozenset({"some_unit"}))
+    outputs(model)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    outputs(model)
+    assert len(compilations) == 5
+    assert kept.size()[0] == 5
+
+
+def test_the_key_names_version_processor_and_settings() -> None:
+    import openvino
+
+    key = openvino_module._key("1.2.3", openvino.Core(), "abc", {"INFERENCE_PRECISION_HINT": "f32"})
+    facts = json.loads(key)
+    assert (facts["openvino"], facts["model"]) == ("1.2.3", "abc")
+    assert facts["settings"] == {"INFERENCE_PRECISION_HINT": "f32"}
+    assert facts["processor"]
+    assert "FP32" in facts["capabilities"]
+
+
+@pytest.mark.parametrize("size", [0, 100, -1])
+def test_a_damaged_file_is_compiled_anew(
+    size: int, kept: CompiledModels, model: Path, compilations: list[Path]
+) -> None:
+    before = outputs(model)
+    (path,) = kept.folder.iterdir()
+    path.write_bytes(path.read_bytes()[:size])
+    assert same(before, outputs(model))
+    assert len(compilations) == 2
+    outputs(model)  # and what is kept now is whole
+    assert len(compilations) == 2
+
+
+def key_of(kept: CompiledModels, model: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The key that a session asks for."""
+    asked: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(CompiledModels, "read", lambda _, key: asked.append(key))
+        patch.setattr(CompiledModels, "keep", lambda *_: None)
+        outputs(model)
+    return asked[0]
+
+
+@pytest.mark.parametrize("blob", [b"", b"something else entirely", bytes(10_000)])
+def test_what_the_library_does_not_take_is_compiled_anew(
+    blob: bytes,
+    kept: CompiledModels,
+    model: Path,
+    compilations: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = outputs(model, cache=False)
+    kept.keep(key_of(kept, model, monkeypatch), blob)
+    compilations.clear()
+    assert same(plain, outputs(model))
+    assert len(compilations) == 1
+    assert same(plain, outputs(model))
+    assert len(compilations) == 1
+
+
+def test_the_compiled_form_of_another_model_is_noticed(
+    kept: CompiledModels,
+    model: Path,
+    tmp_path: Path,
+    compilations: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Even where its hash is right: its outputs are not those of the manifest."""
+    other = two_outputs(tmp_path / "two.onnx")
+    foreign, own = (key_of(kept, path, monkeypatch) for path in (other, model))
+    outputs(other)
+    blob = kept.read(foreign)
+    assert blob
+    kept.keep(own, blob)
+    compilations.clear()
+    outputs(model)
+    assert compilations == [model]
+
+
+def test_host_programs_can_switch_it_off(kept: CompiledModels, model: Path) -> None:
+    infnet_runtime.load(model, backend="openvino", threads=1, cache=False).close()
+    assert kept.size()[0] == 0
+    infnet_runtime.load(model, backend="openvino", threads=1).close()
+    assert kept.size()[0] == 1
+
+
+def test_the_environment_switches_it_off(
+    kept: CompiledModels, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INFNET_CACHE", "off")
+    outputs(model)
+    assert kept.size()[0] == 0
+
+
+def test_content_that_is_no_file_is_not_kept(kept: CompiledModels, model: Path) -> None:
+    open_content(model.read_bytes(), "some", backend="openvino", threads=1).close()
+    assert kept.size()[0] == 0
+
+
+def test_where_nothing_can_be_kept_it_is_compiled(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    nowhere = CompiledModels(tmp_path / "file" / "cache")
+    with OpenVinoSession(model, threads=1, kept=nowhere) as session:
+        assert session.run(BATCH)
+
+
+def test_several_processes_at_once(kept: CompiledModels, model: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from infnet_runtime.backends import open_session\n"
+        "open_session(Path(sys.argv[1]), backend='openvino', device='cpu', threads=1).close()\n"
+    )
+    command = [sys.executable, "-c", program, str(model)]
+    running = [subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE) for _ in range(3)]
+    for process in running:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+    assert kept.size()[0] == 1
+    (path,) = kept.folder.iterdir()
+    assert path.suffix == ".model"
+
+
+@pytest.mark.slow
+def test_the_shipped_model_is_the_same_to_the_bit(kept: CompiledModels, compilations: list[Path]) -> None:
+    batch = np.random.default_rng(5).standard_normal((1, 3, 352, 352), np.float32)
+    found = []
+    for cache in (False, True, True):
+        with open_session(
+            default_model(int8=True), backend="openvino", device="cpu", threads=1, cache=cache
+        ) as session:
+            found.append([values.tobytes() for values in session.run(batch).values()])
+    assert len(compilations) == 2
+    assert found[0] == found[1] == found[2]
