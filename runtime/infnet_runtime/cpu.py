@@ -1,20 +1,20 @@
-"""What the processor offers this process: cores, units for 8-bit products, and how many threads are taken."""
+"""What the processor offers this process: cores, units for short numbers, and how many threads are taken."""
 
 import os
-import platform
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-_CPUINFO = Path("/proc/cpuinfo")
+from infnet_runtime.instructions import cpu_flags
+
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 # One instruction that multiplies bytes and adds in 32 bits. x86 without it adds in 16 bits and saturates, so
 # that an 8-bit model loses accuracy there and gains no speed.
 _INT8_UNITS = ("amx_int8", "avx512_vnni", "avx_vnni", "asimddp")
+_BF16_UNITS = ("amx_bf16", "avx512_bf16", "bf16")
 
 # Read by the libraries when they are loaded.
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -112,22 +112,16 @@ def limit_process(threads: int) -> None:
     cv2.setNumThreads(threads)
 
 
-def cpu_flags(*, cpuinfo: Path = _CPUINFO) -> frozenset[str]:
-    """Instruction sets as Linux names them; empty where they are not known."""
-    if sys.platform == "darwin" and platform.machine() == "arm64":
-        return frozenset({"asimddp"})  # every Apple processor with a Mac around it
-    try:
-        lines = cpuinfo.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
-        name, _, values = line.partition(":")
-        if name.strip() in ("flags", "Features"):  # x86, ARM; the same for every core
-            return frozenset(values.split())
-    return frozenset()
-
-
 def int8_unit() -> str | None:
-    """Name of the unit for 8-bit products that is used, absent where there is none."""
+    """Name of the unit for 8-bit products that is used, absent where there is none or it is not known."""
+    return _first(_INT8_UNITS)
+
+
+def bf16_unit() -> str | None:
+    """Name of the unit for products in bfloat16, absent where there is none or it is not known."""
+    return _first(_BF16_UNITS)
+
+
+def _first(units: tuple[str, ...]) -> str | None:
     flags = cpu_flags()
-    return next((unit for unit in _INT8_UNITS if unit in flags), None)
+    return next((unit for unit in units if unit in flags), None)

@@ -1,4 +1,4 @@
-"""Cores and instruction sets, from files as Linux writes them."""
+"""Cores, from files as Linux writes them, and the units among the instruction sets."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infnet_runtime import cpu
-from infnet_runtime.cpu import core_quota, cpu_flags, int8_unit, usable_cores
+from infnet_runtime.cpu import bf16_unit, core_quota, int8_unit, usable_cores
 
 
 @pytest.fixture
@@ -42,30 +42,20 @@ def test_usable_cores_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "unit"),
+    ("flags", "int8", "bf16"),
     [
-        ("flags\t\t: fpu avx2 avx512f avx512_vnni amx_bf16 amx_tile amx_int8", "amx_int8"),
-        ("flags\t\t: fpu avx2 avx512f avx512_vnni", "avx512_vnni"),
-        ("flags\t\t: fpu avx2 avx_vnni", "avx_vnni"),
-        ("flags\t\t: fpu avx2 avx512f avx512vbmi", None),
-        ("Features\t: fp asimd evtstrm aes asimdhp asimddp", "asimddp"),
-        ("Features\t: fp asimd evtstrm aes", None),
-        ("model name\t: no flags at all", None),
+        ("fpu avx2 avx512f avx512_vnni avx512_bf16 amx_bf16 amx_tile amx_int8", "amx_int8", "amx_bf16"),
+        ("fpu avx2 avx512f avx512_vnni avx512_bf16", "avx512_vnni", "avx512_bf16"),
+        ("fpu avx2 avx512f avx512_vnni", "avx512_vnni", None),
+        ("fpu avx2 avx_vnni", "avx_vnni", None),
+        ("fpu avx2 avx512f avx512vbmi", None, None),
+        ("fp asimd evtstrm aes asimdhp asimddp bf16", "asimddp", "bf16"),
+        ("fp asimd evtstrm aes", None, None),
+        ("", None, None),
     ],
 )
-def test_unit_for_8_bit_products(
-    line: str, unit: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_units_for_short_numbers(
+    flags: str, int8: str | None, bf16: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "cpuinfo"
-    path.write_text(f"processor\t: 0\n{line}\n\nprocessor\t: 1\n")
-    flags = cpu_flags(cpuinfo=path) if cpu.sys.platform == "linux" else frozenset(line.split())
-    monkeypatch.setattr(cpu, "cpu_flags", lambda: flags)
-    assert int8_unit() == unit
-
-
-def test_an_unknown_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu.sys, "platform", "linux")
-    assert cpu_flags(cpuinfo=tmp_path / "none") == frozenset()
-    monkeypatch.setattr(cpu.sys, "platform", "darwin")
-    monkeypatch.setattr(cpu.platform, "machine", lambda: "arm64")
-    assert cpu_flags(cpuinfo=tmp_path / "none") == {"asimddp"}
+    monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset(flags.split()))
+    assert (int8_unit(), bf16_unit()) == (int8, bf16)

@@ -18,8 +18,8 @@ import numpy as np
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.compiled import CompiledModels
 from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs, failed
-from infnet_runtime.cpu import cpu_flags
 from infnet_runtime.errors import BackendError, ModelError
+from infnet_runtime.instructions import cpu_flags
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.recognise import recognised
 from infnet_runtime.model.signature import FLOAT, Port, check_signature, damaged

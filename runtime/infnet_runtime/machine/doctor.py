@@ -111,15 +111,17 @@ def _installation() -> Finding:
 def _processor() -> Finding:
     import os
 
-    from infnet_runtime.cpu import core_quota, cpu_flags, int8_unit, usable_cores
+    from infnet_runtime.cpu import bf16_unit, core_quota, int8_unit, usable_cores
+    from infnet_runtime.instructions import cpu_flags
 
     quota = core_quota()
-    units = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in cpu_flags()]
+    units = [name for name in ("avx2", "avx512f") if name in cpu_flags()]
     found = [
         f"{usable_cores()} of {os.cpu_count()} cores",
         *([f"control group allows {quota:g}"] if quota is not None else []),
         *([" ".join(units)] if units else []),
         f"8-bit products by {int8_unit()}" if int8_unit() else "no unit for 8-bit products",
+        *([f"bfloat16 by {bf16_unit()}"] if bf16_unit() else []),
     ]
     return Finding(part="processor", state=State.OK, found=", ".join(found))
 
