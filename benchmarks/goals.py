@@ -88,6 +88,13 @@ def volume_rows(scans: list[Path], options: argparse.Namespace) -> tuple[list[Ro
         eager, alone = ratio[volume.TORCH], 1 / ratio[volume.ALONE]
         rows += [
             Row(f"{name}: CPU time", "PyTorch, eager, every slice", f"1/{eager:.1f}", "1/8", eager >= 8),
+            Row(
+                f"{name}: from the command line, load included",
+                "PyTorch, eager, every slice, from the command line",
+                f"1/{scan['command_ratio']:.1f}",
+                f"1/{volume.COMMAND_GOAL:g}",
+                scan["command_ratio"] >= volume.COMMAND_GOAL,
+            ),
             Row(f"{name}: CPU time", "INT8 network alone, every slice", f"{alone:.2f}", "1.0", alone <= 1),
             Row(
                 f"{name}: outside the network",

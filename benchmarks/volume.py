@@ -9,11 +9,13 @@ Contenders take turns, each in a fresh process, so that none warms the caches of
   same reader, lungs and outputs as below.
 - ``network alone``: ONNX Runtime with the same model, batch 1, every slice, inputs ready in memory.
 - ``infnet``: ``Segmenter``, as the command line runs it.
+- ``infnet, command`` and ``torch, command``: one scan from the command line, start and load included: a later
+  run of ``infnet-infer``, and a process that does what ``torch`` does.
 
-CPU time is that of the process with one thread, the model loaded and warm; it leaves out what others take
-from the machine but not how they fill its caches, so compare ratios, and only within one run. With ``--wall``
-the contenders also run with all threads, and wall time is given. The peak of memory is that of the process
-over the scan, above what it was with the model loaded and warm.
+CPU time is that of the process with one thread, but for the commands with the model loaded and warm; it
+leaves out what others take from the machine but not how they fill its caches, so compare ratios, and only
+within one run. With ``--wall`` the contenders also run with all threads, and wall time is given. The peak of
+memory is that of the process over the scan, above what it was with the model loaded and warm.
 """
 
 import argparse
@@ -38,6 +40,7 @@ from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.session import Outputs, run_checked
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.io import open_scan
+from infnet_runtime.io.nifti import write_nifti
 from infnet_runtime.lungs import find_lungs, lung_box
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.model.manifest import ModelManifest, OutputSpec, PreprocessSpec
@@ -52,8 +55,10 @@ Run = Callable[[FloatArray], FloatArray]
 
 TORCH, ALONE, INFNET = "torch", "network alone", "infnet"
 CONTENDERS = (TORCH, ALONE, INFNET)
+TORCH_COMMAND, INFNET_COMMAND = "torch, command", "infnet, command"
 ALONE_BACKEND = "onnxruntime"
 GOALS = {TORCH: 8.0, ALONE: 1.0}  # times the CPU time of infnet, at least
+COMMAND_GOAL = 7.0  # the same of the two commands
 OUTSIDE_GOAL = 0.15  # share of the CPU time that is not the network
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MIB = 2**20
@@ -123,8 +128,10 @@ def work(options: argparse.Namespace, out: Path) -> dict[str, Any]:
 
     name, path, threads = options.work, options.scans[0], options.threads
     cv2.setNumThreads(threads)
-    if name == TORCH:
+    if name in (TORCH, TORCH_COMMAND):
         run, spec = torch_network(options.weights, threads)
+        if name == TORCH_COMMAND:
+            return {"slices": every_slice(path, out, spec, run)}
         run(np.zeros((1, 3, spec.size, spec.size), np.float32))
         return clocked(lambda: {"slices": every_slice(path, out, spec, run)})
     backend = ALONE_BACKEND if name == ALONE else options.backend
@@ -197,6 +204,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         turns: list[dict[str, Any]] = []
         for turn in range(options.turns):
             row = {name: _in_process(name, path, options, 1) for name in CONTENDERS}
+            row |= commands(path, options)
             if options.wall:
                 row |= {
                     f"{name}, all threads": _in_process(name, path, options, usable_cores())
@@ -221,11 +229,14 @@ def summary(turns: list[dict[str, Any]]) -> dict[str, Any]:
     def ratios(name: str) -> list[float]:
         return [turn[name]["cpu_s"] / turn[INFNET]["cpu_s"] for turn in turns]
 
+    commands = [turn[TORCH_COMMAND]["cpu_s"] / turn[INFNET_COMMAND]["cpu_s"] for turn in turns]
     outside = [1 - turn[INFNET]["network_cpu_s"] / turn[INFNET]["cpu_s"] for turn in turns]
     growth = [(t[INFNET]["peak_mib"] - t[INFNET]["base_mib"]) / t[INFNET]["raw_mib"] for t in turns]
     return {
         "ratio": {name: statistics.median(ratios(name)) for name in GOALS},
         "ratio_range": {name: [min(ratios(name)), max(ratios(name))] for name in GOALS},
+        "command_ratio": statistics.median(commands),
+        "command_ratio_range": [min(commands), max(commands)],
         "outside_network": statistics.median(outside),
         "peak_above_base_to_raw": max(growth),
     }
@@ -244,14 +255,20 @@ def to_markdown(report: dict[str, Any]) -> str:
         for name in scan["turns"][0]:
             rows = [turn[name] for turn in scan["turns"]]
             cpu, wall = (statistics.median(r[key] for r in rows) for key in ("cpu_s", "wall_s"))
-            grown = max(r["peak_mib"] - r["base_mib"] for r in rows)
-            lines.append(f"| {name} | {rows[0]['slices']} | {cpu:.2f} | {wall:.2f} | {grown:.0f} |")
+            grown = [r["peak_mib"] - r["base_mib"] for r in rows if "peak_mib" in r]
+            peak = f"{max(grown):.0f}" if grown else "-"
+            lines.append(f"| {name} | {rows[0]['slices']} | {cpu:.2f} | {wall:.2f} | {peak} |")
         ratio, spread = scan["ratio"], scan["ratio_range"]
         goals = [
             f"{name}: {ratio[name]:.2f} times the CPU time of infnet "
             f"({spread[name][0]:.2f} to {spread[name][1]:.2f}; goal {goal:g})"
             for name, goal in GOALS.items()
         ]
+        low, high = scan["command_ratio_range"]
+        goals.append(
+            f"{TORCH_COMMAND}: {scan['command_ratio']:.2f} times the CPU time of {INFNET_COMMAND} "
+            f"({low:.2f} to {high:.2f}; goal {COMMAND_GOAL:g})"
+        )
         goals.append(
             f"{scan['outside_network']:.1%} of its CPU time is not the network (goal {OUTSIDE_GOAL:.0%})"
         )
@@ -260,13 +277,48 @@ def to_markdown(report: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _in_process(name: str, path: Path, options: argparse.Namespace, threads: int) -> dict[str, Any]:
+def commands(path: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """One scan from the command line, by infnet and with PyTorch: all that their processes take."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder)
+        small = own / "small.nii.gz"
+        phantom = chest_phantom((16, 256, 256), (15.0, 1.4, 1.4))
+        write_nifti(small, phantom.hu, phantom.affine)
+        infer = [sys.executable, "-m", "infnet_runtime.cli", "--model", str(options.model), "--device", "cpu"]
+        infer += ["--backend", options.backend, "--threads", "1", "--json", "--quiet", "-o", str(own / "out")]
+        kept = {"INFNET_CACHE": str(own / "cache")}
+        _process([*infer, str(small)], **kept)
+        said, infnet = _process([*infer, str(path.absolute())], **kept)
+        infnet["slices"] = json.loads(said)["provenance"]["slices_run"]
+        said, torch = _process(_contender(TORCH_COMMAND, path, options, 1))
+        torch["slices"] = json.loads(said)["slices"]
+    return {INFNET_COMMAND: infnet, TORCH_COMMAND: torch}
+
+
+def _process(command: list[str], **variables: str) -> tuple[str, dict[str, Any]]:
+    """What a command with one thread prints, and what its process takes."""
+    environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), **variables}
+    before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - wall
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return done.stdout, {"cpu_s": cpu, "wall_s": wall}
+
+
+def _contender(name: str, path: Path, options: argparse.Namespace, threads: int) -> list[str]:
     command = [sys.executable, __file__, str(path), "--model", str(options.model)]
     command += ["--work", name, "--threads", str(threads), "--backend", options.backend]
-    command += ["--weights", str(options.weights)] if options.weights else []
+    return command + (["--weights", str(options.weights)] if options.weights else [])
+
+
+def _in_process(name: str, path: Path, options: argparse.Namespace, threads: int) -> dict[str, Any]:
     one_thread = dict.fromkeys(_ONE_THREAD, "1") if threads == 1 else {}
     done = subprocess.run(
-        command, env={**os.environ, **one_thread}, check=True, stdout=subprocess.PIPE, text=True
+        _contender(name, path, options, threads),
+        env={**os.environ, **one_thread},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -307,7 +359,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--wall", action="store_true", help="also with all threads")
     parser.add_argument("--json", type=Path, help="write every number here")
-    parser.add_argument("--work", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--work", choices=(*CONTENDERS, TORCH_COMMAND), help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.model = options.model or default_model(int8=True)
