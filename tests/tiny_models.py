@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from infnet_runtime.backends import Session
+from infnet_runtime.model.judged import JUDGED_KEY, Judgement, Record, subject_of
 from infnet_runtime.model.manifest import METADATA_KEY, ClassSpec, ModelManifest, OutputSpec, PreprocessSpec
 
 SIZE = 192
@@ -106,5 +107,26 @@ def mid_grey_detector(
     if manifest is not None:
         helper.set_model_props(model, {METADATA_KEY: manifest})
     onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def recorded(path: Path, text: str | None = None, *, passed: tuple[str, ...] = ("bf16",)) -> Path:
+    """Write a record into a model, as ``infnet-export judge`` does; or any text in its place."""
+    content = path.read_bytes()
+    model = onnx.load_from_string(content)
+    properties = {p.key: p.value for p in model.metadata_props}
+    manifest = ModelManifest.from_json(properties[METADATA_KEY], source="a test")
+    figures = Judgement(
+        scans=3,
+        smallest_dice=0.99,
+        largest_ml=0.4,
+        largest_percent=0.6,
+        infection_ml=120.0,
+        reference_sha256="1" * 64,
+        method="a test",
+    )
+    record = Record(subject_sha256=subject_of(content, manifest), passed=dict.fromkeys(passed, figures))
+    helper.set_model_props(model, properties | {JUDGED_KEY: record.to_json() if text is None else text})
     path.write_bytes(model.SerializeToString())
     return path

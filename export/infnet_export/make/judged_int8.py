@@ -15,7 +15,7 @@ from infnet_export.precision.int8 import Int8Report, to_int8
 from infnet_export.precision.quantised import FEWEST_SLICES
 from infnet_export.proof.gate import GateReport, LabelledVolume, compare_models
 from infnet_runtime.arrays import FloatArray
-from infnet_runtime.backends import open_session
+from infnet_runtime.backends import Session, open_session
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
@@ -107,9 +107,14 @@ def judged_int8(
         paths = [Path(scratch) / name for name in ("reference.onnx", "int8.onnx")]
         for path, bytes_ in zip(paths, (start.content, content), strict=True):
             path.write_bytes(bytes_)
-        with open_session(paths[0], device="cpu") as one, open_session(paths[1], device="cpu") as other:
+        with _exact(paths[0]) as one, _exact(paths[1]) as other:
             gate = compare_models(one, other, sets, judges.volumes, say=say)
     return content, report, gate
+
+
+def _exact(path: Path) -> Session:
+    """What is not in 8 bit in single precision, whatever the processor has."""
+    return open_session(path, device="cpu", precision="f32")
 
 
 def _volumes(wanted: Wanted) -> Iterator[LabelledVolume]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from infnet_runtime.backends.precision import BF16, no_bf16, refuse_unknown
 from infnet_runtime.errors import BackendError
 from infnet_runtime.model.shipped import DEFAULT_MODEL
 
@@ -34,23 +35,29 @@ class Candidate:
         return f"{self.backend} on {self.kind}" + (f":{self.index}" if self.kind == CUDA else "")
 
 
-def candidates(model: Path | None, *, backend: str = AUTO, device: str = AUTO) -> list[Candidate]:
+def candidates(
+    model: Path | None, *, backend: str = AUTO, device: str = AUTO, precision: str = AUTO
+) -> list[Candidate]:
     """What may run a model, in the order of preference, and at least one.
 
     Raises
     ------
     BackendError
-        If the backend or the device is not known, if they do not go together or with the model, or if nothing
-        is installed that could.
+        If the backend, the device or the precision is not known, if they do not go together or with the
+        model, or if nothing is installed that could.
     """
     if backend not in BACKENDS:
         raise BackendError(f"backend '{backend}' is not known, expected {', '.join(BACKENDS)}", code=5003)
     kind, _, number = device.partition(":")
     if kind not in (AUTO, CPU, CUDA) or (":" in device and not (kind == CUDA and _is_number(number))):
         raise BackendError(f"device '{device}' is not known, expected auto, cpu, cuda or cuda:N", code=5001)
+    refuse_unknown(precision)
     index = int(number or 0)
     if (model is not None and is_engine(model)) or backend == TENSORRT:
-        return [_tensorrt(model, backend, kind, index)]
+        engine = _tensorrt(model, backend, kind, index)
+        if precision == BF16:
+            raise no_bf16("a TensorRT engine")
+        return [engine]
     if backend == OPENVINO:
         if kind == CUDA:
             raise BackendError(
@@ -58,6 +65,10 @@ def candidates(model: Path | None, *, backend: str = AUTO, device: str = AUTO) -
                 "--backend onnxruntime",
                 code=5004,
             )
+        return [Candidate(OPENVINO, CPU)]
+    if precision == BF16:
+        if backend == ONNXRUNTIME or kind == CUDA:
+            raise no_bf16("ONNX Runtime" if backend == ONNXRUNTIME else f"device '{device}'")
         return [Candidate(OPENVINO, CPU)]
     found = [
         Candidate(name, place, index if place == CUDA else 0)

@@ -28,6 +28,7 @@ from infnet_runtime.backends.candidates import (
 )
 from infnet_runtime.backends.compiled import compiled_models
 from infnet_runtime.backends.cuda.driver import find_gpu
+from infnet_runtime.backends.precision import F32, check_used
 from infnet_runtime.backends.session import Session
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import BackendError, ModelError
@@ -46,6 +47,7 @@ def open_session(
     backend: str = AUTO,
     batch_size: int | None = None,
     cache: bool = True,
+    precision: str = AUTO,
 ) -> Session:
     """Load a model.
 
@@ -66,6 +68,9 @@ def open_session(
     cache
         Whether a model that OpenVINO compiled is kept for the next process, and read where it was
         (:mod:`~infnet_runtime.backends.compiled`).
+    precision
+        Of the layers that are not quantised: ``f32`` and ``bf16`` are used or refused; ``auto`` takes bf16 in
+        OpenVINO where the processor has units for it and the file says that its masks stay the same.
 
     Raises
     ------
@@ -78,13 +83,15 @@ def open_session(
     if model is not None:
         _check_kind(model)
     passed_over: list[str] = []
-    possible = candidates(model, backend=backend, device=device)
+    possible = candidates(model, backend=backend, device=device, precision=precision)
     for candidate in possible:
         try:
             if device == AUTO and candidate.kind == CUDA and candidate.backend == ONNXRUNTIME:
                 find_gpu(candidate.index)  # quicker than to let ONNX Runtime find out
             path = model or shipped_model(candidate.kind)
-            session = open_candidate(candidate, path, threads=threads, batch_size=batch_size, cache=cache)
+            session = open_candidate(
+                candidate, path, threads=threads, batch_size=batch_size, cache=cache, precision=precision
+            )
         except BackendError as error:
             if candidate == possible[-1]:
                 raise
@@ -92,7 +99,8 @@ def open_session(
             continue
         if AUTO in (device, backend) or model is None:
             chosen = [f"device {device}: {session.device}", f"backend {backend}: {session.backend}"]
-            logger.info("%s", "; ".join([*chosen, f"model {path.name}{why_shipped(path)}", *passed_over]))
+            chosen += [f"model {path.name}{why_shipped(path)}", f"computing in {session.precision}"]
+            logger.info("%s", "; ".join([*chosen, *passed_over]))
         return session
     raise AssertionError("no candidates")
 
@@ -104,17 +112,25 @@ def open_candidate(
     threads: int = 0,
     batch_size: int | None = None,
     cache: bool = True,
+    precision: str = AUTO,
 ) -> Session:
-    """Load a model on exactly this backend and device.
+    """Load a model on exactly this backend and device; parameters as of :func:`open_session`.
 
     Raises
     ------
     ModelError
         If the model is damaged or foreign.
     BackendError
-        If the backend is not installed or the device is not there.
+        If the backend is not installed, the device is not there, or it computes in another precision.
     """
-    threads = threads or usable_cores()
+    session = _opened(candidate, model, threads or usable_cores(), batch_size, cache, precision)
+    check_used(session, precision)
+    return session
+
+
+def _opened(
+    candidate: Candidate, model: Path, threads: int, batch_size: int | None, cache: bool, precision: str
+) -> Session:
     if candidate.backend == TENSORRT:
         from infnet_runtime.backends.tensorrt.session import TensorRtSession
 
@@ -125,7 +141,7 @@ def open_candidate(
         from infnet_runtime.backends.openvino import OpenVinoSession
 
         kept = compiled_models() if cache else None
-        return OpenVinoSession(model, threads=threads, batch_size=batch_size, kept=kept)
+        return OpenVinoSession(model, threads=threads, batch_size=batch_size, kept=kept, precision=precision)
     if candidate.kind == CPU:
         from infnet_runtime.backends.ort.cpu import OrtSession
 
@@ -136,7 +152,7 @@ def open_candidate(
 
 
 def open_content(content: bytes, name: str, *, backend: str = ONNXRUNTIME, threads: int = 0) -> Session:
-    """Load a model that is not on disk yet, on the CPU.
+    """Load a model that is not on disk yet, on the CPU, in single precision.
 
     Parameters
     ----------
@@ -156,7 +172,7 @@ def open_content(content: bytes, name: str, *, backend: str = ONNXRUNTIME, threa
     if backend == OPENVINO:
         from infnet_runtime.backends.openvino import OpenVinoSession
 
-        return OpenVinoSession(Path(name), threads=threads, content=content)
+        return OpenVinoSession(Path(name), threads=threads, content=content, precision=F32)
     from infnet_runtime.backends.ort.cpu import OrtSession
 
     return OrtSession(Path(name), threads=threads, content=content)

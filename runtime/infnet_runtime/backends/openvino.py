@@ -1,4 +1,8 @@
-"""OpenVINO on the CPU, in single precision. The only file that imports it.
+"""OpenVINO on the CPU, in single precision or in bfloat16. The only file that imports it.
+
+Left alone, the library takes bfloat16 or float16 where the processor has units for them, which moved
+probabilities of the shipped model by 0.03. Here the precision is always stated
+(:mod:`~infnet_runtime.backends.precision`). Layers that a model quantises run in 8 bit with any.
 
 It compiles for seconds, so compiled models are kept (:mod:`~infnet_runtime.backends.compiled`).
 """
@@ -17,18 +21,20 @@ import numpy as np
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.compiled import CompiledModels
+from infnet_runtime.backends.precision import AUTO, BF16, F32, choose
 from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs, failed
 from infnet_runtime.errors import BackendError, ModelError
 from infnet_runtime.instructions import cpu_flags
+from infnet_runtime.model.arithmetic import BF16 as BF16_WORD
+from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.recognise import recognised
 from infnet_runtime.model.signature import FLOAT, Port, check_signature, damaged
 
 logger = logging.getLogger(__name__)
 
-# Where the processor has bfloat16 units the library computes in bfloat16 unless told otherwise, which moved
-# probabilities of the shipped model by 0.03. Layers that a model quantises still run in 8 bit.
-_PRECISION = "f32"
+_WORDS = {F32: FLOAT32, BF16: BF16_WORD}
+_CAPABILITY = "BF16"  # listed where bfloat16 is multiplied in one instruction, not where it is imitated
 
 # What the library compiles differently for, besides what it is told: see _key.
 _VARIABLES = ("DNNL_", "ONEDNN_", "OV_")
@@ -49,13 +55,18 @@ class OpenVinoSession(ClosedByBlock):
         Of the file, where it has none yet; ``model`` then names it in messages.
     kept
         Where compiled models are kept between processes; absent, the model is compiled here and now.
+    precision
+        ``f32`` or ``bf16`` for the layers that are not quantised, used or refused; ``auto`` takes bf16 where
+        the processor has units for it and the file a record that it passed.
 
     Raises
     ------
     ModelError
-        If the file is no ONNX model, has no manifest or other inputs and outputs than the contract.
+        If the file is no ONNX model, has no manifest or other inputs and outputs than the contract, or no
+        record that it passed in the precision asked for.
     BackendError
-        If OpenVINO cannot be loaded, or would not compute in single precision.
+        If OpenVINO cannot be loaded, the processor has no units for the precision asked for, or the library
+        would compute in another.
     """
 
     def __init__(
@@ -66,6 +77,7 @@ class OpenVinoSession(ClosedByBlock):
         batch_size: int | None = None,
         content: bytes | None = None,
         kept: CompiledModels | None = None,
+        precision: str = AUTO,
     ) -> None:
         openvino = load_openvino()
         content = model.read_bytes() if content is None else content
@@ -74,12 +86,13 @@ class OpenVinoSession(ClosedByBlock):
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self._one_at_a_time = threading.Lock()
         self.manifest = recognised(content, model)
+        core = openvino.Core()
+        wanted = choose(precision, able=can_bf16(core), content=content, manifest=self.manifest, model=model)
         settings = {
-            "INFERENCE_PRECISION_HINT": _PRECISION,
+            "INFERENCE_PRECISION_HINT": wanted,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
-        core = openvino.Core()
         key = _key(openvino.__version__, core, self.model_sha256, settings)
         compiled = _kept(kept, key, core, settings, self.manifest, model)
         if compiled is None:
@@ -87,15 +100,15 @@ class OpenVinoSession(ClosedByBlock):
             if kept is not None and not kept.trouble():
                 kept.keep(key, compiled.export_model().getbuffer())
         used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        if used != _PRECISION:
+        if used != wanted:
             raise BackendError(
-                f"OpenVINO was asked to compute in {_PRECISION} and would compute in {used}; use another "
-                "backend",
+                f"OpenVINO was asked to compute in {wanted} and would compute in {used}; use another backend",
                 code=5016,
             )
         self._outputs = [_output_name(port, self.manifest) for port in compiled.outputs]
         self._input = _checked_ports(compiled, self.manifest, model)
         self.backend = f"openvino {_short(openvino.__version__)} (CPU, {used})"
+        self.precision = computed_in(form_of(content), _WORDS[used])
         self._request: Any = compiled.create_infer_request()
 
     def run(self, batch: FloatArray) -> Outputs:
@@ -140,6 +153,11 @@ def load_openvino() -> Any:  # noqa: ANN401 - untyped library
         finally:
             if silenced:
                 del sys.modules[_TELEMETRY]
+
+
+def can_bf16(core: Any) -> bool:  # noqa: ANN401 - untyped library
+    """Whether the processor has units for bfloat16, as the library finds."""
+    return _CAPABILITY in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _compiled(
@@ -231,7 +249,7 @@ def _port(port: Any, name: str) -> Port:  # noqa: ANN401 - untyped library
     sizes = None
     if shape.rank.is_static:
         sizes = tuple(d.get_length() if d.is_static else None for d in shape)
-    return Port(name=name, dtype=FLOAT if dtype == _PRECISION else dtype, shape=sizes)
+    return Port(name=name, dtype=FLOAT if dtype == F32 else dtype, shape=sizes)
 
 
 def _short(version: str) -> str:

@@ -40,6 +40,10 @@ class Session(Protocol):
         """Backend, version and what it runs on, such as ``onnxruntime 1.32.0 (CPUExecutionProvider)``."""
 
     @property
+    def precision(self) -> str:
+        """What is really computed in, such as ``float32``, ``float16``, ``bf16`` or ``int8 + bf16``."""
+
+    @property
     def device(self) -> str:
         """The device that is really used, ``cpu`` or ``cuda:N``."""
 

@@ -13,6 +13,7 @@ from infnet_runtime.cli.options import (
     DeviceOption,
     JsonOption,
     ModelOption,
+    PrecisionOption,
     ThreadsOption,
     VersionOption,
 )
@@ -67,6 +68,7 @@ def infer(
     ] = None,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     threads: ThreadsOption = 0,
     batch_size: BatchOption = None,
     intensity: Annotated[
@@ -172,7 +174,14 @@ def infer(
     exit_code = run_plan(
         plan,
         options,
-        lambda: load(model, device=device, threads=threads, backend=backend, batch_size=batch_size),
+        lambda: load(
+            model,
+            device=device,
+            threads=threads,
+            backend=backend,
+            batch_size=batch_size,
+            precision=precision,
+        ),
         done=done,
         failed=failed,
         say=say,
@@ -190,6 +199,7 @@ def bench(
     scan: Annotated[Path | None, typer.Option(help="A scan; a phantom if not given.")] = None,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     threads: ThreadsOption = 0,
     batch_size: BatchOption = None,
     repeats: Annotated[int, typer.Option(help="Runs of each backend that count.", min=1)] = 3,
@@ -207,6 +217,7 @@ def bench(
             scan,
             backend=backend,
             device=device,
+            precision=precision,
             threads=threads,
             batch_size=batch_size,
             repeats=repeats,

@@ -26,6 +26,14 @@ BackendOption: TypeAlias = Annotated[
 DeviceOption: TypeAlias = Annotated[
     str, typer.Option(help="cpu, cuda or cuda:N, used or refused; or auto.", envvar="INFNET_DEVICE")
 ]
+PrecisionOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="f32 or bf16 for what is not in 8 bit, used or refused; auto: bf16 in OpenVINO where the "
+        "processor has units for it and the model file says that its masks stay the same, else f32.",
+        envvar="INFNET_PRECISION",
+    ),
+]
 ThreadsOption: TypeAlias = Annotated[
     int,
     typer.Option(help="CPU threads, 0 for what this process may use.", min=0, envvar="INFNET_THREADS"),

@@ -43,6 +43,7 @@ class Contender:
     """
 
     backend: str
+    precision: str
     device: str
     model: str
     model_sha256: str
@@ -113,7 +114,9 @@ class BenchReport:
             "",
         ]
         for letter, c in zip("ABCDEF", self.contenders, strict=False):
-            lines.append(f"{letter}  {c.backend} on {c.device}, {c.model}, loaded in {c.load_s:.2f} s")
+            lines.append(
+                f"{letter}  {c.backend} on {c.device}, {c.model} in {c.precision}, loaded in {c.load_s:.2f} s"
+            )
         lines += ["", *_table(self.contenders)]
         lines += [f"not run: {name}: {why}" for name, why in self.passed_over.items()]
         return "\n".join(lines)
@@ -125,6 +128,7 @@ def bench(
     *,
     backend: str = AUTO,
     device: str = AUTO,
+    precision: str = AUTO,
     threads: int = 0,
     batch_size: int | None = None,
     repeats: int = DEFAULT_REPEATS,
@@ -140,6 +144,8 @@ def bench(
         A file that ``open_scan`` reads; a phantom where absent.
     backend, device
         ``auto`` takes part in turn with all that work.
+    precision
+        As for ``open_session``.
     repeats
         Runs of each backend that count.
     progress
@@ -160,12 +166,14 @@ def bench(
         path = scan or _phantom(folder)
         shape = open_scan(path).volume.voxels.shape
         entered: list[tuple[Contender, Session]] = []
-        for candidate in _contenders(model, backend, device):
+        for candidate in _contenders(model, backend, device, precision):
             chosen = model or shipped_model(candidate.kind)
             started = time.perf_counter()
             try:
                 session = opened.enter_context(
-                    open_candidate(candidate, chosen, threads=threads, batch_size=batch_size)
+                    open_candidate(
+                        candidate, chosen, threads=threads, batch_size=batch_size, precision=precision
+                    )
                 )
             except BackendError as error:
                 passed_over[str(candidate)] = str(error)
@@ -173,6 +181,7 @@ def bench(
                 continue
             contender = Contender(
                 backend=session.backend,
+                precision=session.precision,
                 device=session.device,
                 model=chosen.name,
                 model_sha256=session.model_sha256,
@@ -198,10 +207,12 @@ def bench(
     )
 
 
-def _contenders(model: Path | None, backend: str, device: str) -> Iterator[Candidate]:
+def _contenders(model: Path | None, backend: str, device: str, precision: str) -> Iterator[Candidate]:
     """All that may run the model, each once."""
     kind = model or default_model()
-    return iter(dict.fromkeys(candidates(kind if is_engine(kind) else None, backend=backend, device=device)))
+    engine = kind if is_engine(kind) else None
+    found = candidates(engine, backend=backend, device=device, precision=precision)
+    return iter(dict.fromkeys(found))
 
 
 def _run(

@@ -183,13 +183,13 @@ def _openvino() -> Finding:
     if there is None or find_spec("openvino") is None:
         found = "not installed; another CPU backend"
         return Finding(part="openvino", state=State.ABSENT, found=found, advice=install)
-    from infnet_runtime.backends.openvino import load_openvino
+    from infnet_runtime.backends.openvino import can_bf16, load_openvino
 
     try:
-        load_openvino()
+        units = "units" if can_bf16(load_openvino().Core()) else "no units"
     except BackendError as error:
         return Finding(part="openvino", state=State.BROKEN, found=str(error.args[0]), advice=install)
-    return Finding(part="openvino", state=State.OK, found=there)
+    return Finding(part="openvino", state=State.OK, found=f"{there}, finds {units} for bf16")
 
 
 def _compiled() -> Iterator[Finding]:
@@ -323,8 +323,8 @@ def _try(session: Session, load_s: float) -> str:
     slice_ms = (time.perf_counter() - started) * 1000
     return (
         f"{session.backend} on {session.device}: model {session.manifest.name} {session.manifest.version} "
-        f"({session.model_sha256[:12]}), loaded in {load_s:.1f} s, a slice in {slice_ms:.0f} ms, "
-        f"probabilities {probability.min():.3f} to {probability.max():.3f}"
+        f"({session.model_sha256[:12]}) in {session.precision}, loaded in {load_s:.1f} s, a slice in "
+        f"{slice_ms:.0f} ms, probabilities {probability.min():.3f} to {probability.max():.3f}"
     )
 
 

@@ -108,6 +108,8 @@ def to_text(result: Segmentation, *, files: Sequence[Path]) -> str:
         lines.append(("infection", f"{_burden(q.both)} of the lung (right {right[1]}; left {left[1]})"))
     else:
         lines.append(("infection", "no millilitres and no share of the lung: no lung was found"))
+    p = result.provenance
+    lines.append(("network", f"{p.model} {p.model_version} in {p.precision}, {p.backend} on {p.device}"))
     lines.append(("written", ", ".join(map(str, files))))
     lines += [("WARNING", q.flag_texts[flag]) for flag in q.warnings]
     lines += [("note", text) for flag, text in q.flag_texts.items() if flag not in q.warnings]

@@ -16,6 +16,8 @@ class Provenance:
     ----------
     threshold, temperature
         Of the model, see :class:`~infnet_runtime.model.manifest.OutputSpec`.
+    precision
+        What the network was really computed in, such as ``int8 + float32`` or ``int8 + bf16``.
     lungs
         ``found`` by the lung finder, ``given`` by the user, or ``none``.
     batch_size
@@ -31,6 +33,7 @@ class Provenance:
     model_version: str
     model_sha256: str
     backend: str
+    precision: str
     device: str
     threshold: float
     temperature: float

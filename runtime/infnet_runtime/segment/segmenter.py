@@ -229,6 +229,7 @@ class Segmenter(ClosedByBlock):
             model_version=manifest.version,
             model_sha256=session.model_sha256,
             backend=session.backend,
+            precision=session.precision,
             device=session.device,
             threshold=manifest.output.threshold,
             temperature=manifest.output.temperature,
@@ -264,6 +265,7 @@ def load(
     backend: str = "auto",
     batch_size: int | None = None,
     cache: bool = True,
+    precision: str = "auto",
 ) -> Segmenter:
     """Load a model for scans.
 
@@ -283,16 +285,25 @@ def load(
     cache
         Whether a model that OpenVINO compiled is kept in the user's cache folder, for the next process to
         read; ``INFNET_CACHE`` says where, or ``off``. Results are the same to the bit.
+    precision
+        ``f32`` and ``bf16`` are used or refused; ``auto`` takes bf16 in OpenVINO where the processor has
+        units for it and the model file says that its masks stay the same.
 
     Raises
     ------
     ModelError
-        If the model is missing, damaged or foreign.
+        If the model is missing, damaged or foreign, or has no record that it passed in bf16.
     BackendError
-        If the backend is not installed or the device is not there.
+        If the backend is not installed, the device is not there, or the precision cannot be had.
     """
     path = None if model is None else Path(model)
     session = open_session(
-        path, device=device, threads=threads, backend=backend, batch_size=batch_size, cache=cache
+        path,
+        device=device,
+        threads=threads,
+        backend=backend,
+        batch_size=batch_size,
+        cache=cache,
+        precision=precision,
     )
     return Segmenter(session, threads=threads)

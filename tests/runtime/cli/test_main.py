@@ -72,12 +72,13 @@ def test_results_lie_beside_the_input(scan: Path, model: Path) -> None:
     assert report["quantification"]["both"]["infection_ml"] == pytest.approx(truth.infection_ml, rel=0.06)
     assert report["quantification"]["left"]["infection_ml"] == 0
     assert report["provenance"]["device"] == "cpu"
+    assert report["provenance"]["precision"] == "float32"
     assert len(report["provenance"]["model_sha256"]) == 64
     lines = done.stdout.splitlines()
     heads = [line.split()[0] for line in lines]
-    assert heads[:5] == ["scan", "slices", "lungs", "infection", "written"]
-    assert set(heads[5:]) == {"WARNING", "note"}  # the phantom's pixels are coarse, its lungs found
-    assert "scan.infection.nii.gz" in lines[4]
+    assert heads[:6] == ["scan", "slices", "lungs", "infection", "network", "written"]
+    assert set(heads[6:]) == {"WARNING", "note"}  # the phantom's pixels are coarse, its lungs found
+    assert "scan.infection.nii.gz" in lines[5]
     assert done.stderr == ""
 
 
@@ -400,6 +401,12 @@ def test_picture(model: Path, tmp_path: Path) -> None:
         (["{scan}", "--device", "cuda:9"], 5, "error[INF-5011] device 'cuda' was asked for"),
         (["{scan}", "--device", "gpu"], 5, "error[INF-5001] device 'gpu' is not known"),
         (["{scan}", "--backend", "torch"], 5, "error[INF-5003] backend 'torch' is not known"),
+        (["{scan}", "--precision", "f16"], 5, "error[INF-5043] precision 'f16' is not known"),
+        (
+            ["{scan}", "--precision", "bf16", "--backend", "onnxruntime"],
+            5,
+            "error[INF-5041] precision bf16 was asked for, and ONNX Runtime has no such setting",
+        ),
         (["{scan}", "--backend", "tensorrt"], 5, "error[INF-5005] backend tensorrt runs engines"),
         (["{scan}", "--model", "none.plan"], 4, "error[INF-4040] no engine at none.plan"),
         (

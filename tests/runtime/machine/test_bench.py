@@ -28,7 +28,14 @@ def scan(tmp_path: Path) -> Path:
 
 def contender(*runs: dict[str, float]) -> Contender:
     return Contender(
-        backend="b 1", device="cpu", model="m.onnx", model_sha256="0", load_s=0.1, slices=10, runs=list(runs)
+        backend="b 1",
+        precision="float32",
+        device="cpu",
+        model="m.onnx",
+        model_sha256="0",
+        load_s=0.1,
+        slices=10,
+        runs=list(runs),
     )
 
 

@@ -22,7 +22,9 @@ def result_of(*, has_size: bool) -> Segmentation:
     lungs[:, :, 2:] = 2
     mask = np.zeros_like(lungs)
     mask[0, 0, 0] = 1
-    provenance = Provenance("0", "m", "1", "ab", "b", "cpu", 0.5, 1.0, "given", 4, 2, 0, {"read": 0.1})
+    provenance = Provenance(
+        "0", "m", "1", "ab", "b", "int8 + bf16", "cpu", 0.5, 1.0, "given", 4, 2, 0, {"read": 0.1}
+    )
     return Segmentation(
         volume,
         volume.from_lps(mask),
@@ -50,6 +52,7 @@ def test_a_volume_has_millilitres_and_sides() -> None:
     assert document["provenance"]["seconds"] == {"read": 0.1}
     text = to_text(result_of(has_size=True), files=[Path("mask.nii.gz")])
     assert "scan.nii: 4 x 3 x 2, 1.00 x 2.00 x 5.00 mm, windowed" in text
+    assert "network    m 1 in int8 + bf16, b on cpu" in text
     assert "note       lungs found by threshold" in text
 
 

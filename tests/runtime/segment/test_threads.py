@@ -42,6 +42,7 @@ class Watched:
         self._session = open_session(model, device="cpu", threads=1)
         self.manifest, self.backend = self._session.manifest, self._session.backend
         self.device, self.model_sha256 = "cpu", self._session.model_sha256
+        self.precision = self._session.precision
         self.batch_size = 2
         self.seen: list[tuple[int, int]] = []
 

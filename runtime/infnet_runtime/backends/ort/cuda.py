@@ -18,6 +18,7 @@ from infnet_runtime.backends.cuda.open import open_device
 from infnet_runtime.backends.ort.cpu import CPU_PROVIDER, check_contract, create, run_plainly, session_options
 from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs, failed
 from infnet_runtime.errors import BackendError, InfnetError, ModelError
+from infnet_runtime.model.arithmetic import FLOAT16, FLOAT32, computed_in, form_of
 from infnet_runtime.model.recognise import recognised
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class OrtCudaSession(ClosedByBlock):
         content = model.read_bytes()
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.manifest = recognised(content, model)
+        form = form_of(content)
+        self.precision = computed_in(form, FLOAT16 if form == FLOAT16 else FLOAT32)
         self.device = f"cuda:{index}"
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self._one_at_a_time = threading.Lock()

@@ -71,6 +71,7 @@ class TensorRtSession(ClosedByBlock):
         )
         self.manifest = sidecar.manifest
         self.model_sha256 = sidecar.plan_sha256
+        self.precision = sidecar.precision
         self.device = f"cuda:{index}"
         self.batch_size = lengths[-1] * _BLOCKS_AT_ONCE
         self._one_at_a_time = threading.Lock()

@@ -13,10 +13,12 @@ from typing import Self
 
 from infnet_runtime.backends.cuda.driver import Gpu
 from infnet_runtime.errors import InputError, ModelError
+from infnet_runtime.model.arithmetic import BF16, FLOAT16, FLOAT32, INT8, computed_in
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.plain import from_plain, to_plain
 
 SIDECAR_VERSION = 1
+_FLOATS = (("HALF", FLOAT16), ("BF16", BF16))  # TensorRT's names and ours
 _END = 2**31  # TensorRT counts in 32 bits
 
 
@@ -113,6 +115,13 @@ class EngineSidecar:
     kept_in_fp32: tuple[str, ...]
     manifest: ModelManifest
     sidecar_version: int = SIDECAR_VERSION
+
+    @property
+    def precision(self) -> str:
+        """What the engine computes in, see :attr:`~infnet_runtime.backends.session.Session.precision`."""
+        names = {name.upper() for name in self.layers}
+        floats = next((word for name, word in _FLOATS if name in names), FLOAT32)
+        return computed_in(INT8 if "INT8" in names else floats, floats)
 
     def to_json(self) -> str:
         """Indented JSON, keys sorted."""
