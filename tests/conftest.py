@@ -1,6 +1,8 @@
 """What tests of all components share."""
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,12 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no data sets at {root}; set INFNET_DATA to their folder")
     return root
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Without the collector of cycles: on a GPU what only it would free is freed too late."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

@@ -230,9 +230,9 @@ def _gpu_parts() -> Iterator[Finding]:
         yield Finding(part="NVIDIA driver", state=State.OK, found=found)
     yield _imported("tensorrt", "tensorrt", "pip install 'infnet[tensorrt]'", "runs engines on NVIDIA GPUs")
     yield _imported("tensorrt_rtx", "tensorrt-rtx", "pip install tensorrt-rtx", "runs engines on RTX cards")
+    yield _imported("cuda", "cuda-bindings", "pip install cuda-bindings", "memory of the GPU for engines")
     # PyCUDA's driver part cannot be loaded without a driver.
-    yield _imported("pycuda", "pycuda", "pip install pycuda", "memory of the GPU for engines")
-    yield _imported("cuda", "cuda-bindings", "pip install cuda-bindings", "the same, without a compiler")
+    yield _imported("pycuda", "pycuda", "pip install pycuda", "the same, where cuda-bindings is absent")
 
 
 def _readers() -> Iterator[Finding]:

@@ -2,8 +2,7 @@
 
 import ctypes
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,22 +45,14 @@ class BindingsDevice:
         try:
             self._call("cuInit", 0)
             self._device: Any = self._call("cuDeviceGet", index)
-            self._context: Any = self._call("cuDevicePrimaryCtxRetain", self._device)
+            self._call("cuCtxPushCurrent", self._call("cuDevicePrimaryCtxRetain", self._device))
         except RuntimeError as error:  # of the driver, or that there is no driver
             raise set_up_failed(self.name, index, error) from error
+        self._closed = False
         self._memory: list[Any] = []
         self._pinned: list[int] = []
         self._streams: dict[int, Any] = {}
         self._graphs: dict[int, Any] = {}
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Make the device current."""
-        self._call("cuCtxPushCurrent", self._context)
-        try:
-            yield
-        finally:
-            self._call("cuCtxPopCurrent")
 
     def memory(self, size: int) -> int:
         """Allocate."""
@@ -120,24 +111,24 @@ class BindingsDevice:
 
     def close(self) -> None:
         """Free everything."""
-        if self._context is None:
+        if self._closed:
             return
-        with self.active():
-            for function, things in (
-                ("cuGraphExecDestroy", self._graphs.values()),
-                ("cuStreamDestroy", self._streams.values()),
-                ("cuMemFree", self._memory),
-                ("cuMemFreeHost", self._pinned),
-            ):
-                for thing in things:
-                    self._release(function, thing)
+        self._closed = True
+        for function, things in (
+            ("cuGraphExecDestroy", self._graphs.values()),
+            ("cuStreamDestroy", self._streams.values()),
+            ("cuMemFree", self._memory),
+            ("cuMemFreeHost", self._pinned),
+        ):
+            for thing in things:
+                self._release(function, thing)
+        self._release("cuCtxPopCurrent")
         self._release("cuDevicePrimaryCtxRelease", self._device)
-        self._context = None
 
-    def _release(self, function: str, thing: object) -> None:
-        """Free one thing. After a failure on the GPU all calls fail, and that failure is the one to tell."""
+    def _release(self, function: str, *things: object) -> None:
+        """Free something. After a failure on the GPU all calls fail, and that failure is the one to tell."""
         try:
-            self._call(function, thing)
+            self._call(function, *things)
         except CudaError as error:
             logger.debug("%s", error)
 

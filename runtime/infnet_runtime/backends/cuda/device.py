@@ -1,7 +1,6 @@
 """What a runner needs of a GPU, whichever package offers it."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
@@ -14,20 +13,17 @@ from infnet_runtime.errors import BackendError
 class Device(Protocol):
     """One GPU, in its primary context, which is the one TensorRT and ONNX Runtime use too.
 
-    Everything but ``active`` and ``close`` is called inside ``with device.active()``, by one thread at a
-    time. Addresses, streams and graphs are numbers. What was made lives until ``close``; let go of the arrays
-    of ``pinned`` before, inside ``active``.
+    It is the current one of the thread that opened it, until ``close``; that thread alone uses it and closes
+    it (:class:`~infnet_runtime.backends.cuda.owner.OwnerThread`). Addresses, streams and graphs are numbers.
+    What was made lives until ``close``; let go of the arrays of ``pinned`` before.
     """
 
     @property
     def name(self) -> str:
         """Package and version, such as ``pycuda 2026.1``."""
 
-    def active(self) -> AbstractContextManager[None]:
-        """Make the device that of the calling thread for a block."""
-
     def memory(self, size: int) -> int:
-        """Memory of the device in bytes -> its address."""
+        """Memory of the device in bytes -> its address, a multiple of 256."""
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> AnyArray:
         """Array in page-locked memory of the host, which is copied while others compute."""
@@ -51,7 +47,7 @@ class Device(Protocol):
         """Queue a recorded graph."""
 
     def close(self) -> None:
-        """Free everything."""
+        """Free everything, and leave the thread as it was before. Twice is allowed."""
 
 
 def set_up_failed(package: str, index: int, error: BaseException) -> BackendError:

@@ -73,7 +73,7 @@ class DriverError(RuntimeError):
 
 
 class DriverGraphs:
-    """Graphs of recorded work, for packages that have no calls for them. The context is the caller's matter.
+    """Graphs of recorded work, for packages that have no calls for them, in the current context.
 
     Streams and graphs are the driver's handles, as numbers.
 
@@ -114,6 +114,10 @@ class DriverGraphs:
         """Destroy all graphs."""
         while self._graphs:
             self._do("cuGraphExecDestroy", ctypes.c_void_p(self._graphs.pop()))
+
+    def leave(self) -> None:
+        """Take the current context off the thread."""
+        self._do("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
     def _do(self, function: str, *arguments: object) -> None:
         status: int = getattr(self._driver, function)(*arguments)

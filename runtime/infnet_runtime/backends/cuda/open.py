@@ -7,23 +7,23 @@ from infnet_runtime.errors import BackendError
 
 
 def open_device(index: int) -> Device:
-    """Open a GPU with PyCUDA, else with cuda-bindings.
+    """Open a GPU with cuda-bindings, else with PyCUDA, for the calling thread.
 
     Raises
     ------
     BackendError
         If neither is installed, or the GPU cannot be set up.
     """
-    if find_spec("pycuda") is not None:
-        from infnet_runtime.backends.cuda.pycuda import PyCudaDevice
-
-        return PyCudaDevice(index)
     if has_cuda_bindings():
         from infnet_runtime.backends.cuda.bindings import BindingsDevice
 
         return BindingsDevice(index)
+    if find_spec("pycuda") is not None:
+        from infnet_runtime.backends.cuda.pycuda import PyCudaDevice
+
+        return PyCudaDevice(index)
     raise BackendError(
-        "memory of the GPU needs PyCUDA or cuda-bindings, and neither is installed: "
+        "memory of the GPU needs cuda-bindings or PyCUDA, and neither is installed: "
         "pip install cuda-bindings",
         code=5024,
     )

@@ -1,12 +1,14 @@
 """A GPU through PyCUDA. The only file that imports it.
 
-PyCUDA has no calls for graphs; five functions of the driver make up for that
+PyCUDA has no calls for graphs; some functions of the driver make up for that
 (:class:`~infnet_runtime.backends.cuda.driver.DriverGraphs`). ``pycuda.autoinit`` is not used: its context is
 one of its own, and shares nothing with TensorRT and ONNX Runtime, which use the primary one.
+
+What PyCUDA made is given back by the thread that made it, or not at all: in another one it passes over its
+contexts, streams and memory without a word.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy.typing as npt
@@ -42,22 +44,13 @@ class PyCudaDevice:
         self._cuda: Any = cuda
         try:
             cuda.init()
-            # A context is current in a thread only between push and pop.
             self._context: Any = cuda.Device(index).retain_primary_context()
+            self._context.push()
         except cuda.Error as error:
             raise set_up_failed(self.name, index, error) from error
         self._graphs = DriverGraphs()
         self._memory: dict[int, Any] = {}
         self._streams: dict[int, Any] = {}
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Make the device current."""
-        self._context.push()
-        try:
-            yield
-        finally:
-            self._context.pop()
 
     def memory(self, size: int) -> int:
         """Allocate."""
@@ -100,12 +93,14 @@ class PyCudaDevice:
         self._graphs.launch(graph, stream)
 
     def close(self) -> None:
-        """Free everything, in the order that PyCUDA needs: inside the context, which then is given back."""
+        """Free everything, in the order that PyCUDA needs: while the context is current."""
         if self._context is None:
             return
-        with self.active():
-            self._graphs.close()
-            self._streams.clear()
-            self._memory.clear()
-        self._context.detach()  # left to its destructor, a primary context is given back by the wrong call
+        self._graphs.close()
+        self._streams.clear()
+        self._memory.clear()
+        # By name: left to its destructor, a primary context is given back by the wrong call. While it is
+        # current: of another one, detach() pushes it first and forgets to pop it.
+        self._context.detach()
         self._context = None
+        self._graphs.leave()  # it is current for the driver still, and PyCUDA can pop it no more

@@ -2,8 +2,8 @@
 
 import hashlib
 import logging
-import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from infnet_runtime.backends.batching import blocks
 from infnet_runtime.backends.cuda.device import Device, byte_count
 from infnet_runtime.backends.cuda.driver import find_gpu
 from infnet_runtime.backends.cuda.open import open_device
+from infnet_runtime.backends.cuda.owner import OwnerThread, let_go
 from infnet_runtime.backends.ort.cpu import CPU_PROVIDER, check_contract, create, run_plainly, session_options
+from infnet_runtime.backends.ort.libraries import preload_libraries
 from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs, failed
 from infnet_runtime.errors import BackendError, InfnetError, ModelError
 from infnet_runtime.model.arithmetic import FLOAT16, FLOAT32, computed_in, form_of
@@ -25,13 +27,19 @@ logger = logging.getLogger(__name__)
 
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
+_GRAPH = "CUDA graph"
+# ONNX Runtime runs a model twice, for its memory, before it records the graph; the fourth run is a replay.
+_WARM_UP_RUNS = 4
+_MEMORY_FULL = ("out of memory", "failed to allocate memory")
+_CUDA_LIBRARIES = ("cuda", "cudnn", "cublas")
 
 
 class OrtCudaSession(ClosedByBlock):
     """A model in ONNX Runtime on a GPU; satisfies :class:`~infnet_runtime.backends.session.Session`.
 
-    Calls from several threads run one after another. Kernels are chosen by rule and not by measuring, and
-    nothing is rounded to TF32, so that the same input gives the same bytes on the same machine.
+    Calls from several threads run one after another, in a thread of the session's own. Kernels are chosen by
+    rule and not by measuring, and nothing is rounded to TF32, so that the same input gives the same bytes on
+    the same machine.
 
     Parameters
     ----------
@@ -60,30 +68,39 @@ class OrtCudaSession(ClosedByBlock):
         self.precision = computed_in(form, FLOAT16 if form == FLOAT16 else FLOAT32)
         self.device = f"cuda:{index}"
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
-        self._one_at_a_time = threading.Lock()
-        self._device = _device_or_none(index)
+        self._device: Device | None = None
         self._bound: BoundSession | None = None
         self._session: Any = None
+        self._owner = OwnerThread()
         try:
-            self._open(content, model, index, threads)
-        except InfnetError:
+            self._owner.open(partial(self._open, content, model, index, threads))
+        except BaseException:
             self.close()
             raise
-        except Exception as error:  # of the package for memory, which may be any
-            self.close()
-            raise BackendError(
-                f"ONNX Runtime could not be set up on {self.device} ({error}); the GPU's memory may be full, "
-                "see nvidia-smi; a smaller --batch-size needs less",
-                code=5025,
-            ) from error
 
     def _open(self, content: bytes, model: Path, index: int, threads: int) -> None:
-        ort.preload_dlls()
-        stream = None
-        if self._device is not None:
-            with self._device.active():
-                stream = self._device.stream()
-        self._session, graph = _session(content, model, index, threads, stream)
+        """With a CUDA graph if one can be recorded. A recording that failed lasts: all is made anew then."""
+        missing = preload_libraries()
+        for graph in (True, False):
+            try:
+                self._set_up(content, model, index, threads, graph=graph)
+            except BackendError:
+                raise
+            except Exception as error:  # of ONNX Runtime or of the package for memory, which may be any
+                let_go(error)
+                self._free()
+                if not graph:
+                    raise _refusal(error, index, missing) from error
+                logger.info("without a CUDA graph: %s", error)
+            else:
+                return
+
+    def _set_up(self, content: bytes, model: Path, index: int, threads: int, *, graph: bool) -> None:
+        device = self._device = _device_or_none(index)
+        stream = None if device is None else device.stream()
+        graph = graph and stream is not None
+        provider = (CUDA_PROVIDER, provider_options(index, stream, graph=graph))
+        self._session = create(content, model, session_options(threads), [provider, CPU_PROVIDER])
         if CUDA_PROVIDER not in self._session.get_providers():
             raise BackendError(
                 f"device 'cuda:{index}' was asked for, ONNX Runtime could not use it and would run on the "
@@ -91,34 +108,36 @@ class OrtCudaSession(ClosedByBlock):
                 code=5012,
             )
         self._input = check_contract(self._session, self.manifest, model)
-        how = [CUDA_PROVIDER, *(["CUDA graph"] if graph else [])]
-        if self._device is not None and stream is not None:
-            how.append(self._device.name)
-            spec = self.manifest.preprocess
-            with self._device.active():
-                self._bound = BoundSession(
-                    self._session,
-                    self._device,
-                    stream,
-                    source=(self._input, spec.input_shape),
-                    results={o.name: (o.channels, spec.size, spec.size) for o in self.manifest.outputs},
-                    length=self.batch_size,
-                    place=("cuda", index),
-                )
+        spec = self.manifest.preprocess
+        how = [CUDA_PROVIDER, *([_GRAPH] if graph else [])]
+        if device is not None and stream is not None:
+            how.append(device.name)
+            self._bound = BoundSession(
+                self._session,
+                device,
+                stream,
+                source=(self._input, spec.input_shape),
+                results={o.name: (o.channels, spec.size, spec.size) for o in self.manifest.outputs},
+                length=self.batch_size,
+                place=("cuda", index),
+            )
         self.backend = f"onnxruntime {ort.__version__} ({', '.join(how)})"
+        # All memory is taken now and not at some slice, and the graph is recorded.
+        for _ in range(_WARM_UP_RUNS if graph else 1):
+            self._run(np.zeros((self.batch_size, *spec.input_shape), np.float32))
 
     def run(self, batch: FloatArray) -> Outputs:
         """Run one batch."""
-        with self._one_at_a_time:
-            if self._session is None:
-                raise RuntimeError("the session is closed")
-            try:
-                if self._device is not None and self._bound is not None:
-                    with self._device.active():
-                        return self._bound.run(batch)
-                return self._run_plainly(batch)
-            except Exception as error:  # its exceptions have no common base of their own
-                raise failed(self, error) from error
+        return self._owner.run(partial(self._run_or_tell, batch))
+
+    def _run_or_tell(self, batch: FloatArray) -> Outputs:
+        try:
+            return self._run(batch)
+        except Exception as error:  # its exceptions have no common base of their own
+            raise failed(self, error) from error
+
+    def _run(self, batch: FloatArray) -> Outputs:
+        return self._run_plainly(batch) if self._bound is None else self._bound.run(batch)
 
     def _run_plainly(self, batch: FloatArray) -> Outputs:
         """Without a package for memory: ONNX Runtime copies itself."""
@@ -133,22 +152,22 @@ class OrtCudaSession(ClosedByBlock):
 
     def close(self) -> None:
         """Free the GPU."""
-        with self._one_at_a_time:
-            held, self._device = self._device, None
-            if held is None:
-                self._session = None
-                return
-            with held.active():
-                if self._bound is not None:
-                    self._bound.close()
-                self._bound = self._session = None
+        self._owner.close(self._free)
+
+    def _free(self) -> None:
+        """Give back what there is: what is bound, the session, and what both lie in, in this order."""
+        if self._bound is not None:
+            self._bound.close()
+        self._bound = self._session = None
+        held, self._device = self._device, None
+        if held is not None:
             held.close()
 
 
 class BoundSession:
     """A session of ONNX Runtime whose input and outputs stay at fixed addresses.
 
-    Used by one thread at a time, inside ``device.active()``.
+    Used by the thread that opened the device.
 
     Parameters
     ----------
@@ -206,7 +225,7 @@ class BoundSession:
 
     def close(self) -> None:
         """Let go of the page-locked memory; the rest is the device's."""
-        self._binding = None
+        self._binding = self._session = None
         self._results.clear()
         del self._host_in
 
@@ -236,26 +255,29 @@ def provider_options(index: int, stream: int | None, *, graph: bool) -> dict[str
     return options
 
 
-def _session(content: bytes, model: Path, index: int, threads: int, stream: int | None) -> tuple[Any, bool]:
-    """A session, and whether it records a CUDA graph, which needs every node of the model on the GPU."""
-    for graph in (True, False) if stream is not None else (False,):
-        provider = (CUDA_PROVIDER, provider_options(index, stream, graph=graph))
-        try:
-            session = create(content, model, session_options(threads), [provider, CPU_PROVIDER])
-        except ModelError as error:
-            if graph:
-                logger.info("without a CUDA graph: %s", error)
-                continue
-            said = str(error.__cause__)
-            if any(library in said.upper() for library in ("CUDA", "CUDNN", "CUBLAS")):
-                raise BackendError(
-                    f"device 'cuda:{index}' was asked for, ONNX Runtime could not use it "
-                    f"({said.splitlines()[0]}); see nvidia-smi, or choose --device cpu",
-                    code=5012,
-                ) from error
-            raise
-        return session, graph
-    raise AssertionError
+def _refusal(error: Exception, index: int, missing: list[str]) -> InfnetError:
+    """What is told of a session that could not be set up.
+
+    Parameters
+    ----------
+    missing
+        What ONNX Runtime said about CUDA's libraries.
+    """
+    of_the_model = isinstance(error, ModelError)
+    said = " ".join(str(error.__cause__ if of_the_model else error).split())
+    if any(words in said.lower() for words in _MEMORY_FULL) or not isinstance(error, InfnetError):
+        return BackendError(
+            f"ONNX Runtime could not be set up on cuda:{index} ({said}); the GPU's memory may be full, see "
+            "nvidia-smi; a smaller --batch-size needs less",
+            code=5025,
+        )
+    if any(library in said.lower() for library in _CUDA_LIBRARIES):
+        return BackendError(
+            f"device 'cuda:{index}' was asked for, ONNX Runtime could not use it "
+            f"({'; '.join([said, *missing])}); see nvidia-smi, or choose --device cpu",
+            code=5012,
+        )
+    return error
 
 
 def _device_or_none(index: int) -> Device | None:

@@ -10,6 +10,9 @@ from infnet_runtime.errors import BackendError
 
 logger = logging.getLogger(__name__)
 
+TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
+"""Names of the packages."""
+
 Untyped: TypeAlias = Any
 """An object of TensorRT, which comes without types."""
 

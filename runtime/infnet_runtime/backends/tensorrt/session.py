@@ -4,8 +4,8 @@ An engine runs on the version and the kind of GPU it was built with; the sidecar
 before any object of TensorRT is made.
 """
 
-import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from infnet_runtime.arrays import FloatArray
@@ -13,15 +13,17 @@ from infnet_runtime.backends.batching import prepared_lengths
 from infnet_runtime.backends.cuda.device import Device
 from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
 from infnet_runtime.backends.cuda.open import open_device
+from infnet_runtime.backends.cuda.owner import OwnerThread
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
-from infnet_runtime.backends.tensorrt.library import Untyped, load_library, message_log
+from infnet_runtime.backends.tensorrt.engine import LoadedEngine
+from infnet_runtime.backends.tensorrt.library import RTX, TENSORRT, Untyped, load_library
 from infnet_runtime.backends.tensorrt.runner import NUMPY_TYPES, EngineRunner
-from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor, read_engine
-from infnet_runtime.errors import BackendError, ModelError
+from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, read_engine
+from infnet_runtime.errors import BackendError, InfnetError, ModelError
 
 _INSTALL = {
-    "tensorrt": "pip install 'infnet[tensorrt]'",
-    "tensorrt_rtx": "pip install 'tensorrt-rtx>=1.7,<2' cuda-bindings",
+    TENSORRT: "pip install 'infnet[tensorrt]'",
+    RTX: "pip install 'tensorrt-rtx>=1.7,<2' cuda-bindings",
 }
 _BLOCKS_AT_ONCE = 4  # in one call, so that copies of one block hide behind the network on another
 
@@ -29,7 +31,7 @@ _BLOCKS_AT_ONCE = 4  # in one call, so that copies of one block hide behind the 
 class TensorRtSession(ClosedByBlock):
     """A TensorRT engine; satisfies :class:`~infnet_runtime.backends.session.Session`.
 
-    Calls from several threads run one after another.
+    Calls from several threads run one after another, in a thread of the session's own.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ class TensorRtSession(ClosedByBlock):
         trt = (load or load_tensorrt)(sidecar.package)
         here = gpu(index)
         sidecar.check_runs_with(package=sidecar.package, version=trt.__version__, capability=here.capability)
-        source, results = _tensors(sidecar, engine)
+        _check_contract(sidecar, engine)
         batch = sidecar.batch
         lengths = prepared_lengths(
             batch_size, smallest=batch.smallest, usual=batch.usual, largest=batch.largest
@@ -74,50 +76,62 @@ class TensorRtSession(ClosedByBlock):
         self.precision = sidecar.precision
         self.device = f"cuda:{index}"
         self.batch_size = lengths[-1] * _BLOCKS_AT_ONCE
-        self._one_at_a_time = threading.Lock()
-        self._device: Device | None = device(index)
-        self.backend = f"{sidecar.package} {sidecar.version} ({self._device.name})"
+        self._device: Device | None = None
+        self._engine: LoadedEngine | None = None
+        self._runner: EngineRunner | None = None
+        self._owner = OwnerThread()
         try:
-            with self._device.active():
-                self._runtime, self._engine = _deserialised(trt, sidecar.package, plan, engine)
-                _compare(self._engine, trt, sidecar, engine)
-                self._runner: EngineRunner | None = EngineRunner(
-                    self._engine, self._device, source, results, lengths
-                )
-        except ModelError:
+            self._owner.open(partial(self._open, trt, plan, sidecar, engine, partial(device, index), lengths))
+        except BaseException as error:  # of TensorRT or of the device's package it may be any
             self.close()
-            raise
-        except Exception as error:  # of the device's package, which may be any
-            self.close()
+            if isinstance(error, InfnetError) or not isinstance(error, Exception):
+                raise
             raise BackendError(
-                f"{self.backend} could not be set up on {self.device} ({error}); the GPU's memory may be "
-                "full, see nvidia-smi; a smaller --batch-size needs less",
+                f"{sidecar.package} {sidecar.version} could not be set up on {self.device} ({error}); the "
+                "GPU's memory may be full, see nvidia-smi; a smaller --batch-size needs less",
                 code=5025,
             ) from error
 
+    def _open(
+        self,
+        trt: Untyped,
+        plan: bytes,
+        sidecar: EngineSidecar,
+        path: Path,
+        device: Callable[[], Device],
+        lengths: tuple[int, ...],
+    ) -> None:
+        self._device = device()
+        self.backend = f"{sidecar.package} {sidecar.version} ({self._device.name})"
+        self._engine = LoadedEngine(trt, sidecar.package, plan, path)
+        self._engine.check_described_by(sidecar, path)
+        self._runner = EngineRunner(self._engine, self._device, sidecar.inputs[0], sidecar.outputs, lengths)
+
     def run(self, batch: FloatArray) -> Outputs:
         """Run one batch."""
-        with self._one_at_a_time:
-            if self._device is None or self._runner is None:
-                raise RuntimeError("the session is closed")
-            try:
-                with self._device.active():
-                    return self._runner.run(batch)
-            except Exception as error:  # as above
-                raise failed(self, error) from error
+        return self._owner.run(partial(self._run, batch))
+
+    def _run(self, batch: FloatArray) -> Outputs:
+        assert self._runner is not None
+        try:
+            return self._runner.run(batch)
+        except Exception as error:  # of TensorRT or of the device's package, which may be any
+            raise failed(self, error) from error
 
     def close(self) -> None:
         """Free the GPU."""
-        with self._one_at_a_time:
-            held, self._device = self._device, None
-            if held is None:
-                return
-            with held.active():
-                runner = getattr(self, "_runner", None)
-                if runner is not None:
-                    runner.close()
-                # Contexts before the engine, the engine before the runtime.
-                self._runner = self._engine = self._runtime = None
+        self._owner.close(self._free)
+
+    def _free(self) -> None:
+        """Give back what there is: contexts, then the engine, then what both lie in."""
+        if self._runner is not None:
+            self._runner.close()
+        self._runner = None
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
+        held, self._device = self._device, None
+        if held is not None:
             held.close()
 
 
@@ -138,23 +152,8 @@ def load_tensorrt(package: str) -> Untyped:
     return load_library(package, how)
 
 
-def _deserialised(trt: Untyped, package: str, plan: bytes, path: Path) -> tuple[Untyped, Untyped]:
-    log = message_log(package, trt)
-    log.take_errors()
-    runtime = trt.Runtime(log)
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        said = "; ".join(log.take_errors()[:3]) or "no reason given"
-        raise ModelError(
-            f"{package} {trt.__version__} does not take the engine {path}: {said}. Build it again on this "
-            "machine with infnet-export",
-            code=4045,
-        )
-    return runtime, engine
-
-
-def _tensors(sidecar: EngineSidecar, path: Path) -> tuple[EngineTensor, tuple[EngineTensor, ...]]:
-    """Input and outputs, where they are what the contract promises."""
+def _check_contract(sidecar: EngineSidecar, path: Path) -> None:
+    """Refuse an engine whose input and outputs are not what the contract promises."""
     spec = sidecar.manifest.preprocess
     expected = {o.name: (-1, o.channels, spec.size, spec.size) for o in sidecar.manifest.outputs}
     tensors = (*sidecar.inputs, *sidecar.outputs)
@@ -168,35 +167,4 @@ def _tensors(sidecar: EngineSidecar, path: Path) -> tuple[EngineTensor, tuple[En
             f"(n, {', '.join(map(str, spec.input_shape))}) and {', '.join(map(repr, expected))} of the same "
             f"size, each {' or '.join(NUMPY_TYPES)}; build the engine again",
             code=4033,
-        )
-    return sidecar.inputs[0], sidecar.outputs
-
-
-def _compare(engine: Untyped, trt: Untyped, sidecar: EngineSidecar, path: Path) -> None:
-    """Refuse an engine that is not what its sidecar says."""
-
-    def described(mode: Untyped) -> tuple[EngineTensor, ...]:
-        return tuple(
-            EngineTensor(
-                name=name,
-                dtype=engine.get_tensor_dtype(name).name,
-                shape=tuple(engine.get_tensor_shape(name)),
-            )
-            for name in (engine.get_tensor_name(i) for i in range(engine.num_io_tensors))
-            if engine.get_tensor_mode(name) == mode
-        )
-
-    found = (described(trt.TensorIOMode.INPUT), described(trt.TensorIOMode.OUTPUT))
-    batch = sidecar.batch
-    profile: tuple[int, ...] = ()
-    if found == (sidecar.inputs, sidecar.outputs) and engine.num_optimization_profiles > 0:
-        shapes = engine.get_tensor_profile_shape(sidecar.inputs[0].name, 0)
-        profile = tuple(int(shape[0]) for shape in shapes)
-    if profile != (batch.smallest, batch.usual, batch.largest):
-        raise ModelError(
-            f"{path} takes {[(t.name, t.dtype, t.shape) for group in found for t in group]} in batches "
-            f"{':'.join(map(str, profile)) or 'unknown'}, its sidecar says "
-            f"{[(t.name, t.dtype, t.shape) for t in (*sidecar.inputs, *sidecar.outputs)]} in batches {batch}"
-            "; copy both files again, or build the engine again",
-            code=4046,
         )

@@ -7,6 +7,7 @@ has; where PyCUDA is installed its names are compared.
 import ctypes
 import inspect
 import sys
+import threading
 import types
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,63 +18,69 @@ import pytest
 
 from fake_cuda import fake_driver, run_with
 from infnet_runtime.backends.cuda.open import open_device
+from infnet_runtime.backends.cuda.owner import OwnerThread
 from infnet_runtime.backends.cuda.pycuda import PyCudaDevice
 from infnet_runtime.errors import BackendError
-from plain_device import PlainDevice
+from plain_device import PlainDevice, PlainGpu
 
-# What a runner does with a device, in a thread that did not open it.
+# What a session does with a device, in a thread of its own.
 PROGRAM = """
 import ctypes, sys, threading
 import numpy as np
+from infnet_runtime.backends.cuda.owner import OwnerThread
 from infnet_runtime.backends.cuda.{module} import {name} as Kind
 
-device = Kind(1)
+def use(device):
+    host, back = device.pinned((2, 3), np.float32), device.pinned((2, 3), np.float16)
+    assert host.shape == (2, 3) and host.dtype == np.float32 and back.dtype == np.float16
+    back = device.pinned((2, 3), np.float32)
+    address, stream = device.memory(host.nbytes), device.stream()
+    assert isinstance(address, int) and isinstance(stream, int)
+    assert address % 256 == 0
 
-def use():
-    with device.active():
-        host, back = device.pinned((2, 3), np.float32), device.pinned((2, 3), np.float16)
-        assert host.shape == (2, 3) and host.dtype == np.float32 and back.dtype == np.float16
-        back = device.pinned((2, 3), np.float32)
-        address, stream = device.memory(host.nbytes), device.stream()
-        assert isinstance(address, int) and isinstance(stream, int)
+    def work():
+        device.copy_in(address, host, stream)
+        device.copy_out(back[:1], address, stream)
 
-        def work():
-            device.copy_in(address, host, stream)
-            device.copy_out(back[:1], address, stream)
-
-        host[:], back[:] = 1, 0
-        work()
+    host[:], back[:] = 1, 0
+    work()
+    device.synchronize(stream)
+    assert (back == [[1] * 3, [0] * 3]).all()
+    graph = device.capture(stream, work)
+    for turn in (2, 3):
+        host[:] = turn
+        device.launch(graph, stream)
         device.synchronize(stream)
-        assert (back == [[1] * 3, [0] * 3]).all()
-        graph = device.capture(stream, work)
-        for turn in (2, 3):
-            host[:] = turn
-            device.launch(graph, stream)
-            device.synchronize(stream)
-            assert (back[:1] == turn).all()
+        assert (back[:1] == turn).all()
 
-        def fails():
-            raise ZeroDivisionError("the first error")
+    def fails():
+        raise ZeroDivisionError("the first error")
 
-        try:
-            device.capture(stream, fails)
-        except ZeroDivisionError as error:
-            print(error)
-        device.launch(device.capture(stream, work), stream)  # the stream records no more
-        device.synchronize(stream)
-        try:
-            device.memory(1 << 40)
-        except Exception as error:
-            print("refused:", error)
-        host = back = work = None  # let go of inside the context
+    try:
+        device.capture(stream, fails)
+    except ZeroDivisionError as error:
+        print(error)
+    device.launch(device.capture(stream, work), stream)  # the stream records no more
+    device.synchronize(stream)
+    try:
+        device.memory(1 << 40)
+    except Exception as error:
+        print("refused:", error)
 
-thread = threading.Thread(target=use)
-thread.start()
-thread.join()
-device.close()
-device.close()
+driver = ctypes.CDLL("libcuda.so.1")
+owner = OwnerThread()
+device = owner.open(lambda: Kind(1))
+owner.run(lambda: use(device))
 print(device.name)
-print("left:", ctypes.CDLL("libcuda.so.1").live())
+print("pushed elsewhere:", driver.pushed())
+
+def close():
+    device.close()
+    device.close()
+    print("still pushed:", driver.pushed())
+
+owner.close(close)
+print("left:", driver.live())
 """
 
 # The whole TensorRT backend on the package's memory. The stand-in for the engine computes at once and cannot
@@ -103,7 +110,7 @@ class WithoutGraphs(Kind):
 gc.disable()
 described = fake.sidecar()
 path = fake.write_engine(Path(sys.argv[2]) / "m.plan", described)
-engine = fake.ICudaEngine(described, Here())
+engine = fake.Plan(described, device=Here())
 session = TensorRtSession(
     path, load=fake.fake_tensorrt(engine), gpu=lambda index: fake.GPU, device=WithoutGraphs
 )
@@ -142,7 +149,7 @@ def test_the_real_package_on_a_driver_without_a_gpu(package: str, driver: Path) 
     assert said[0] == "the first error"
     assert said[1].startswith("refused: ")
     assert said[2].startswith(("pycuda 20", "cuda-bindings 1"))
-    assert said[3] == "left: 0"
+    assert said[3:] == ["pushed elsewhere: 0", "still pushed: 0", "left: 0"]
 
 
 @pytest.mark.parametrize("package", KINDS)
@@ -189,14 +196,27 @@ class StrictStream:
 
 
 class StrictContext:
+    """As ``context`` in PyCUDA's ``cuda.hpp``: a stack for each thread, and what ``detach`` makes of it."""
+
+    def __init__(self) -> None:
+        self._thread, self._valid = threading.get_ident(), True
+
     def push(self) -> None:
+        PYCUDA_STACK.append(self)
+        DRIVER_STACK.append(self)
         CALLS.append("push")
 
-    def pop(self) -> None:
-        CALLS.append("pop")
-
     def detach(self) -> None:
-        CALLS.append("detach")
+        assert self._valid
+        self._valid = False
+        if PYCUDA_STACK[-1:] == [self]:
+            PYCUDA_STACK.pop()
+            CALLS.append("release")
+        elif self._thread == threading.get_ident():
+            DRIVER_STACK.append(self)  # and stays there
+            CALLS.append("release")
+        else:
+            CALLS.append("leak")
 
 
 class StrictDevice:
@@ -224,6 +244,8 @@ class StrictError(Exception):
 
 
 CALLS: list[str] = []
+PYCUDA_STACK: list[StrictContext] = []
+DRIVER_STACK: list[StrictContext] = []
 
 
 def stand_in() -> types.ModuleType:
@@ -263,7 +285,8 @@ def pycuda(monkeypatch: pytest.MonkeyPatch) -> None:
     package.driver = stand_in()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pycuda", package)
     monkeypatch.setitem(sys.modules, "pycuda.driver", package.driver)
-    CALLS.clear()
+    for told in (CALLS, PYCUDA_STACK, DRIVER_STACK):
+        told.clear()
 
     class Graphs:
         def capture(self, stream: int, work: Any) -> int:  # noqa: ANN401
@@ -276,6 +299,10 @@ def pycuda(monkeypatch: pytest.MonkeyPatch) -> None:
         def close(self) -> None:
             CALLS.append("graphs closed")
 
+        def leave(self) -> None:
+            DRIVER_STACK.pop()
+            CALLS.append("leave")
+
     monkeypatch.setattr("infnet_runtime.backends.cuda.pycuda.DriverGraphs", Graphs)
 
 
@@ -283,19 +310,44 @@ def pycuda(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pycuda_is_called_as_it_wants_to_be() -> None:
     device = PyCudaDevice(1)
     assert device.name == "pycuda 2026.1"
-    with device.active():
-        host, stream = device.pinned((2, 3), np.float32), device.stream()
-        address = device.memory(host.nbytes)
-        device.copy_in(address, host, stream)
-        device.copy_out(host[:1], address, stream)
-        device.synchronize(stream)
-        device.launch(device.capture(stream, lambda: None), stream)
+    host, stream = device.pinned((2, 3), np.float32), device.stream()
+    address = device.memory(host.nbytes)
+    device.copy_in(address, host, stream)
+    device.copy_out(host[:1], address, stream)
+    device.synchronize(stream)
+    device.launch(device.capture(stream, lambda: None), stream)
+    device.close()
     device.close()
     assert [
-        *("push", "in", "out", "synchronize", "launch 5 77", "pop"),
-        # Everything is freed inside the context, which is then given back by name.
-        *("push", "graphs closed", "free", "pop", "detach"),
+        *("push", "in", "out", "synchronize", "launch 5 77"),
+        # Everything is freed in the context, which is then given back by name.
+        *("graphs closed", "free", "release", "leave"),
     ] == CALLS
+    assert DRIVER_STACK == []
+
+
+@pytest.mark.usefixtures("pycuda")
+def test_a_session_keeps_pycuda_on_one_thread() -> None:
+    """Closed by another thread than the one that opened it, PyCUDA would leak the context."""
+    owner = OwnerThread()
+    device = owner.open(lambda: PyCudaDevice(1))
+    closing = threading.Thread(target=owner.close, args=(device.close,))
+    closing.start()
+    closing.join()
+    assert CALLS[-2:] == ["release", "leave"]
+    assert "leak" not in CALLS
+    assert DRIVER_STACK == []
+
+
+@pytest.mark.usefixtures("pycuda")
+def test_the_stand_in_leaks_as_pycuda_does() -> None:
+    context = StrictContext()
+    closing = threading.Thread(target=context.detach)
+    closing.start()
+    closing.join()
+    assert CALLS == ["leak"]
+    StrictContext().detach()
+    assert len(DRIVER_STACK) == 1
 
 
 @pytest.mark.usefixtures("pycuda")
@@ -319,12 +371,22 @@ def test_neither_package(monkeypatch: pytest.MonkeyPatch) -> None:
         open_device(0)
 
 
+@pytest.mark.usefixtures("pycuda")
+def test_cuda_bindings_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are kept by NVIDIA and installed without a compiler."""
+    monkeypatch.setattr("infnet_runtime.backends.cuda.bindings.BindingsDevice", lambda index: "bindings")
+    monkeypatch.setattr("infnet_runtime.backends.cuda.open.find_spec", lambda name: object())
+    assert open_device(1) == "bindings"
+    monkeypatch.setattr("infnet_runtime.backends.cuda.open.has_cuda_bindings", lambda: False)
+    assert isinstance(open_device(1), PyCudaDevice)
+
+
 def test_all_devices_have_the_same_calls() -> None:
     from infnet_runtime.backends.cuda.bindings import BindingsDevice
     from infnet_runtime.backends.cuda.device import Device
 
     wanted = {n for n, v in vars(Device).items() if inspect.isfunction(v) and not n.startswith("_")}
-    assert len(wanted) == 10
+    assert len(wanted) == 9
     for kind in (PlainDevice, PyCudaDevice, BindingsDevice):
         for name in wanted:
             ours = list(inspect.signature(getattr(kind, name)).parameters)
@@ -336,13 +398,37 @@ def test_all_devices_have_the_same_calls() -> None:
 def test_plain_memory_is_late() -> None:
     """A copy that nobody waited for has not happened: the point of this device."""
     device = PlainDevice()
-    with device.active():
-        host, stream = device.pinned((2,), np.float32), device.stream()
-        address = device.memory(8)
-        host[:] = 1
-        device.copy_in(address, host, stream)
-        host[:] = 2  # too early
-        device.synchronize(stream)
-        assert device.at(address, (2,), np.float32).tolist() == [2, 2]
-    with pytest.raises(AssertionError, match="not current"):
+    host, stream = device.pinned((2,), np.float32), device.stream()
+    address = device.memory(8)
+    host[:] = 1
+    device.copy_in(address, host, stream)
+    host[:] = 2  # too early
+    device.synchronize(stream)
+    assert device.at(address, (2,), np.float32).tolist() == [2, 2]
+
+
+def test_plain_memory_is_strict() -> None:
+    device = PlainDevice(PlainGpu(100))
+    host = device.pinned((2,), np.float32)
+    assert device.memory(100) % 256 == 0
+    with pytest.raises(RuntimeError, match="OUT_OF_MEMORY"):
+        device.memory(1)
+    found: list[str] = []
+
+    def elsewhere() -> None:
+        try:
+            device.stream()
+        except AssertionError as error:
+            found.append(str(error))
+
+    other = threading.Thread(target=elsewhere)
+    other.start()
+    other.join()
+    assert "another thread" in found[0]
+    with pytest.raises(AssertionError, match="pinned memory is in use"):
+        device.close()
+    del host
+    device.close()
+    with pytest.raises(AssertionError, match="is closed"):
         device.stream()
+    assert device.gpu.used == 0

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 import fake_tensorrt
-from fake_tensorrt import GPU, MANIFEST, SIZE, ICudaEngine, expected, sidecar, write_engine
+from fake_tensorrt import GPU, MANIFEST, SCRATCH, SIZE, Plan, expected, sidecar, write_engine
 from infnet_runtime.backends.batching import blocks
 from infnet_runtime.backends.candidates import candidates
 from infnet_runtime.backends.cuda.driver import Gpu
 from infnet_runtime.backends.open import open_session
 from infnet_runtime.backends.session import infection_probability, run_checked
-from infnet_runtime.backends.tensorrt.session import TensorRtSession, _deserialised, load_tensorrt
+from infnet_runtime.backends.tensorrt.engine import LoadedEngine
+from infnet_runtime.backends.tensorrt.session import TensorRtSession, load_tensorrt
 from infnet_runtime.backends.tensorrt.sidecar import BatchRange, EngineSidecar, EngineTensor
 from infnet_runtime.errors import BackendError, GateError, InfnetError, ModelError
-from plain_device import PlainDevice
+from plain_device import PlainDevice, PlainGpu
 from tiny_models import KINDS, alone
 
 GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "tensorrt_names.json").read_text("utf-8"))
@@ -36,16 +37,20 @@ class Setup:
     def __init__(self, folder: Path, described: EngineSidecar | None = None) -> None:
         self.described = described or sidecar()
         self.path = write_engine(folder / "model.plan", self.described)
-        self.device = PlainDevice()
-        self.engine = ICudaEngine(self.described, self.device)
+        self.gpu = PlainGpu()
+        self.engine = Plan(self.described, self.gpu)
 
     def open(self, **changes: Any) -> TensorRtSession:  # noqa: ANN401
         options: dict[str, Any] = {
             "load": fake_tensorrt.fake_tensorrt(self.engine),
             "gpu": lambda index: GPU,
-            "device": lambda index: self.device,
+            "device": self.gpu.open,
         }
         return TensorRtSession(self.path, **(options | changes))
+
+    @property
+    def device(self) -> PlainDevice:
+        return self.gpu.devices[-1]
 
     def refused(self, **changes: Any) -> InfnetError:  # noqa: ANN401
         with pytest.raises(InfnetError) as caught:
@@ -110,6 +115,7 @@ def test_half_precision_rim(tmp_path: Path) -> None:
 
 def test_the_last_batch_is_filled_up_and_nothing_is_set_again(setup: Setup) -> None:
     with setup.open() as session:
+        setup.engine.batches_run.clear()
         alone(session, slices(10))
         assert setup.engine.batches_run == [4, 4, 4]
         setup.engine.shapes_set.clear()
@@ -162,13 +168,17 @@ def test_two_lanes_are_under_way_at_once(setup: Setup, monkeypatch: pytest.Monke
     ]
 
 
+def no_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(device: PlainDevice, stream: int, work: object) -> int:
+        raise RuntimeError("capture is not allowed here")
+
+    monkeypatch.setattr(PlainDevice, "capture", refused)
+
+
 def test_without_graphs_the_numbers_are_the_same(
     setup: Setup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def no_capture(stream: int, work: object) -> int:
-        raise RuntimeError("capture is not allowed here")
-
-    monkeypatch.setattr(setup.device, "capture", no_capture)
+    no_capture(monkeypatch)
     with caplog.at_level("INFO"), setup.open() as session:
         for seed in range(3):
             assert np.array_equal(alone(session, slices(9, seed)), expected(slices(9, seed)))
@@ -191,18 +201,86 @@ def test_a_failure_is_told_and_the_session_goes_on(setup: Setup, monkeypatch: py
         assert np.array_equal(alone(session, slices(8)), expected(slices(8)))
 
 
-def test_the_network_cannot_be_queued(setup: Setup) -> None:
+def test_the_network_cannot_be_queued(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_capture(monkeypatch)
     with setup.open() as session:
         setup.engine.failing = True
-        with pytest.raises(GateError, match="TensorRT could not queue the network"):
+        with pytest.raises(GateError, match="TensorRT could not queue the network: it fails"):
             alone(session, slices(2))
 
 
-def test_memory_is_full(setup: Setup) -> None:
+@pytest.mark.usefixtures("no_collector")
+def test_close_order(setup: Setup) -> None:
+    """What TensorRT holds goes before the memory it lies in; an engine after its contexts."""
+    session = setup.open()
+    alone(session, slices(9))
+    assert setup.gpu.diary == []
+    session.close()
+    contexts = 2 * 2  # lanes, batch sizes
+    ends = ["engine destroyed", "runtime destroyed", "device closed"]
+    assert setup.gpu.diary == ["context destroyed"] * contexts + ends
+    assert setup.gpu.used == 0
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_call_that_failed_keeps_nothing_alive(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_capture(monkeypatch)
+    session = setup.open()
+    setup.engine.failing = True
+    with pytest.raises(GateError) as told:
+        alone(session, slices(2))
+    session.close()
+    assert isinstance(told.value, GateError)
+    assert setup.gpu.diary[-3:] == ["engine destroyed", "runtime destroyed", "device closed"]
+    assert setup.gpu.used == 0
+
+
+def test_all_memory_is_taken_at_opening(setup: Setup) -> None:
     with setup.open() as session:
-        setup.engine.memory_full = True
-        with pytest.raises(GateError, match="made no execution context; the GPU's memory may be full"):
-            alone(session, slices(2))
+        used = setup.gpu.used
+        for n in (1, 4, 40, 3):
+            alone(session, slices(n))
+        assert setup.gpu.used == used
+    assert setup.gpu.used == 0
+
+
+def test_the_contexts_of_a_lane_share_scratch_and_lanes_do_not(setup: Setup) -> None:
+    with setup.open():
+        given = setup.engine.scratches
+        assert {size for _, size in given} == {SCRATCH}
+        addresses = [address for address, _ in given]
+        assert addresses[0] == addresses[1]
+        assert addresses[2] == addresses[3]
+        assert len(set(addresses)) == 2
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("package", ["tensorrt", "tensorrt_rtx"])
+def test_memory_that_ends_anywhere_while_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    no_capture(monkeypatch)  # that it may fail is no refusal
+    setup = Setup(tmp_path, sidecar(package=package))
+    with setup.open():
+        pass
+    refusals = 0
+    while True:
+        setup.gpu.steps_left = refusals
+        del setup.gpu.diary[:]
+        try:
+            session = setup.open()
+        except BackendError as error:
+            kept = error  # somebody still looks at it
+            assert str(kept).startswith("[INF-5025]")
+            assert "OUT_OF_MEMORY" in str(kept) or "OutOfMemory" in str(kept)
+            ended = [line for line in setup.gpu.diary if line != "context destroyed"]
+            assert ended == ["engine destroyed", "runtime destroyed", "device closed"]
+            assert setup.gpu.used == 0
+            refusals += 1
+        else:
+            session.close()
+            break
+    assert refusals == 2 * (1 + 4 + 1) + 2 * 2, "streams, buffers and scratch of the lanes, and contexts"
 
 
 def test_non_finite_results_are_never_passed_on(setup: Setup) -> None:
@@ -242,6 +320,7 @@ def test_closing_frees_the_device(setup: Setup) -> None:
 
 def test_batch_size_is_used_or_refused(setup: Setup) -> None:
     with setup.open(batch_size=8) as session:
+        setup.engine.batches_run.clear()
         alone(session, slices(9))
         assert setup.engine.batches_run == [8, 1]
     error = setup.refused(batch_size=9)
@@ -254,6 +333,7 @@ def test_batch_size_is_used_or_refused(setup: Setup) -> None:
 def test_an_engine_of_one_batch_size(tmp_path: Path) -> None:
     setup = Setup(tmp_path, sidecar(batch=BatchRange(4, 4, 4)))
     with setup.open() as session:
+        setup.engine.batches_run.clear()
         assert np.array_equal(alone(session, slices(6)), expected(slices(6)))
     assert setup.engine.batches_run == [4, 4]
 
@@ -316,16 +396,23 @@ def test_an_engine_that_does_not_keep_the_contract(tmp_path: Path, described: En
     assert "its manifest promises one input" in str(error)
 
 
-def test_a_gpu_without_memory(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(shape: tuple[int, ...], dtype: object) -> np.ndarray:
-        raise RuntimeError("out of memory")
-
-    monkeypatch.setattr(setup.device, "pinned", full)
+def test_a_gpu_without_memory(setup: Setup) -> None:
+    setup.gpu.size = 1000
     error = setup.refused()
-    assert str(error).startswith(
-        "[INF-5025] tensorrt 11.4.0.106 (plain memory) could not be set up on cuda:0"
-    )
+    assert str(error).startswith("[INF-5025] tensorrt 11.4.0.106 could not be set up on cuda:0 (cuMemAlloc: ")
+    assert "a smaller --batch-size needs less" in str(error)
     assert setup.device.closed
+
+
+def test_rtx_records_its_graphs_itself_and_compiles_at_once(tmp_path: Path) -> None:
+    """By default the first calls run on kernels for any shape, whose bytes are others."""
+    setup = Setup(tmp_path, sidecar(package="tensorrt_rtx"))
+    with setup.open() as session:
+        assert session.backend.startswith("tensorrt_rtx 11.4.0.106 (")
+        for n in (1, 9, 4, 4, 4, 4, 4):
+            assert np.array_equal(alone(session, slices(n, n)), expected(slices(n, n)))
+    assert setup.engine.recorded_inside == 2 * 2
+    assert setup.engine.recorded_outside == 0
 
 
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,7 +434,7 @@ def test_the_real_library_says_why_it_refuses_a_plan(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"\[INF-4045\] tensorrt_rtx [\d.]+ does not take the engine .*"
     ) as caught:
-        _deserialised(trt, "tensorrt_rtx", b"no plan" * 100, tmp_path / "m.plan")
+        LoadedEngine(trt, "tensorrt_rtx", b"no plan" * 100, tmp_path / "m.plan")
     assert "no reason given" not in str(caught.value)
 
 
