@@ -30,7 +30,7 @@ class CaseOptions:
         Which label of the lung mask is which lung, where its numbering is not a known one.
     intensity, assume_orientation
         As for :func:`~infnet_runtime.io.scans.open_scan`.
-    batch_size
+    batch_size, fast
         As for :meth:`~infnet_runtime.segment.segmenter.Segmenter.predict`.
     """
 
@@ -39,6 +39,7 @@ class CaseOptions:
     intensity: Intensity | None = None
     assume_orientation: str | None = None
     batch_size: int | None = None
+    fast: bool = False
     show_progress: bool = False
 
 
@@ -78,6 +79,7 @@ def process_case(segmenter: Segmenter, case: Case, options: CaseOptions) -> Case
             lungs=lungs,
             batch_size=options.batch_size,
             keep_probability="probability" in case.files.files,
+            fast=options.fast,
             progress=progress,
         )
     result = _with_reading(result, read_s)

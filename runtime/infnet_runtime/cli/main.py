@@ -71,6 +71,14 @@ def infer(
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = 0,
     batch_size: BatchOption = None,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast",
+            help="Where slices are 1.5 mm apart or less, run some and interpolate the others: a mask that "
+            "differs a little, in less time.",
+        ),
+    ] = False,
     intensity: Annotated[
         str, typer.Option(help="auto, hu, or windowed (8-bit grey in the lung window).")
     ] = "auto",
@@ -155,6 +163,7 @@ def infer(
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,
         batch_size=batch_size,
+        fast=fast,
         show_progress=not quiet and sys.stderr.isatty(),
     )
 

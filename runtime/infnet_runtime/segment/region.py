@@ -1,6 +1,6 @@
 """Where the network looks: the slices with lung, and the box around the lungs of the whole scan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from infnet_runtime.measure.flags import LUNGS_BY_THRESHOLD, NO_LUNG, Flag
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_mask import LungMask, lung_mask
+from infnet_runtime.segment.thinned import planes_to_run, step_between
 from infnet_runtime.slices.neighbours import Picked
 
 
@@ -28,6 +29,8 @@ class Region:
         The box that holds all of it.
     slices
         Those that hold some of it.
+    run
+        Those of them that go through the network.
     """
 
     lungs: LungMask
@@ -35,6 +38,7 @@ class Region:
     rows: slice
     columns: slice
     slices: list[int]
+    run: list[int]
 
     @property
     def box_shape(self) -> tuple[int, int]:
@@ -42,9 +46,9 @@ class Region:
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
     def batches(self, size: int) -> Iterator[Picked]:
-        """Picked of each batch, as a plain slice where they are neighbours."""
-        for start in range(0, len(self.slices), size):
-            part = self.slices[start : start + size]
+        """Picked of each batch for the network, as a plain slice where they are neighbours."""
+        for start in range(0, len(self.run), size):
+            part = self.run[start : start + size]
             neighbours = part[-1] - part[0] == len(part) - 1
             yield slice(part[0], part[-1] + 1) if neighbours else part
 
@@ -74,7 +78,7 @@ def lungs_of(scan: CtVolume, given: LungMask | AnyArray | None) -> tuple[LungMas
     return lungs, flags
 
 
-def region(lungs: LungMask, grid: Grid, margin_mm: float) -> Region:
+def region(lungs: LungMask, grid: Grid, margin_mm: float, *, fast: bool = False) -> Region:
     """Where to look.
 
     Parameters
@@ -84,14 +88,18 @@ def region(lungs: LungMask, grid: Grid, margin_mm: float) -> Region:
         of it is looked at, and its lungs are said to be none.
     margin_mm : mm
         Of the box around the lungs.
+    fast
+        Leave out slices between near ones, see :mod:`~infnet_runtime.segment.thinned`.
     """
     inside = lungs.to_lps()
     if not grid.has_size and not inside.any():
         lungs, inside = replace(lungs, origin="none"), np.ones(inside.shape, np.uint8)
     rows, columns = lung_box(inside, grid.lps_spacing_mm, margin_mm)
-    return Region(lungs, inside, rows, columns, [int(i) for i in slices_with_lung(inside)])
+    slices = [int(i) for i in slices_with_lung(inside)]
+    step = step_between(grid.lps_spacing_mm[0]) if fast and grid.has_size else 1
+    return Region(lungs, inside, rows, columns, slices, planes_to_run(slices, step))
 
 
-def count(picked: Picked) -> int:
-    """How many slices a batch has."""
-    return picked.stop - picked.start if isinstance(picked, slice) else len(picked)
+def numbers(picked: Picked) -> Sequence[int]:
+    """Of the slices of a batch."""
+    return range(picked.start, picked.stop) if isinstance(picked, slice) else picked

@@ -22,8 +22,11 @@ class Provenance:
         ``found`` by the lung finder, ``given`` by the user, or ``none``.
     batch_size
         Slices for the network at a time.
-    slices_run, slices_skipped
-        Slices that went through the network, and those left out because they hold no lung.
+    fast
+        Whether slices between near ones were to be interpolated, see ``docs/fast.md``.
+    slices_run, slices_interpolated, slices_skipped
+        Slices that went through the network, those interpolated between them, and those left out because they
+        hold no lung.
     seconds
         Wall time of each stage.
     """
@@ -39,7 +42,9 @@ class Provenance:
     temperature: float
     lungs: str
     batch_size: int
+    fast: bool
     slices_run: int
+    slices_interpolated: int
     slices_skipped: int
     seconds: dict[str, float]
 
@@ -61,7 +66,7 @@ class Segmentation:
     lungs : (i, j, k)
         1 is the patient's right lung, 2 the left.
     probability : (i, j, k), float16
-        Probability of infection where the network ran, else 0; None unless asked for.
+        Probability of infection where the network ran, and between, else 0; None unless asked for.
     """
 
     volume: CtVolume

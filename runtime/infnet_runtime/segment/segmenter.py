@@ -9,15 +9,13 @@ With more than one thread the slices before and after a batch are prepared and f
 
 import functools
 import os
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-import numpy as np
-
-from infnet_runtime.arrays import AnyArray, ByteArray, FloatArray, HalfArray
+from infnet_runtime.arrays import AnyArray, FloatArray
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.session import ClosedByBlock, infection_probability
 from infnet_runtime.cpu import usable_cores, using_threads
@@ -29,36 +27,18 @@ from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
+from infnet_runtime.segment.marking import Marking
 from infnet_runtime.segment.overlap import one_after_another, overlapped
-from infnet_runtime.segment.region import Region, count, lungs_of, region
+from infnet_runtime.segment.region import Region, lungs_of, numbers, region
 from infnet_runtime.segment.result import Provenance, Segmentation
 from infnet_runtime.segment.stopwatch import Stopwatch
+from infnet_runtime.segment.thinned import remark
 from infnet_runtime.slices.neighbours import Picked, volume_to_network
-from infnet_runtime.slices.preprocess import from_network, infected_on_grid
 from infnet_runtime.version import __version__
 
 Progress = Callable[[int, int], None]
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
-
-
-@dataclass(eq=False)
-class _Marked:
-    """What is filled in batch by batch, in LPS.
-
-    Parameters
-    ----------
-    mask : (slice, row, column)
-        Infection that counts.
-    probability : (slice, row, column)
-        None unless asked for.
-    outside_voxels
-        Infection where none counts.
-    """
-
-    mask: ByteArray
-    probability: HalfArray | None
-    outside_voxels: int = 0
 
 
 def _on_own_threads(
@@ -105,6 +85,7 @@ class Segmenter(ClosedByBlock):
         quantitative: bool = True,
         batch_size: int | None = None,
         keep_probability: bool = False,
+        fast: bool = False,
         progress: Progress | None = None,
     ) -> Segmentation:
         """Segment one scan.
@@ -123,8 +104,11 @@ class Segmenter(ClosedByBlock):
             Slices for the network at a time; what suits the backend where absent.
         keep_probability
             Also return the probabilities, two bytes a voxel.
+        fast
+            Where slices lie close together, run some and interpolate the others: a mask that differs a
+            little, in less time (``docs/fast.md``). Without effect above 1.5 mm; the flags say what was done.
         progress
-            Called with (slices done, slices to do).
+            Called with (slices done, slices to do), those that are interpolated among them.
 
         Raises
         ------
@@ -146,7 +130,9 @@ class Segmenter(ClosedByBlock):
         refuse_lost_geometry(grid, scan.source)
         lung_labels, flags = lungs_of(scan, lungs)
         flags = (*flags, *doubts(scan, lung_labels, has_size=grid.has_size))
-        looked_at = region(lung_labels, grid, self.manifest.preprocess.crop_margin_mm)
+        looked_at = region(lung_labels, grid, self.manifest.preprocess.crop_margin_mm, fast=fast)
+        if fast:
+            flags = (*flags, remark(grid, with_lung=len(looked_at.slices), run=len(looked_at.run)))
         watch.lap("lungs")
 
         marked = self._mark(scan, looked_at, batch_size, keep_probability, progress)
@@ -166,7 +152,7 @@ class Segmenter(ClosedByBlock):
             mask=scan.from_lps(marked.mask),
             lungs=looked_at.lungs.labels,
             quantification=quantification,
-            provenance=self._provenance(looked_at, batch_size, watch.seconds),
+            provenance=self._provenance(looked_at, batch_size, watch.seconds, fast=fast),
             probability=None if marked.probability is None else scan.from_lps(marked.probability),
         )
 
@@ -177,51 +163,31 @@ class Segmenter(ClosedByBlock):
         batch_size: int,
         keep_probability: bool,
         progress: Progress | None,
-    ) -> _Marked:
+    ) -> Marking:
         """Send the slices through the network, and mark infection where it counts."""
         voxels = scan.to_lps()  # (slice, row, column)
-        spec, output = self.manifest.preprocess, self.manifest.output
-        spacing_mm = scan.lps_spacing_mm[0]
-        rows, columns, inside = looked_at.rows, looked_at.columns, looked_at.inside
-        box = looked_at.box_shape
-        marked = _Marked(
-            np.zeros(voxels.shape, np.uint8),
-            np.zeros(voxels.shape, np.float16) if keep_probability else None,
-        )
+        spec, spacing_mm = self.manifest.preprocess, scan.lps_spacing_mm[0]
+        box = looked_at.rows, looked_at.columns
+        marking = Marking(looked_at, self.manifest.output, keep_probability=keep_probability)
 
         def prepare(picked: Picked) -> FloatArray:
-            return volume_to_network(
-                voxels, picked, (rows, columns), scan.intensity, spec, spacing_mm=spacing_mm
-            )
+            return volume_to_network(voxels, picked, box, scan.intensity, spec, spacing_mm=spacing_mm)
 
         def compute(batch: FloatArray) -> FloatArray:
             return infection_probability(self._session, batch)
 
-        def finish(picked: Picked, own: FloatArray) -> None:
-            if marked.probability is None:
-                infected = infected_on_grid(
-                    own, *box, threshold=output.threshold, temperature=output.temperature
-                )  # (n, rows, columns)
-            else:
-                probability = from_network(own, *box, temperature=output.temperature)
-                marked.probability[picked, rows, columns] = probability
-                infected = probability >= output.threshold
-            if not infected.any():
-                return
-            counted = infected & (inside[picked, rows, columns] > 0)
-            marked.mask[picked, rows, columns] = counted
-            marked.outside_voxels += int(np.count_nonzero(infected)) - int(np.count_nonzero(counted))
-
-        done = 0
         batches = looked_at.batches(batch_size)
-        with closing(self._in_order(batches, prepare, compute, finish)) as finished:
+        with closing(self._in_order(batches, prepare, compute, marking.add)) as finished:
             for picked in finished:
-                done += count(picked)
                 if progress:
+                    # Those between slices that ran are done with them.
+                    done = bisect_right(looked_at.slices, numbers(picked)[-1])
                     progress(done, len(looked_at.slices))
-        return marked
+        return marking
 
-    def _provenance(self, looked_at: Region, batch_size: int, seconds: dict[str, float]) -> Provenance:
+    def _provenance(
+        self, looked_at: Region, batch_size: int, seconds: dict[str, float], *, fast: bool
+    ) -> Provenance:
         session, manifest = self._session, self.manifest
         return Provenance(
             infnet=__version__,
@@ -235,7 +201,9 @@ class Segmenter(ClosedByBlock):
             temperature=manifest.output.temperature,
             lungs=looked_at.lungs.origin,
             batch_size=batch_size,
-            slices_run=len(looked_at.slices),
+            fast=fast,
+            slices_run=len(looked_at.run),
+            slices_interpolated=len(looked_at.slices) - len(looked_at.run),
             slices_skipped=len(looked_at.inside) - len(looked_at.slices),
             seconds=seconds,
         )

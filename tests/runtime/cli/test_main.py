@@ -106,6 +106,38 @@ def test_json_goes_to_stdout_as_one_line_for_each_scan(scan: Path, model: Path, 
     assert {key: value for key, value in report.items() if key != "written"} == written
 
 
+def test_fast_leaves_out_slices_where_they_lie_close_and_says_so(
+    scan: Path, model: Path, tmp_path: Path
+) -> None:
+    phantom = chest_phantom((60, 72, 96), (4.0, 4.5, 4.0))
+    stored, affine = reorient(phantom.hu, (1.0, 4.5, 4.0), "RAS")
+    thin = write_nifti(tmp_path / "thin.nii.gz", stored, affine)
+    done = run_here(thin, scan, "--fast", "--model", model, "-o", tmp_path / "fast")
+    assert done.returncode == 0, done.stderr
+    thin_fast, scan_fast = (
+        json.loads((tmp_path / "fast" / f"{name}.infnet.json").read_text()) for name in ("thin", "scan")
+    )
+    provenance, q = thin_fast["provenance"], thin_fast["quantification"]
+    assert provenance["fast"]
+    assert provenance["slices_interpolated"] > provenance["slices_run"] > 10
+    assert provenance["slices_run"] + provenance["slices_interpolated"] == q["slices_with_lung"]
+    assert "slices_interpolated" in q["flags"]
+    assert scan_fast["provenance"]["slices_interpolated"] == 0
+    assert f"fast: {provenance['slices_interpolated']} of {q['slices_with_lung']} slices" in done.stdout
+    assert "fast: no effect at 12 mm" in done.stdout
+    assert run_here(thin, scan, "--model", model, "-o", tmp_path / "full", "-q").returncode == 0
+    full = json.loads((tmp_path / "full" / "thin.infnet.json").read_text())
+    assert not full["provenance"]["fast"]
+    assert full["provenance"]["slices_run"] == q["slices_with_lung"]
+    masks = {
+        (folder, name): (tmp_path / folder / f"{name}.infection.nii.gz").read_bytes()
+        for folder in ("fast", "full")
+        for name in ("thin", "scan")
+    }
+    assert masks["fast", "thin"] != masks["full", "thin"]
+    assert masks["fast", "scan"] == masks["full", "scan"]
+
+
 ALL_OUTPUTS = ("--lungs-out", "--probability-out", "--overlay")
 
 

@@ -15,7 +15,9 @@ from infnet_runtime.measure.flags import NO_LUNG
 from infnet_runtime.report.overlay import _TILE, overlay_png
 
 PHANTOM = chest_phantom((14, 60, 80), (16.0, 5.0, 4.5))
-PROVENANCE = Provenance("0", "m", "1", "ab", "b", "int8 + bf16", "cpu", 0.5, 1.0, "given", 4, 2, 0, {})
+PROVENANCE = Provenance(
+    "0", "m", "1", "ab", "b", "int8 + bf16", "cpu", 0.5, 1.0, "given", 4, False, 2, 0, 0, {}
+)
 
 
 def result_in(orientation: str = "LPS", name: str = "scan.nii") -> Segmentation:

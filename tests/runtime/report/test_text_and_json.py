@@ -23,7 +23,7 @@ def result_of(*, has_size: bool) -> Segmentation:
     mask = np.zeros_like(lungs)
     mask[0, 0, 0] = 1
     provenance = Provenance(
-        "0", "m", "1", "ab", "b", "int8 + bf16", "cpu", 0.5, 1.0, "given", 4, 2, 0, {"read": 0.1}
+        "0", "m", "1", "ab", "b", "int8 + bf16", "cpu", 0.5, 1.0, "given", 4, False, 2, 0, 0, {"read": 0.1}
     )
     return Segmentation(
         volume,
