@@ -208,7 +208,7 @@ def test_a_cuda_provider_that_does_not_come_up_is_refused(
     monkeypatch.setattr(
         onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda **options: None)
     monkeypatch.setattr(ort_cuda, "find_gpu", lambda index: None)
     monkeypatch.setattr(open_module, "find_gpu", lambda index: None)
     monkeypatch.setattr(ort_cuda, "open_device", lambda index: PlainDevice())
