@@ -124,7 +124,6 @@ class Plan:
         self.batches_run: list[int] = []
         self.shapes_set: list[int] = []
         self.scratches: list[tuple[int, int]] = []
-        self.caches: list[IRuntimeCache] = []
         self.failing = False
         self.recorded_inside = self.recorded_outside = self.compiled = 0
 
@@ -229,7 +228,7 @@ class IExecutionContext:
 
 
 class IRuntimeCache:
-    """Holds the batch sizes that were compiled. ``foreign`` is refused, as that of another GPU."""
+    """Holds the batch sizes that were compiled. What begins otherwise is refused, as that of another GPU."""
 
     def __init__(self) -> None:
         self._compiled: set[int] = set()

@@ -25,7 +25,9 @@ CLASSES = (
     *("IExecutionContext", "IHostMemory", "ILayer", "ILogger", "INetworkDefinition", "IOptimizationProfile"),
     *("ITensor", "ITimingCache", "LayerInformationFormat", "LayerType", "Logger", "MemoryPoolType"),
     *("NetworkDefinitionCreationFlag", "OnnxParser", "ParserError", "ProfilingVerbosity", "Runtime"),
-    *("TensorIOMode",),
+    *("TensorIOMode", "ExecutionContextAllocationStrategy", "IRuntimeConfig"),
+    # Of TensorRT for RTX alone.
+    *("CudaGraphStrategy", "DynamicShapesKernelSpecializationStrategy", "IRuntimeCache"),
 )
 
 # All that the bindings need of the libraries.

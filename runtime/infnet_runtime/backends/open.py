@@ -66,7 +66,7 @@ def open_session(
     batch_size
         Slices that a GPU is prepared for at a time; where absent, what the engine was tuned for, or 4.
     cache
-        Whether a model that OpenVINO compiled is kept for the next process, and read where it was
+        Whether what OpenVINO or TensorRT for RTX compiled is kept for the next process, and read where it was
         (:mod:`~infnet_runtime.backends.compiled`).
     precision
         Of the layers that are not quantised: ``f32`` and ``bf16`` are used or refused; ``auto`` takes bf16 in
@@ -131,16 +131,16 @@ def open_candidate(
 def _opened(
     candidate: Candidate, model: Path, threads: int, batch_size: int | None, cache: bool, precision: str
 ) -> Session:
+    kept = compiled_models() if cache else None
     if candidate.backend == TENSORRT:
         from infnet_runtime.backends.tensorrt.session import TensorRtSession
 
-        return TensorRtSession(model, index=candidate.index, batch_size=batch_size)
+        return TensorRtSession(model, index=candidate.index, batch_size=batch_size, kept=kept)
     if not is_installed(candidate.backend):
         raise nothing_installed(candidate.backend)
     if candidate.backend == OPENVINO:
         from infnet_runtime.backends.openvino import OpenVinoSession
 
-        kept = compiled_models() if cache else None
         return OpenVinoSession(model, threads=threads, batch_size=batch_size, kept=kept, precision=precision)
     if candidate.kind == CPU:
         from infnet_runtime.backends.ort.cpu import OrtSession

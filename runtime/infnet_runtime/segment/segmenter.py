@@ -251,8 +251,8 @@ def load(
     batch_size
         Slices that the backend is prepared for at a time; what suits it where absent.
     cache
-        Whether a model that OpenVINO compiled is kept in the user's cache folder, for the next process to
-        read; ``INFNET_CACHE`` says where, or ``off``. Results are the same to the bit.
+        Whether what OpenVINO or TensorRT for RTX compiled is kept in the user's cache folder, for the next
+        process to read; ``INFNET_CACHE`` says where, or ``off``. Results are the same to the bit.
     precision
         ``f32`` and ``bf16`` are used or refused; ``auto`` takes bf16 in OpenVINO where the processor has
         units for it and the model file says that its masks stay the same.

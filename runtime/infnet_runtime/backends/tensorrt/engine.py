@@ -6,15 +6,19 @@ made, for the largest batch that the engine knows, once for each context.
 TensorRT for RTX compiles kernels on the GPU that it runs on. It is told to do so at once for each batch size,
 because by default it starts with others that fit any size, and changes over at some later call: another
 speed, other bytes, and a graph that somebody recorded would hold on to the slow ones. So it records its
-graphs itself.
+graphs itself. What it compiled is kept for the next process.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
+from infnet_runtime.backends.compiled import CompiledModels
 from infnet_runtime.backends.tensorrt.library import RTX, Untyped, message_log
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor
 from infnet_runtime.errors import ModelError
+
+logger = logging.getLogger(__name__)
 
 _SAID = 3  # of TensorRT's own errors in a message
 
@@ -28,30 +32,30 @@ class LoadedEngine:
 
     Parameters
     ----------
-    package
-        ``tensorrt`` or ``tensorrt_rtx``.
     path
         Of the plan, for messages.
 
     Raises
     ------
     ModelError
-        If TensorRT does not take the plan.
+        If TensorRT does not take the plan, or it is not what its sidecar says.
     """
 
-    def __init__(self, trt: Untyped, package: str, plan: bytes, path: Path) -> None:
-        self._trt, self._log = trt, message_log(package, trt)
+    def __init__(self, trt: Untyped, plan: bytes, sidecar: EngineSidecar, path: Path) -> None:
+        self._trt, self._log = trt, message_log(sidecar.package, trt)
         self._log.take_errors()
         self._runtime: Any = trt.Runtime(self._log)
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
         self._config: Any = None
+        self._cache: Any = None
         if self._engine is None:
             raise ModelError(
-                f"{package} {trt.__version__} does not take the engine {path}: {self.said()}. Build it again "
-                "on this machine with infnet-export",
+                f"{sidecar.package} {trt.__version__} does not take the engine {path}: {self.said()}. Build "
+                "it again on this machine with infnet-export",
                 code=4045,
             )
-        self.records_graphs = package == RTX
+        self._check_described_by(sidecar, path)
+        self.records_graphs = sidecar.package == RTX
         """Whether a context records the graph of its network itself, and must not be recorded."""
         if self.records_graphs:
             self._config = self._engine.create_runtime_config()
@@ -59,6 +63,34 @@ class LoadedEngine:
             self._config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
             self._config.dynamic_shapes_kernel_specialization_strategy = eager
+
+    def use_compiled(self, kept: CompiledModels | None, key: str) -> None:
+        """Share what is compiled between contexts, and take what an earlier process compiled.
+
+        Parameters
+        ----------
+        kept
+            Where that is; absent, no process leaves anything.
+        key
+            Of the plan, TensorRT and the GPU; TensorRT looks at these again, and at the driver.
+        """
+        if self._config is None:
+            return
+        self._cache = self._config.create_runtime_cache()
+        blob = None if kept is None else kept.read(key)
+        if kept is not None and blob is not None and not self._cache.deserialize(blob):
+            logger.info("kernels kept for %s do not fit, compiling again", key)
+            kept.forget(key)
+            self._cache = self._config.create_runtime_cache()
+        self._config.set_runtime_cache(self._cache)
+
+    def keep_compiled(self, kept: CompiledModels | None, key: str) -> None:
+        """Keep what was compiled since; when every context has run."""
+        if self._cache is None or kept is None:
+            return
+        blob = bytes(self._cache.serialize())
+        if blob != kept.read(key):
+            kept.keep(key, blob)
 
     @property
     def _user_managed(self) -> Untyped:
@@ -89,14 +121,7 @@ class LoadedEngine:
         """TensorRT's errors since they were last asked for."""
         return "; ".join(self._log.take_errors()[:_SAID]) or "no reason given"
 
-    def check_described_by(self, sidecar: EngineSidecar, path: Path) -> None:
-        """Refuse an engine that is not what its sidecar says.
-
-        Raises
-        ------
-        ModelError
-            If tensors or batches differ.
-        """
+    def _check_described_by(self, sidecar: EngineSidecar, path: Path) -> None:
         modes = self._trt.TensorIOMode
         found = (self._tensors(modes.INPUT), self._tensors(modes.OUTPUT))
         batch = sidecar.batch
@@ -128,5 +153,6 @@ class LoadedEngine:
     def close(self) -> None:
         """Let go, the engine before the runtime; contexts must be gone."""
         self._config = None
+        self._cache = None
         self._engine = None
         self._runtime = None

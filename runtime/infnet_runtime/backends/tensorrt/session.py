@@ -10,6 +10,7 @@ from pathlib import Path
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.batching import prepared_lengths
+from infnet_runtime.backends.compiled import CompiledModels
 from infnet_runtime.backends.cuda.device import Device
 from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
 from infnet_runtime.backends.cuda.open import open_device
@@ -41,6 +42,8 @@ class TensorRtSession(ClosedByBlock):
         Number of the GPU.
     batch_size
         Slices in a block; what the engine was tuned for, where absent.
+    kept
+        Where TensorRT for RTX keeps what it compiled; absent, it compiles at every start.
     load, gpu, device
         Replaced in tests: the import of TensorRT, and what finds and opens the GPU.
 
@@ -58,6 +61,7 @@ class TensorRtSession(ClosedByBlock):
         *,
         index: int = 0,
         batch_size: int | None = None,
+        kept: CompiledModels | None = None,
         load: "Callable[[str], Untyped] | None" = None,
         gpu: Callable[[int], Gpu] = find_gpu,
         device: Callable[[int], Device] = open_device,
@@ -80,8 +84,13 @@ class TensorRtSession(ClosedByBlock):
         self._engine: LoadedEngine | None = None
         self._runner: EngineRunner | None = None
         self._owner = OwnerThread()
+        key = (
+            f"{sidecar.package} {sidecar.version}, plan {sidecar.plan_sha256}, {here.name} with compute "
+            f"capability {here.capability}"
+        )
         try:
-            self._owner.open(partial(self._open, trt, plan, sidecar, engine, partial(device, index), lengths))
+            loaded = partial(LoadedEngine, trt, plan, sidecar, engine)
+            self._owner.open(partial(self._open, partial(device, index), loaded, sidecar, lengths, kept, key))
         except BaseException as error:  # of TensorRT or of the device's package it may be any
             self.close()
             if isinstance(error, InfnetError) or not isinstance(error, Exception):
@@ -94,18 +103,19 @@ class TensorRtSession(ClosedByBlock):
 
     def _open(
         self,
-        trt: Untyped,
-        plan: bytes,
-        sidecar: EngineSidecar,
-        path: Path,
         device: Callable[[], Device],
+        engine: Callable[[], LoadedEngine],
+        sidecar: EngineSidecar,
         lengths: tuple[int, ...],
+        kept: CompiledModels | None,
+        key: str,
     ) -> None:
         self._device = device()
         self.backend = f"{sidecar.package} {sidecar.version} ({self._device.name})"
-        self._engine = LoadedEngine(trt, sidecar.package, plan, path)
-        self._engine.check_described_by(sidecar, path)
+        self._engine = engine()
+        self._engine.use_compiled(kept, key)
         self._runner = EngineRunner(self._engine, self._device, sidecar.inputs[0], sidecar.outputs, lengths)
+        self._engine.keep_compiled(kept, key)
 
     def run(self, batch: FloatArray) -> Outputs:
         """Run one batch."""

@@ -14,6 +14,7 @@ import fake_tensorrt
 from fake_tensorrt import GPU, MANIFEST, SCRATCH, SIZE, Plan, expected, sidecar, write_engine
 from infnet_runtime.backends.batching import blocks
 from infnet_runtime.backends.candidates import candidates
+from infnet_runtime.backends.compiled import CompiledModels
 from infnet_runtime.backends.cuda.driver import Gpu
 from infnet_runtime.backends.open import open_session
 from infnet_runtime.backends.session import infection_probability, run_checked
@@ -415,6 +416,49 @@ def test_rtx_records_its_graphs_itself_and_compiles_at_once(tmp_path: Path) -> N
     assert setup.engine.recorded_outside == 0
 
 
+def test_rtx_takes_what_an_earlier_process_compiled(tmp_path: Path) -> None:
+    kept = CompiledModels(tmp_path / "cache")
+    setup = Setup(tmp_path, sidecar(package="tensorrt_rtx"))
+
+    def compiled(**changes: Any) -> int:  # noqa: ANN401
+        before = setup.engine.compiled
+        with setup.open(**({"kept": kept} | changes)) as session:
+            assert np.array_equal(alone(session, slices(9)), expected(slices(9)))
+        return setup.engine.compiled - before
+
+    assert compiled() == 2, "batches of 1 and 4, once for both lanes"
+    assert kept.size()[0] == 1
+    assert compiled() == 0
+    assert compiled(batch_size=8) == 1
+    assert compiled(batch_size=8) == compiled() == 0
+    assert kept.size()[0] == 1
+    other = replace(GPU, name="NVIDIA RTX 6000")
+    assert compiled(gpu=lambda index: other) == 2
+    assert kept.size()[0] == 2
+    assert compiled(kept=None) == 2
+
+
+def test_kernels_that_do_not_fit_are_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after another driver, which TensorRT tells and the key does not."""
+    kept = CompiledModels(tmp_path / "cache")
+    setup = Setup(tmp_path, sidecar(package="tensorrt_rtx"))
+    with setup.open(kept=kept):
+        pass
+    monkeypatch.setattr(fake_tensorrt.IRuntimeCache, "deserialize", lambda self, blob: False)
+    with caplog.at_level("INFO"), setup.open(kept=kept) as session:
+        assert np.array_equal(alone(session, slices(9)), expected(slices(9)))
+    assert "do not fit, compiling again" in caplog.text
+    assert setup.engine.compiled == 4
+
+
+def test_tensorrt_keeps_nothing(setup: Setup, tmp_path: Path) -> None:
+    with setup.open(kept=CompiledModels(tmp_path / "cache")):
+        pass
+    assert not (tmp_path / "cache").exists()
+
+
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "infnet_runtime.backends.tensorrt.library.importlib.util.find_spec", lambda name: None
@@ -434,7 +478,7 @@ def test_the_real_library_says_why_it_refuses_a_plan(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"\[INF-4045\] tensorrt_rtx [\d.]+ does not take the engine .*"
     ) as caught:
-        LoadedEngine(trt, "tensorrt_rtx", b"no plan" * 100, tmp_path / "m.plan")
+        LoadedEngine(trt, b"no plan" * 100, sidecar(package="tensorrt_rtx"), tmp_path / "m.plan")
     assert "no reason given" not in str(caught.value)
 
 
@@ -460,23 +504,31 @@ def test_what_does_not_go_together(name: str, options: dict[str, str], message: 
         candidates(Path(name), **options)
 
 
+def names_of(owner: str, versions: str) -> set[str]:
+    """Names of a class that are in all of these versions, or more."""
+    groups = (group.get(owner, "") for has, group in GOLDEN["names"].items() if set(versions) <= set(has))
+    return {name for text in groups for name in text.split()}
+
+
 def test_every_name_that_is_used_is_in_every_version() -> None:
     """The stand-in has what the backend uses; the bindings of all versions have what the stand-in has."""
-    everywhere = GOLDEN["names"]["".join(GOLDEN["versions"])]
-    ours = {
-        "ICudaEngine": {
-            "batches_run",
-            "described",
-            "device",
-            "failing",
-            "memory_full",
-            "shapes_set",
-            "tensor",
-        }
-    }
-    for name in ("ICudaEngine", "IExecutionContext", "TensorIOMode"):
-        used = {n for n in vars(getattr(fake_tensorrt, name)) if not n.startswith("_")}
-        assert used - ours.get(name, set()) <= set(everywhere[name].split()), name
-    assert {"Runtime", "ILogger", "TensorIOMode"} <= set(everywhere[""].split())
-    assert "deserialize_cuda_engine" in everywhere["Runtime"].split()
-    assert {"INTERNAL_ERROR", "ERROR", "WARNING", "log"} <= set(everywhere["ILogger"].split())
+    everywhere = "".join(GOLDEN["versions"])
+    rtx = everywhere[-1]
+    common = ("ICudaEngine", "IExecutionContext", "TensorIOMode", "ExecutionContextAllocationStrategy")
+    of_rtx = (
+        *("CudaGraphStrategy", "DynamicShapesKernelSpecializationStrategy", "IRuntimeCache"),
+        "IRuntimeConfig",
+    )
+    for classes, versions in ((common, everywhere), (of_rtx, rtx)):
+        assert set(classes) <= names_of("", versions)
+        for name in classes:
+            members = vars(getattr(fake_tensorrt, name))
+            used = {n for n in members if not n.startswith("_")} | {
+                n
+                for n in ("cuda_graph_strategy", "dynamic_shapes_kernel_specialization_strategy")
+                if name == "IRuntimeConfig"
+            }
+            assert used <= names_of(name, versions), name
+    assert {"Runtime", "ILogger"} <= names_of("", everywhere)
+    assert "deserialize_cuda_engine" in names_of("Runtime", everywhere)
+    assert {"INTERNAL_ERROR", "ERROR", "WARNING", "log"} <= names_of("ILogger", everywhere)
