@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, ByteArray
+from infnet_runtime.lungs.components import areas, box_of, components, members
 
 # A hole up to this area is a vessel or a lesion whatever lies below it.
 _HOLE_CM2 = 4.0
@@ -29,6 +29,12 @@ _FORWARD = 0.5
 _BONE_SHARE = 0.1
 # The other lung has to be seen for the common hull to mean the chest.
 _OTHER_LUNG_SHARE = 0.15
+_EDGE, _WALL, _BONE, _OVER_LUNG = 1, 2, 4, 8  # bits of what a pixel is
+# Which of the sixteen kinds of pixels count: all, at the open edge, there at the wall, bone, over lung.
+_ASKED = np.stack([(np.arange(16) & b) == b for b in (0, _EDGE, _EDGE | _WALL, _BONE, _OVER_LUNG)], 1).astype(
+    np.int64
+)
+_SQUARE = np.ones((3, 3), np.uint8)
 
 
 def close_lungs(
@@ -53,6 +59,8 @@ def close_lungs(
     """
     closed = sides.copy()
     below = np.zeros(sides.shape[1:], np.uint8)
+    gap = _disc(pixels(_GAP_MM))
+    most = _HOLE_CM2 / pixel_cm2
     single = len(sides) == 1
     for k, plane in enumerate(sides):
         result = closed[k]
@@ -63,93 +71,116 @@ def close_lungs(
             if not size[side - 1]:
                 continue
             # Holes, gaps and dents lie inside the box around the lung: nothing outside is looked at.
-            box = bounding_box(whole)
+            box = box_of(whole)
             lung, other, under, spine = whole[box], lungs[2 - side][box], below[box] == side, bone[k][box]
             # Bone as bright as this inside a lung is a vessel with contrast agent.
-            lung = _fill_holes(lung, under, _HOLE_CM2 / pixel_cm2, alone=single)
-            filled = lung | (_close_gaps(lung, pixels(_GAP_MM)) & ~spine)
+            lung = _fill_holes(lung, under, most, alone=single)
+            filled = lung | (_close_gaps(lung, gap) & ~spine)
             if size[2 - side] > _OTHER_LUNG_SHARE * size[side - 1]:
                 filled |= _dents_at_wall(filled, under, wall[box], spine)
-            filled = _fill_holes(filled, under, _HOLE_CM2 / pixel_cm2, alone=single)
-            result[box][filled & ~other & (result[box] == 0)] = side
+            if not np.array_equal(filled, lung):
+                filled = _fill_holes(filled, under, most, alone=single)
+            filled &= ~other
+            filled &= result[box] == 0
+            result[box] |= filled.view(np.uint8) * np.uint8(side)
         below = result
     return closed
 
 
+def _disc(radius: int) -> ByteArray:
+    size = 2 * radius + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
+
+
 def _fill_holes(lung: BoolArray, below: BoolArray, most: float, *, alone: bool) -> BoolArray:
     """Fill small holes, and large ones that stand on lung."""
-    around = np.pad(~lung, 1, constant_values=True)
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(around.astype(np.uint8), connectivity=4)
-    over_lung = np.bincount(labels[1:-1, 1:-1][below], minlength=count)
-    area = boxes[:, 4]
+    around = cv2.copyMakeBorder((~lung).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    number, labels = components(around.view(np.bool_))
+    if number == 2:  # the lung, and what is outside of it
+        return lung
+    inner = labels[1:-1, 1:-1]
+    area = areas(number, labels)
     filled = area <= most
-    if not alone:
-        filled |= over_lung >= _SHARE_OVER_LUNG * area
-    filled[labels[0, 0]] = False
-    filled[0] = False
-    return np.asarray(lung | filled[labels[1:-1, 1:-1]])
+    filled[[0, labels[0, 0]]] = True
+    for label in np.flatnonzero(~filled) if not alone else ():
+        over_lung = int(np.count_nonzero(below & (inner == label)))
+        filled[label] = over_lung >= _SHARE_OVER_LUNG * area[label]
+    filled[[0, labels[0, 0]]] = False
+    return np.asarray(lung | members(inner, filled).view(np.bool_))
 
 
-def _close_gaps(lung: BoolArray, radius: int) -> BoolArray:
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    padded = np.pad(lung.astype(np.uint8), 2 * radius)
-    inner = slice(2 * radius, -2 * radius)
-    return np.asarray(cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[inner, inner] > 0)
-
-
-def bounding_box(mask: npt.NDArray[np.generic]) -> tuple[slice, slice]:
-    """Rows and columns that hold anything; the mask of one slice must hold something.
-
-    Examples
-    --------
-    >>> bounding_box(np.array([[0, 0, 0], [0, 1, 1]]))
-    (slice(1, 2, None), slice(1, 3, None))
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+def _close_gaps(lung: BoolArray, disc: ByteArray) -> BoolArray:
+    reach = len(disc) - 1
+    padded = cv2.copyMakeBorder(lung.view(np.uint8), *(reach,) * 4, cv2.BORDER_CONSTANT, value=0)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc)
+    return np.asarray(closed[reach:-reach, reach:-reach]).view(np.bool_)
 
 
 def hull(mask: BoolArray) -> BoolArray:
     """Smallest convex shape around a mask of one slice: (row, column)."""
     shape = np.zeros(mask.shape, np.uint8)
-    rows = np.flatnonzero(mask.any(axis=1))
+    # The ends of each row are enough: what lies between them is no corner.
+    first = mask.argmax(axis=1)
+    rows = np.flatnonzero(mask[np.arange(len(mask)), first])
     if len(rows):
-        # The ends of each row are enough: what lies between them is no corner.
-        used = mask[rows]
-        first = used.argmax(axis=1)
-        last = mask.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
-        points = np.concatenate([np.stack([first, rows], axis=1), np.stack([last, rows], axis=1)])
-        cv2.fillConvexPoly(shape, cv2.convexHull(points.astype(np.int32)), 1)
-    return shape > 0
+        last = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
+        points = np.empty((2, len(rows), 2), np.int32)  # (first and last, row, x and y)
+        points[:, :, 0] = first[rows], last[rows]
+        points[:, :, 1] = rows
+        cv2.fillConvexPoly(shape, cv2.convexHull(points.reshape(-1, 2)), 1)
+    return shape.view(np.bool_)
 
 
 def _wall(lungs: ByteArray, width: int) -> BoolArray:
     """Band along the inner side of the common hull of both lungs, which must not be empty."""
-    box = bounding_box(lungs)
-    common = np.pad(hull(lungs[box] > 0).astype(np.uint8), 1)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
-    core = cv2.erode(common, kernel, borderValue=0)
+    lung = lungs > 0
+    box = box_of(lung)
+    common = hull(lung[box])
+    core = cv2.erode(common.view(np.uint8), _disc(width), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     wall = np.zeros(lungs.shape, np.bool_)
-    wall[box] = ((common > 0) & (core == 0))[1:-1, 1:-1]
+    np.logical_and(common, core == 0, out=wall[box])
     return wall
+
+
+def _kinds(edge: BoolArray, wall: BoolArray, bone: BoolArray, below: BoolArray) -> ByteArray:
+    """What each pixel is, a bit for each."""
+    bits = ((edge, _EDGE), (wall, _WALL), (bone, _BONE), (below, _OVER_LUNG))
+    kinds = np.zeros(edge.shape, np.uint8)
+    for mask, bit in bits:
+        kinds |= mask.view(np.uint8) * np.uint8(bit)
+    return kinds
 
 
 def _dents_at_wall(lung: BoolArray, below: BoolArray, wall: BoolArray, bone: BoolArray) -> BoolArray:
     """Parts of the lung's own hull whose open edge lies along the chest wall."""
     own = hull(lung)
     dents = own & ~lung
-    core = cv2.erode(np.pad(own.astype(np.uint8), 1), np.ones((3, 3), np.uint8))[1:-1, 1:-1]
-    edge = dents & (core == 0)
-    count, labels, boxes, centres = cv2.connectedComponentsWithStats(dents.astype(np.uint8), connectivity=4)
-    open_edge = np.bincount(labels[edge], minlength=count)
-    at_wall = np.bincount(labels[edge & wall], minlength=count)
+    filled = np.zeros(lung.shape, np.bool_)
+    number, labels = components(dents)
+    if number == 1:
+        return filled
+    core = cv2.erode(own.view(np.uint8), _SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    edge = core == 0
+    places = np.flatnonzero(dents)
+    of_label, of_kind = labels.ravel()[places], _kinds(edge, wall, bone, below).ravel()[places]
+    # One pass over the pixels of the dents counts all that is asked.
+    counts = np.bincount(of_label * np.int32(16) + of_kind, minlength=16 * number).reshape(number, 16)
+    area, open_edge, at_wall, is_bone, over_lung = (counts @ _ASKED).T
     kept = at_wall >= _SHARE_AT_WALL * np.maximum(open_edge, 1)
-    kept &= np.bincount(labels[bone], minlength=count) <= _BONE_SHARE * boxes[:, 4]
+    kept &= is_bone <= _BONE_SHARE * area
     kept[0] = False
-    over_lung = np.bincount(labels[below], minlength=count) >= _SHARE_OVER_LUNG * boxes[:, 4]
-    for label in np.flatnonzero(kept & ~over_lung):
-        rows, columns = np.nonzero(edge & (labels == label))
-        x, y = columns.mean() - centres[label, 0], rows.mean() - centres[label, 1]
+    alone = kept & (over_lung < _SHARE_OVER_LUNG * area)
+    if alone.any():
+        rows, columns = np.divmod(places, lung.shape[1])
+        is_edge = (of_kind & _EDGE) > 0
+        with np.errstate(invalid="ignore"):  # dents without an open edge are not kept
+            x, y = (
+                np.bincount(of_label[is_edge], n[is_edge], number) / open_edge
+                - np.bincount(of_label, n, number) / area
+                for n in (columns, rows)
+            )
         # At the base the two crescents of lung open to the front, towards liver and spleen.
-        kept[label] = -y < _FORWARD * np.hypot(x, y)
-    return np.asarray(kept[labels] & ~bone)
+        kept[alone] = (-y < _FORWARD * np.hypot(x, y))[alone]
+    filled.ravel()[places] = kept[of_label]
+    filled &= ~bone
+    return filled

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray, DoubleArray
+from infnet_runtime.lungs.components import Counts, box_of
 from infnet_runtime.scan.sides import LEFT, RIGHT
 
 # The second largest component counts as the other lung from this share of the largest: a lung with half of it
@@ -42,30 +43,30 @@ def split_sides(mask: BoolArray, *, lone_side: Callable[[BoolArray], int] | None
     sides = np.zeros(mask.shape, np.uint8)
     if not mask.any():
         return sides
-    used = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(_any_along(mask)))
-    inner = np.ascontiguousarray(mask[:, used[0], used[1]])
+    used = box_of(np.logical_or.reduce(mask, axis=0))
+    inner = np.ascontiguousarray(mask[:, *used])
     offset = used[1].start
-    parts = cc3d.connected_components(inner, connectivity=6)
+    parts = cc3d.connected_components(inner, connectivity=6, binary_image=True)
     stats = cc3d.statistics(parts)
     volume = np.asarray(stats["voxel_counts"], np.int64)
     centre = np.asarray(stats["centroids"], np.float64)[:, 2]
+    boxes = stats["bounding_boxes"]
     midline = _midline(volume, centre, inner.shape[2])
+    cut = None
     if midline is None:
-        cut = _cuts(inner, inner.shape[2] / 2)
+        midline = inner.shape[2] / 2
+        cut = _cuts(inner, midline)
         if _cut_share(inner, cut) > _LARGEST_CUT_SHARE:
             if lone_side:
                 main = 1 + int(volume[1:].argmax())
                 lone = np.zeros(mask.shape, np.bool_)
-                lone[:, used[0], used[1]] = parts == main
-                columns = stats["bounding_boxes"][main][2]
-                sides[:, used[0], used[1]] = _one_and_rest(parts, columns, centre, lone_side(lone))
+                lone[:, *used] = parts == main
+                sides[:, *used] = _one_and_rest(parts, boxes[main][2], centre, lone_side(lone))
                 return sides
             only = RIGHT if centre[1:] @ volume[1:] / volume[1:].sum() + offset < mask.shape[2] / 2 else LEFT
             sides[mask] = only
             return sides
-        midline = inner.shape[2] / 2
-    right_volume = np.bincount(parts[:, :, : round(midline)].ravel(), minlength=len(volume))
-    right_share = right_volume / np.maximum(volume, 1)
+    right_share = _right_of(round(midline), parts, volume, boxes) / np.maximum(volume, 1)
     side_of = np.where(right_share > 0.5, RIGHT, LEFT).astype(np.uint8)
     side_of[0] = 0
     mixed = (np.abs(right_share - 0.5) < 0.5 - _ACROSS_SHARE) & (volume > 0.01 * volume[1:].sum())
@@ -73,11 +74,28 @@ def split_sides(mask: BoolArray, *, lone_side: Callable[[BoolArray], int] | None
     found = side_of[parts]
     if mixed.any():
         # (slice, row) -> the first column of the left side
-        cut = _cuts(inner, midline)
-        by_cut = np.where(np.arange(inner.shape[2]) < cut[:, :, None], RIGHT, LEFT).astype(np.uint8)
-        np.copyto(found, by_cut, where=mixed[parts])
-    sides[:, used[0], used[1]] = found
+        cut = _cuts(inner, midline) if cut is None else cut
+        for label in np.flatnonzero(mixed):
+            box = boxes[label]
+            is_right = np.arange(inner.shape[2])[box[2]] < cut[box[:2]][:, :, None]
+            by_cut = np.where(is_right, np.uint8(RIGHT), np.uint8(LEFT))
+            np.copyto(found[box], by_cut, where=parts[box] == label)
+    sides[:, *used] = found
     return sides
+
+
+def _right_of(
+    column: int, parts: AnyArray, volume: Counts, boxes: list[tuple[slice, slice, slice]]
+) -> Counts:
+    """Voxels of each component at lower columns, which are the patient's right: (component,)."""
+    right = np.zeros(len(volume), np.int64)
+    for label, (_, _, columns) in enumerate(boxes[1:], 1):
+        if columns.stop <= column:
+            right[label] = volume[label]
+        elif columns.start < column:
+            box = (*boxes[label][:2], slice(columns.start, column))
+            right[label] = np.count_nonzero(parts[box] == label)
+    return right
 
 
 def _one_and_rest(parts: AnyArray, columns: slice, centre: DoubleArray, side: int) -> ByteArray:
@@ -99,11 +117,6 @@ def _one_and_rest(parts: AnyArray, columns: slice, centre: DoubleArray, side: in
         side_of[centre < columns.start] = RIGHT
     side_of[0] = 0
     return np.asarray(side_of[parts])
-
-
-def _any_along(mask: BoolArray) -> BoolArray:
-    """Rows and columns that hold any lung."""
-    return np.asarray(mask.any(axis=0))
 
 
 def _midline(volume: npt.NDArray[np.int64], centre: DoubleArray, columns: int) -> float | None:
@@ -133,14 +146,17 @@ def _cuts(mask: BoolArray, midline: float) -> npt.NDArray[np.intp]:
     # Where nothing is in the way the path keeps to the midline; a way around a lung is dear.
     away = _AWAY * ((np.arange(start, stop) - midline) / reach) ** 2
     cost = mask[:, :, start:stop] + away.astype(np.float32)
-    steps = np.empty(cost.shape, np.int8)
-    total = cost[:, 0].copy()
+    steps = np.zeros(cost.shape, np.int8)
+    ahead = np.full((slices, stop - start + 2), np.inf, np.float32)  # the way so far, and walls beside it
+    left, total, right = ahead[:, :-2], ahead[:, 1:-1], ahead[:, 2:]
+    total[...] = cost[:, 0]
     for row in range(1, rows):
-        padded = np.pad(total, ((0, 0), (1, 1)), constant_values=np.inf)
-        choices = np.stack([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]])
-        best = choices.argmin(axis=0)
-        steps[:, row] = best - 1
-        total = np.take_along_axis(choices, best[None], axis=0)[0] + cost[:, row]
+        # Of equal ways the leftmost.
+        from_left, best = left <= total, np.minimum(left, total)
+        from_right = right < best
+        np.subtract(from_right, from_left & ~from_right, out=steps[:, row], dtype=np.int8)
+        np.minimum(best, right, out=best)
+        np.add(best, cost[:, row], out=total)
     path = np.empty((slices, rows), np.intp)
     path[:, -1] = total.argmin(axis=1)
     every = np.arange(slices)

@@ -213,17 +213,20 @@ def _voxel_counts(infection: ByteArray, lungs: ByteArray) -> _VoxelCounts:
     """Go through a mask once, slice by slice: no array as large as the scan, and empty slices cost little."""
     counts = _VoxelCounts(dict.fromkeys(_SIDES, 0), dict.fromkeys(_SIDES, 0))
     for marked, lung in zip(infection, lungs, strict=True):
-        has_infection, has_lung = bool(marked.any()), bool(lung.any())
+        has_infection, highest = bool(marked.max()), int(lung.max())
         counts.slices_with_infection += has_infection
-        counts.slices_with_lung += has_lung
-        if not has_lung:
+        counts.slices_with_lung += highest > 0
+        if not highest:
             continue
         infected = marked > 0
         if has_infection:
             counts.infected_total += int(np.count_nonzero(infected & (lung > 0)))
         for label in _SIDES:
+            if label > highest:
+                continue
             side = lung == label
             counts.lung[label] += int(np.count_nonzero(side))
             if has_infection:
-                counts.infected[label] += int(np.count_nonzero(side & infected))
+                side &= infected
+                counts.infected[label] += int(np.count_nonzero(side))
     return counts

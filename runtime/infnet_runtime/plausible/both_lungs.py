@@ -9,7 +9,7 @@ from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
 
 def both_lungs(lungs: LungMask) -> tuple[Flag, ...]:
     """What a reader must know of a scan with one lung; nothing where there are two or none."""
-    seen = _labels(lungs.labels)
+    seen = _labels(lungs.to_lps())
     if EITHER in seen:
         return (
             Flag(
@@ -41,7 +41,12 @@ def both_lungs(lungs: LungMask) -> tuple[Flag, ...]:
 
 
 def _labels(labels: ByteArray) -> set[int]:
-    """Labels that occur; stops at the second, for a scan with two lungs has nothing to be said of."""
+    """Labels that occur; stops at the second, for a scan with two lungs has nothing to be said of.
+
+    Parameters
+    ----------
+    labels : (slice, row, column)
+    """
     seen: set[int] = set()
     for plane in labels:
         if plane.any():

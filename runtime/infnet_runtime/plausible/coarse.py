@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray, FloatArray
+from infnet_runtime.lungs.reduced import AT_ONCE, average
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.lung_mask import LungMask
+from infnet_runtime.scan.planes import contiguous
 from infnet_runtime.scan.sides import LEFT, RIGHT
 
 _PIXEL_MM = 4.0
@@ -83,7 +85,10 @@ def coarse_chest(scan: CtVolume, lungs: LungMask) -> CoarseChest | None:
         max(1, min(n, _LARGEST_SIDE, round(n * mm / _PIXEL_MM)))
         for n, mm in zip(labels.shape[1:], spacing_mm[1:], strict=True)
     )
-    values = np.stack([_reduced(voxels[k], (columns, rows)) for k in picked])
+    values = np.empty((len(picked), rows, columns), np.float32)
+    for first in range(0, len(picked), AT_ONCE):
+        planes = [_clipped(voxels[k]) for k in picked[first : first + AT_ONCE]]
+        average(planes, values[first : first + AT_ONCE])
     bone, tissue = _levels(values, scan.intensity)
     return CoarseChest(
         np.stack(
@@ -104,10 +109,13 @@ def coarse_chest(scan: CtVolume, lungs: LungMask) -> CoarseChest | None:
     )
 
 
-def _reduced(plane: AnyArray, size: tuple[int, int]) -> FloatArray:
-    """One slice by averages, extremes clipped: metal and padding."""
-    clipped = np.clip(plane, _LOWEST_HU, _HIGHEST_HU).astype(np.float32)
-    return np.asarray(cv2.resize(clipped, size, interpolation=cv2.INTER_AREA), np.float32)
+def _clipped(plane: AnyArray) -> AnyArray:
+    """One slice without its extremes, metal and padding. Short whole numbers stay what they are."""
+    plane = contiguous(plane)
+    if plane.dtype == np.uint8:
+        return plane
+    clipped = np.clip(plane, _LOWEST_HU, _HIGHEST_HU)
+    return clipped if plane.dtype == np.int16 else clipped.astype(np.float32)
 
 
 def _levels(values: FloatArray, intensity: Intensity) -> tuple[float, float]:

@@ -94,11 +94,15 @@ def _repeats(voxels: AnyArray) -> float:
 def _repeats_along(voxels: AnyArray, axis: int) -> float:
     lines = np.moveaxis(voxels, axis, 0)
     steps = [max(1, round(n / _LINES)) for n in lines.shape[1:]]
-    lines = lines[:, :: steps[0], :: steps[1]]
+    lines = lines[:, :: steps[0], :: steps[1]].copy(order="K")
     first, second = lines[1:], lines[:-1]
     same = first == second
-    inner = ~same | ((first > lines.min()) & (first < lines.max()) & (first > 0))
-    return float(np.count_nonzero(same & inner)) / max(1, int(np.count_nonzero(inner)))
+    lowest, highest = lines.min(), lines.max()
+    counted = same & (first > max(lowest, 0))
+    counted &= first < highest
+    repeated = int(np.count_nonzero(counted))
+    different = same.size - int(np.count_nonzero(same))
+    return float(repeated / max(1, repeated + different))
 
 
 def _middle(seen: Histogram) -> float:

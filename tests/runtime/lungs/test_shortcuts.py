@@ -2,10 +2,11 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+import simple_lungs
 from infnet_runtime.arrays import ByteArray
+from infnet_runtime.lungs.air import median, quantile_is_below
 from infnet_runtime.lungs.closing import close_lungs, hull
 from infnet_runtime.lungs.reduced import enlarge
 
@@ -16,33 +17,12 @@ def blobs(seed: int, shape: tuple[int, int] = (60, 80)) -> ByteArray:
     return (cv2.GaussianBlur(noise, (0, 0), 6) > 0.05).astype(np.uint8)
 
 
-def simple_hull(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    points, shape = cv2.findNonZero(mask.astype(np.uint8)), np.zeros(mask.shape, np.uint8)
-    if points is not None:
-        cv2.fillConvexPoly(shape, cv2.convexHull(points), 1)
-    return shape > 0
-
-
 @pytest.mark.parametrize("seed", range(12))
 def test_hull_of_row_ends_is_the_hull(seed: int) -> None:
     mask = blobs(seed) > 0
-    assert np.array_equal(hull(mask), simple_hull(mask))
+    assert np.array_equal(hull(mask), simple_lungs.hull(mask))
     sparse = np.random.default_rng(seed).random(mask.shape) < 0.002 * (seed % 4)
-    assert np.array_equal(hull(sparse), simple_hull(sparse))
-
-
-def simple_enlarge(small: ByteArray, shape: tuple[int, int, int], step: int) -> ByteArray:
-    labels = np.zeros(shape, np.uint8)
-    first = min(step // 2, shape[0] - 1)
-    for k in range(shape[0]):
-        place = min(max((k - first) / step, 0.0), len(small) - 1.0)
-        low = int(place)
-        high, weight = min(low + 1, len(small) - 1), place - low
-        for side in (1, 2):
-            plane = (1.0 - weight) * (small[low] == side) + weight * (small[high] == side)
-            large = cv2.resize(plane.astype(np.float32), shape[:0:-1], interpolation=cv2.INTER_LINEAR)
-            labels[k, large > 0.5] = side
-    return labels
+    assert np.array_equal(hull(sparse), simple_lungs.hull(sparse))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +35,7 @@ def test_enlarge_equals_the_simple_version(size: tuple[int, int], step: int) -> 
         small[k][:, 40:] *= 2
     small[3, :, 40:] = 0
     shape = (5 * step + 1, *size)
-    assert np.array_equal(enlarge(small, shape, step), simple_enlarge(small, shape, step))
+    assert np.array_equal(enlarge(small, shape, step), simple_lungs.enlarge(small, shape, step))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -72,3 +52,22 @@ def test_closing_does_not_depend_on_what_lies_around(seed: int) -> None:
     large = close_lungs(np.pad(sides, around), np.pad(bone, around), 0.04, pixels)
     assert (small != sides).any()
     assert np.array_equal(large[:, 13:-5, 7:-21], small)
+
+
+@pytest.mark.parametrize("number", [1, 2, 63, 64, 1000, 1001, 40_000])
+@pytest.mark.parametrize("kind", ["spread", "few", "one", "sorted"])
+def test_median_near_a_sample_is_the_median(number: int, kind: str) -> None:
+    values = np.random.default_rng(number).normal(size=number).astype(np.float32)
+    values = {"spread": values, "few": np.rint(values), "one": values * 0, "sorted": np.sort(values)}[kind]
+    assert median(values) == float(np.median(values))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_counting_tells_on_which_side_of_a_level_a_quantile_lies(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.rint(rng.normal(size=(3, 4, 5)) * (1 + seed)).astype(np.float32)
+    chosen = rng.random(values.shape) < 0.6
+    exact = float(np.median(values[chosen]) if share == 0.5 else np.quantile(values[chosen], share))
+    for level in (exact, np.nextafter(exact, np.inf), np.nextafter(exact, -np.inf), exact + 1, exact - 1):
+        assert quantile_is_below(values, chosen, share, level) == (exact < level)
