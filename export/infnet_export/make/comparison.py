@@ -121,7 +121,10 @@ def compare_all(
         reason = "rounding between the layers; the CPU computes each in FP32"
         name = f"{start.name}.fp16.onnx, ONNX Runtime CPU"
         forms.append(Form(name, run_of("fp16"), HALF_TOLERANCE, reason, "fp16"))
-        not_run["FP16 arithmetic"] = "needs a GPU; the range check stands in for it here"
+        not_run["FP16 arithmetic"] = (
+            "needs a GPU; the range check stands in for it here. There: infnet-infer verify "
+            f"{start.name}.fp16.onnx --against {start.name}.onnx --device cuda"
+        )
     if "int8" in contents:
         name = f"{start.name}.int8.onnx, ONNX Runtime CPU"
         forms.append(Form(name, run_of("int8"), None, "Dice and millilitres, see the gate", "int8"))
@@ -137,7 +140,10 @@ def compare_all(
     else:
         not_run["OpenVINO"] = "is not installed (pip install 'infnet[openvino]')"
     if wanted.engine:
-        not_run["TensorRT engine"] = "runs on the GPU it is built for; the runtime compares it there"
+        not_run["TensorRT engine"] = (
+            "runs on the GPU it is built for. There: infnet-infer verify "
+            f"{start.name}.plan --against {start.name}.onnx"
+        )
     thresholds = network_thresholds(start.manifest)
     batch = wanted.batch
     say(f"computing the reference: {start.reference}")

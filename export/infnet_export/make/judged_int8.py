@@ -21,13 +21,11 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.metrics import LabelledSlice
 from infnet_runtime.model.manifest import ModelManifest
-from infnet_runtime.scan.ct import CtVolume, Intensity
-from infnet_runtime.scan.phantom import chest_phantom, textured
-from infnet_runtime.segment.sampled import scans_in
+from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.segment.sampled import phantom_scan, scans_in
 from infnet_runtime.slices.preprocess import to_network
 from infnet_train.data.masks import read_labelled
 
-_PHANTOM = ((16, 320, 400), (15.0, 1.02, 0.96))  # shape, mm
 _HELD_OUT = 3  # every third labelled slice judges, the others give the ranges
 
 
@@ -127,9 +125,7 @@ def _volumes(wanted: Wanted) -> Iterator[LabelledVolume]:
             yield path.name, scan, None
     if given:
         return
-    phantom = textured(chest_phantom(*_PHANTOM, noise_hu=0))
-    scan = CtVolume(phantom.hu, phantom.affine, Intensity.HU, "phantom")
-    yield "phantom, for no volume was given by --verify", scan, None
+    yield "phantom, for no volume was given by --verify", phantom_scan(), None
 
 
 def _inputs(slices: Sequence[LabelledSlice], manifest: ModelManifest) -> FloatArray:

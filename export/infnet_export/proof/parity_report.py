@@ -119,6 +119,11 @@ class ParityReport:
     not_run: dict[str, str]
     picture: ByteArray
 
+    @property
+    def verified(self) -> tuple[str, ...]:
+        """The forms, each with what ran it, that passed here; of all others nothing is known."""
+        return tuple(form.name for form in self.forms if form.passed)
+
     def to_json(self) -> str:
         """Everything but the picture."""
         plain: dict[str, Any] = {
@@ -127,6 +132,7 @@ class ParityReport:
             if f.name not in ("forms", "picture")
         }
         plain["forms"] = [_finite(dataclasses.asdict(form)) | {"passed": form.passed} for form in self.forms]
+        plain["verified"] = self.verified
         return json.dumps({"schema": "infnet.parity/1", **plain}, indent=2, allow_nan=False) + "\n"
 
     def to_markdown(self) -> str:
@@ -157,6 +163,11 @@ class ParityReport:
             "",
             "ms a slice: the fastest batch of each, one form after the other; `infnet-infer bench` measures "
             "from file to mask, in turn.",
+        ]
+        lines += [
+            "",
+            f"Verified here: {'; '.join(self.verified) or 'nothing'}. On another backend or device: "
+            "`infnet-infer verify FILE --against FILE`.",
         ]
         if self.not_run:
             lines += ["", "Not run here:", ""]

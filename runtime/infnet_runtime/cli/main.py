@@ -34,8 +34,9 @@ _USAGE = 2
 
 
 @app.command(
-    epilog="Other commands: infnet-infer bench (how fast is it here), infnet-infer doctor (what works here); "
-    "each has --help. A file of such a name is given as ./bench."
+    epilog="Other commands: infnet-infer bench (how fast is it here), infnet-infer doctor (what works here), "
+    "infnet-infer verify (is what a device gives right); each has --help. A file of such a name is given as "
+    "./bench."
 )
 def infer(
     inputs: Annotated[
@@ -233,6 +234,63 @@ def bench(
             progress=progress,
         )
     typer.echo(report.to_json() if as_json else report.to_text(), nl=not as_json)
+
+
+@app.command()
+def verify(
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="MODEL", help="What is checked, as --model of infnet-infer.", envvar="INFNET_MODEL"
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="The reference, in single precision. MODEL itself if not given, where that computes so.",
+        ),
+    ] = None,
+    scans: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A scan, a picture or a folder of them, as often as needed; a phantom if not given."
+        ),
+    ] = None,
+    backend: BackendOption = "auto",
+    device: DeviceOption = "auto",
+    against_backend: Annotated[str, typer.Option(help="As --backend, for the reference.")] = "onnxruntime",
+    against_device: Annotated[str, typer.Option(help="As --device, for the reference.")] = "cpu",
+    threads: ThreadsOption = 0,
+    batch_size: BatchOption = None,
+    precision: PrecisionOption = "auto",
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Compare what a model gives here with a reference: probabilities, masks and millilitres.
+
+    Leaves with 0 if all is within the limits, else with 7.
+    """
+    _log(verbose=False)
+    limit_process(threads)
+    from infnet_runtime.machine.verify import verify as compare
+
+    with ProgressBar(not quiet and sys.stderr.isatty(), "scans") as progress:
+        report = compare(
+            model,
+            against,
+            scans or (),
+            backend=backend,
+            device=device,
+            against_backend=against_backend,
+            against_device=against_device,
+            threads=threads,
+            batch_size=batch_size,
+            precision=precision,
+            progress=progress,
+        )
+    typer.echo(report.to_json() if as_json else report.to_text(), nl=not as_json)
+    report.check()
 
 
 @app.command()

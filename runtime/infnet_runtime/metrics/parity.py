@@ -178,6 +178,11 @@ class Distances:
         self._both += int((mask & mask_reference).sum())
         self._sizes += int(mask.sum()), int(mask_reference.sum())
 
+    @property
+    def slices(self) -> int:
+        """How many were added."""
+        return len(self._by_slice)
+
     def parity(self) -> Parity:
         """All slices so far together; there is at least one."""
         by_slice = np.array(self._by_slice)

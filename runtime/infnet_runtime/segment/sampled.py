@@ -9,7 +9,7 @@ from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.phantom import chest_phantom, textured
 from infnet_runtime.segment.region import lungs_of, region
 from infnet_runtime.slices.neighbours import volume_to_network
@@ -17,6 +17,7 @@ from infnet_runtime.slices.preprocess import to_network
 
 PHANTOMS = 4
 SLICES_PER_VOLUME = 8
+_SCAN = ((16, 320, 400), (15.0, 1.02, 0.96))  # shape, mm
 _ENDINGS = (".png", ".jpg", ".jpeg", ".nii", ".nii.gz")
 
 
@@ -44,6 +45,12 @@ def phantom_slices(count: int, size: int) -> npt.NDArray[np.int16]:
 def phantom_input(spec: PreprocessSpec) -> FloatArray:
     """Network input of the synthetic slices that every export is checked on, (4, 3, size, size)."""
     return to_network(phantom_slices(PHANTOMS, spec.size), Intensity.HU, spec)
+
+
+def phantom_scan() -> CtVolume:
+    """A whole synthetic scan, for where none is at hand and masks and millilitres are compared."""
+    phantom = textured(chest_phantom(*_SCAN, noise_hu=0))
+    return CtVolume(phantom.hu, phantom.affine, Intensity.HU, "phantom")
 
 
 def scans_in(path: Path) -> list[Path]:

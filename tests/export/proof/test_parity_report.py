@@ -50,6 +50,8 @@ def test_an_equal_form_passes_in_every_batch_size_and_the_last_batch_is_short() 
     assert form.worst.mask_dice == pytest.approx(1.0)
     assert "| same | 1, 2, 4, 5 |" in made.to_markdown()
     assert "- TensorRT: no GPU" in made.to_markdown()
+    assert "Verified here: same. On another backend" in made.to_markdown()
+    assert json.loads(made.to_json())["verified"] == ["same"]
     assert json.loads(made.to_json())["forms"][0]["passed"] is True
 
 
