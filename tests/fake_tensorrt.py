@@ -55,6 +55,7 @@ def sidecar(*, dtype: str = "FLOAT", batch: BatchRange = USUAL_BATCH, **changes:
         "outputs": (EngineTensor(name="infection_probability", dtype=dtype, shape=(-1, 1, SIZE, SIZE)),),
         "layers": {"HALF": 400, "FLOAT": 30},
         "kept_in_fp32": (),
+        "tf32": False,
         "manifest": MANIFEST,
     }
     return EngineSidecar(**(values | changes))

@@ -84,6 +84,9 @@ def make(
     ] = None,
     workspace: Annotated[int, typer.Option(help="TensorRT's scratch memory, MiB.", min=1)] = 4 * 1024,
     level: Annotated[int, typer.Option(help="TensorRT's effort.", min=0, max=5)] = 3,
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="Let an engine's layers in FP32 round to 10 bits: faster, coarser.")
+    ] = False,
     verify: Annotated[
         Path | None,
         typer.Option(help="Scan or folder of scans to compare on, instead of synthetic slices."),
@@ -138,6 +141,7 @@ def make(
             batch=batches,
             workspace_mib=workspace,
             level=level,
+            tf32=tf32,
             timing_cache=timing_cache,
         )
     wanted = Wanted(

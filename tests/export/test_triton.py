@@ -102,6 +102,7 @@ def engine(path: Path, batch: BatchRange) -> Path:
         outputs=(EngineTensor(name="infection_probability", dtype="FLOAT", shape=(-1, 1, SIZE, SIZE)),),
         layers={},
         kept_in_fp32=(),
+        tf32=False,
         manifest=MANIFEST,
     )
     sidecar_path(path).write_text(sidecar.to_json())

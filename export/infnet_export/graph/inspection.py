@@ -92,6 +92,7 @@ class EngineInspection:
                 "batch": str(sidecar.batch),
                 "layers": _listed(sidecar.layers),
                 "in FP32": ", ".join(sidecar.kept_in_fp32) or "what the ONNX file has in FP32",
+                "TF32": "FP32 layers may round to 10 bits" if sidecar.tf32 else "no",
                 "built by": f"{sidecar.package} {sidecar.version}",
                 "built for": f"{gpu.name}, compute capability {gpu.capability}"
                 if gpu

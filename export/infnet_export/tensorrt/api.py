@@ -22,7 +22,7 @@ TENSORRT_NAMES: dict[str, tuple[str, ...]] = {
     "DataType": ("name",),
     "IBuilderConfig": (
         *("add_optimization_profile", "builder_optimization_level", "clear_flag", "create_timing_cache"),
-        *("get_timing_cache", "set_memory_pool_limit", "set_timing_cache"),
+        *("get_flag", "get_timing_cache", "set_flag", "set_memory_pool_limit", "set_timing_cache"),
     ),
     "ILayer": ("get_output", "num_outputs", "type"),
     "ILogger": ("ERROR", "INTERNAL_ERROR", "WARNING", "log"),

@@ -38,7 +38,7 @@ class EngineSettings:
     level
         Effort from 0 to 5; 3 is TensorRT's own default, higher builds for longer.
     tf32
-        Let FP32 layers round their inputs to 10 bits, as TensorRT does by default.
+        Let FP32 layers round their inputs to 10 bits, as TensorRT does unless told otherwise.
     timing_cache
         Folder for measured kernel times, which make the next build faster. One file for each version of
         TensorRT and each GPU. TensorRT for RTX measures nothing and leaves it alone.
@@ -48,7 +48,7 @@ class EngineSettings:
     batch: BatchRange = DEFAULT_BATCH
     workspace_mib: int = 4 * 1024
     level: int = 3
-    tf32: bool = True
+    tf32: bool = False
     timing_cache: Path | None = None
 
     def __post_init__(self) -> None:
@@ -68,6 +68,8 @@ class BuiltEngine:
     ----------
     layers
         Element type to number of layers that give it, constants left out.
+    tf32
+        Whether FP32 layers may round their inputs to 10 bits, as TensorRT has it noted.
     parse_s, build_s : s
     """
 
@@ -77,6 +79,7 @@ class BuiltEngine:
     inputs: tuple[EngineTensor, ...]
     outputs: tuple[EngineTensor, ...]
     layers: dict[str, int]
+    tf32: bool
     parse_s: float
     build_s: float
 
@@ -130,8 +133,7 @@ def build_plan(model: bytes, settings: EngineSettings, *, source: str) -> BuiltE
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mib * _MIB)
     config.builder_optimization_level = settings.level
-    if not settings.tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)
+    (config.set_flag if settings.tf32 else config.clear_flag)(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
     _set_batch(profile, inputs, settings.batch, source)
     if config.add_optimization_profile(profile) < 0:
@@ -154,6 +156,7 @@ def build_plan(model: bytes, settings: EngineSettings, *, source: str) -> BuiltE
         inputs=inputs,
         outputs=outputs,
         layers=layers,
+        tf32=bool(config.get_flag(trt.BuilderFlag.TF32)),
         parse_s=parsed - began,
         build_s=built - parsed,
     )

@@ -114,6 +114,8 @@ def build_command(model: Path, output: Path, settings: EngineSettings) -> str:
         words += ["--workspace", str(settings.workspace_mib)]
     if settings.level != default.level:
         words += ["--level", str(settings.level)]
+    if settings.tf32:
+        words.append("--tf32")
     if settings.timing_cache is not None:
         words += ["--timing-cache", str(settings.timing_cache)]
     return shlex.join(words)
@@ -165,6 +167,7 @@ def _sidecar(
         outputs=built.outputs,
         layers=built.layers,
         kept_in_fp32=tuple(kept_in_fp32),
+        tf32=built.tf32,
         manifest=manifest,
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from infnet_runtime.backends.session import Session
 from infnet_runtime.errors import BackendError, ModelError
 from infnet_runtime.model.arithmetic import BF16 as BF16_WORD
-from infnet_runtime.model.arithmetic import FLOAT16
+from infnet_runtime.model.arithmetic import FLOAT16, TF32
 from infnet_runtime.model.facts import read_facts
 from infnet_runtime.model.judged import judgement
 from infnet_runtime.model.manifest import ModelManifest
@@ -51,7 +51,7 @@ def check_used(session: Session, precision: str) -> None:
         Saying what it computes in. The session is closed.
     """
     parts = session.precision.split(" + ")
-    if precision == F32 and {FLOAT16, BF16_WORD} & set(parts):
+    if precision == F32 and {FLOAT16, BF16_WORD, TF32} & set(parts):
         session.close()
         raise BackendError(
             f"precision f32 was asked for, and {session.backend} computes this model in {session.precision}; "

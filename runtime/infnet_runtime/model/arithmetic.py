@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from infnet_runtime.model.protobuf import fields, numbers, parts, text
 
 FLOAT32, FLOAT16, BF16, INT8 = "float32", "float16", "bf16", "int8"
+TF32 = "tf32"  # float32 whose products are of numbers rounded to 10 bits
 
 _EIGHT_BIT = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger")
 _HALF = 10  # ONNX's number for float16

@@ -113,9 +113,22 @@ def test_types_of_the_file_are_types_of_the_engine(tiny: Path, tmp_path: Path) -
 @pytest.mark.usefixtures("rtx")
 @pytest.mark.parametrize("batch", ["1:1:1", "1:4:8", "2:2:32"])
 def test_batch_ranges(tiny: Path, batch: str, tmp_path: Path) -> None:
-    settings = EngineSettings(package=Package.RTX, batch=BatchRange.parse(batch), level=0, tf32=False)
+    settings = EngineSettings(package=Package.RTX, batch=BatchRange.parse(batch), level=0)
     report = build_engine(tiny, tmp_path / "tiny.plan", settings)
     assert str(report.sidecar.batch) == batch
+
+
+@pytest.mark.usefixtures("rtx")
+@pytest.mark.parametrize("tf32", [False, True])
+def test_single_precision_is_not_rounded_unless_asked(tiny: Path, tmp_path: Path, tf32: bool) -> None:
+    """TensorRT's own default rounds, and the sidecar would say FP32."""
+    settings = EngineSettings(package=Package.RTX, tf32=tf32)
+    assert EngineSettings().tf32 is False
+    report = build_engine(tiny, tmp_path / "tiny.plan", settings)
+    assert report.sidecar.tf32 is tf32
+    assert report.sidecar.precision == ("tf32" if tf32 else "float32")
+    inspected = read_engine(tmp_path / "tiny.plan")[1]
+    assert inspected.tf32 is tf32
 
 
 @pytest.mark.slow
@@ -354,6 +367,7 @@ def test_the_command_starts_from_the_file_that_fp16_was_made_from(tmp_path: Path
     assert build_command(half_file, output, rtx) == (
         f"infnet-export {half_file} -o {tmp_path} --rtx --batch 1:4:8 --workspace 64 --timing-cache 'a b'"
     )
+    assert build_command(half_file, output, EngineSettings(tf32=True)).endswith("--batch 1:4:8 --tf32")
     (tmp_path / "m.onnx").touch()
     expected = f"infnet-export {tmp_path / 'm.onnx'} -o {tmp_path} --trt --batch 1:4:8"
     assert build_command(half_file, output, EngineSettings()) == expected

@@ -13,11 +13,11 @@ from typing import Self
 
 from infnet_runtime.backends.cuda.driver import Gpu
 from infnet_runtime.errors import InputError, ModelError
-from infnet_runtime.model.arithmetic import BF16, FLOAT16, FLOAT32, INT8, computed_in
+from infnet_runtime.model.arithmetic import BF16, FLOAT16, FLOAT32, INT8, TF32, computed_in
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.plain import from_plain, to_plain
 
-SIDECAR_VERSION = 1
+SIDECAR_VERSION = 2
 _FLOATS = (("HALF", FLOAT16), ("BF16", BF16))  # TensorRT's names and ours
 _END = 2**31  # TensorRT counts in 32 bits
 
@@ -100,6 +100,8 @@ class EngineSidecar:
         (strong typing), so this is what the engine computes in.
     kept_in_fp32
         Names of nodes or modules that were kept in single precision.
+    tf32
+        Whether layers in single precision may round what they multiply to 10 bits.
     """
 
     plan_sha256: str
@@ -113,6 +115,7 @@ class EngineSidecar:
     outputs: tuple[EngineTensor, ...]
     layers: dict[str, int]
     kept_in_fp32: tuple[str, ...]
+    tf32: bool
     manifest: ModelManifest
     sidecar_version: int = SIDECAR_VERSION
 
@@ -120,7 +123,8 @@ class EngineSidecar:
     def precision(self) -> str:
         """What the engine computes in, see :attr:`~infnet_runtime.backends.session.Session.precision`."""
         names = {name.upper() for name in self.layers}
-        floats = next((word for name, word in _FLOATS if name in names), FLOAT32)
+        single = TF32 if self.tf32 else FLOAT32
+        floats = next((word for name, word in _FLOATS if name in names), single)
         return computed_in(INT8 if "INT8" in names else floats, floats)
 
     def to_json(self) -> str:

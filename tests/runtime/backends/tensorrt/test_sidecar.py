@@ -32,6 +32,7 @@ SIDECAR = EngineSidecar(
     outputs=(EngineTensor(name="infection_probability", dtype="FLOAT", shape=(-1, 1, 352, 352)),),
     layers={"HALF": 400, "FLOAT": 30},
     kept_in_fp32=("partial_decoder",),
+    tf32=False,
     manifest=ModelManifest(name="m", version="1", licence="l", training_data="t", weights_sha256="0" * 64),
 )
 HERE = {"package": "tensorrt", "version": "11.4.0.106", "capability": "9.0"}
@@ -55,6 +56,19 @@ def test_there_and_back(engine: Path) -> None:
     assert read_engine(engine) == (PLAN, SIDECAR)
     without_gpu = dataclasses.replace(SIDECAR, gpu=None)
     assert EngineSidecar.from_json(without_gpu.to_json(), source="x") == without_gpu
+
+
+@pytest.mark.parametrize(
+    ("layers", "tf32", "precision"),
+    [
+        ({"FLOAT": 9}, False, "float32"),
+        ({"FLOAT": 9}, True, "tf32"),
+        ({"HALF": 9, "FLOAT": 1}, True, "float16"),
+        ({"INT8": 9, "FLOAT": 1}, True, "int8 + tf32"),
+    ],
+)
+def test_precision_is_what_layers_may_compute_in(layers: dict[str, int], tf32: bool, precision: str) -> None:
+    assert dataclasses.replace(SIDECAR, layers=layers, tf32=tf32).precision == precision
 
 
 def test_either_file_missing(engine: Path) -> None:
@@ -81,7 +95,7 @@ def test_another_or_truncated_engine(engine: Path, content: bytes) -> None:
         ({"batch": {"smallest": 4, "usual": 1, "largest": 8}}, "batch 4:1:8 does not rise"),
         ({"gpu": {"name": "x"}}, "missing 2 required keyword-only arguments"),
         ({"inputs": [{"name": "x"}]}, "missing 2 required keyword-only arguments: 'dtype' and 'shape'"),
-        ({"sidecar_version": 2}, "has format 2, this version of infnet reads 1"),
+        ({"sidecar_version": 1}, "has format 1, this version of infnet reads 2"),
     ],
 )
 def test_damaged_sidecars(engine: Path, change: dict[str, Any], message: str) -> None:
