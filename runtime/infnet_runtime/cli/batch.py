@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from infnet_runtime.cli.case import CaseDone, CaseOptions, process_case
-from infnet_runtime.cli.failures import typed
+from infnet_runtime.cli.ahead import Reader
+from infnet_runtime.cli.case import CaseDone, CaseOptions, open_case, process_case
+from infnet_runtime.cli.failures import lacks_memory, typed
 from infnet_runtime.cli.plan import Case, Plan
 from infnet_runtime.cli.process import EXIT_SOME_FAILED
 from infnet_runtime.report.text_and_json import failure_document
@@ -53,9 +54,13 @@ def run_plan(
     failures = _Failures(say)
     with ExitStack() as opened:
         segmenter = opened.enter_context(open_segmenter()) if plan.needs_model else None
+        to_read = [case for case in plan.cases if case.refusal is None]
+        reader = opened.enter_context(
+            Reader(to_read, lambda case: open_case(case, options), ahead=options.read_ahead)
+        )
         for case in plan.cases:
             try:
-                result = _one(segmenter, case, options)
+                result = _one(segmenter, case, options, reader)
             except Exception as error:
                 code, message = _reason(error)
                 failed(failure_document(case.path, code=code, message=message))
@@ -70,11 +75,17 @@ def run_plan(
     return failures.finish(len(plan.cases))
 
 
-def _one(segmenter: Segmenter | None, case: Case, options: CaseOptions) -> CaseDone:
+def _one(segmenter: Segmenter | None, case: Case, options: CaseOptions, reader: Reader) -> CaseDone:
     if case.refusal is not None:
         raise case.refusal
     assert segmenter is not None  # a plan with a scan needs a model
-    return process_case(segmenter, case, options)
+    try:
+        return process_case(segmenter, case, options, reader.read)
+    except Exception as error:
+        if not lacks_memory(error) or not reader.let_go():
+            raise
+    gc.collect()  # what the failure held; now it has the memory that the next scan took
+    return process_case(segmenter, case, options, reader.read)
 
 
 def _reason(error: Exception) -> tuple[int | None, str]:

@@ -1,10 +1,12 @@
 """One scan from file to files: its mask and its report."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from infnet_runtime.cli.ahead import ReadScan
 from infnet_runtime.cli.plan import Case
 from infnet_runtime.cli.progress import ProgressBar
 from infnet_runtime.errors import OutputError
@@ -32,6 +34,8 @@ class CaseOptions:
         As for :func:`~infnet_runtime.io.scans.open_scan`.
     batch_size, fast
         As for :meth:`~infnet_runtime.segment.segmenter.Segmenter.predict`.
+    read_ahead
+        Read the next scan while one is segmented, see :mod:`~infnet_runtime.cli.ahead`.
     """
 
     lungs: Path | None = None
@@ -40,6 +44,7 @@ class CaseOptions:
     assume_orientation: str | None = None
     batch_size: int | None = None
     fast: bool = False
+    read_ahead: bool = False
     show_progress: bool = False
 
 
@@ -59,18 +64,37 @@ class CaseDone:
     document: dict[str, Any]
 
 
-def process_case(segmenter: Segmenter, case: Case, options: CaseOptions) -> CaseDone:
+def open_case(case: Case, options: CaseOptions) -> Scan:
+    """Read the scan of a case.
+
+    Raises
+    ------
+    InfnetError
+        If it is refused.
+    """
+    return open_scan(case.path, intensity=options.intensity, assume_orientation=options.assume_orientation)
+
+
+def process_case(
+    segmenter: Segmenter, case: Case, options: CaseOptions, read: Callable[[Case], ReadScan]
+) -> CaseDone:
     """Segment a scan and write its files.
+
+    Parameters
+    ----------
+    read
+        Gives the scan.
 
     Raises
     ------
     InfnetError
         If the scan or its lung mask is refused, or a file cannot be written.
     """
+    opened = read(case)
+    scan = opened.scan
     started = time.perf_counter()
-    scan = open_scan(case.path, intensity=options.intensity, assume_orientation=options.assume_orientation)
     lungs = read_lungs(options.lungs, scan.volume, options.lung_labels) if options.lungs else None
-    read_s = time.perf_counter() - started
+    read_s = opened.seconds + time.perf_counter() - started
     refuse_other_scan(case, scan.volume)
     prepare_folder(case.files.folder)
     with ProgressBar(options.show_progress) as progress:

@@ -20,18 +20,28 @@ _NO_MEMORY_TEXTS = (
 
 def typed(error: Exception) -> InfnetError | None:
     """The numbered error that an exception is; None for a bug."""
-    # A backend's lack of memory looks like a model that cannot be loaded.
-    cause = error.__cause__ if isinstance(error, InfnetError) else error
-    if not (isinstance(cause, Exception) and _is_lack_of_memory(cause)):
+    if not lacks_memory(error):
         return error if isinstance(error, InfnetError) else None
     if isinstance(error, InputError | OutputError):
         return error  # which says more
+    cause = _cause(error)
     detail = " ".join(str(cause).split())[:_LONGEST_DETAIL] or type(cause).__name__
     return OutputError(
         f"memory ran out ({detail}); close other programs, or crop the scan. --threads 1 --batch-size 1 "
         "takes the least",
         code=8012,
     )
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether memory that ran out is behind an exception."""
+    cause = _cause(error)
+    return isinstance(cause, Exception) and _is_lack_of_memory(cause)
+
+
+def _cause(error: Exception) -> BaseException | None:
+    # A backend's lack of memory looks like a model that cannot be loaded.
+    return error.__cause__ if isinstance(error, InfnetError) else error
 
 
 def _is_lack_of_memory(error: Exception) -> bool:

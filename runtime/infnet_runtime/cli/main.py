@@ -19,7 +19,7 @@ from infnet_runtime.cli.options import (
 )
 from infnet_runtime.cli.process import DefaultCommandGroup, run_command
 from infnet_runtime.cli.progress import ProgressBar
-from infnet_runtime.cpu import limit_process
+from infnet_runtime.cpu import limit_process, usable_cores
 
 
 class _Group(DefaultCommandGroup):
@@ -165,6 +165,7 @@ def infer(
         assume_orientation=assume_orientation,
         batch_size=batch_size,
         fast=fast,
+        read_ahead=(threads or usable_cores()) > 1,
         show_progress=not quiet and sys.stderr.isatty(),
     )
 
