@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray, FloatArray
+from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray, FloatArray, sparse_zeros
 from infnet_runtime.lungs.components import box_of
 from infnet_runtime.lungs.padding import padding_mask, padding_values
 from infnet_runtime.scan.ct import Intensity
@@ -203,7 +203,7 @@ def enlarge(small: ByteArray, shape: tuple[int, ...], step: int) -> ByteArray:
         Slices of the scan to one of the reduced grid.
     """
     slices, rows, columns = shape
-    labels = np.zeros((slices, rows, columns), np.uint8)
+    labels: ByteArray = sparse_zeros((slices, rows, columns))
     large = np.empty((rows, columns), np.float32)
     boxes = [_boxes(plane) for plane in small]
     first = min(step // 2, slices - 1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray, HalfArray
+from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray, HalfArray, sparse_zeros
 from infnet_runtime.model.manifest import OutputSpec
 from infnet_runtime.segment.region import Region, numbers
 from infnet_runtime.segment.thinned import Between
@@ -36,8 +36,8 @@ class Marking:
 
     def __init__(self, looked_at: Region, output: OutputSpec, *, keep_probability: bool) -> None:
         shape = looked_at.inside.shape
-        self.mask: ByteArray = np.zeros(shape, np.uint8)
-        self.probability: HalfArray | None = np.zeros(shape, np.float16) if keep_probability else None
+        self.mask: ByteArray = sparse_zeros(shape)
+        self.probability: HalfArray | None = sparse_zeros(shape, np.float16) if keep_probability else None
         self.outside_voxels = 0
         self._looked_at, self._output = looked_at, output
         self._between: Between | None = None
@@ -86,7 +86,10 @@ class Marking:
             return
         rows, columns = self._looked_at.rows, self._looked_at.columns
         counted = infected & (self._looked_at.inside[picked, rows, columns] > 0)
-        self.mask[picked, rows, columns] = counted
+        hit = np.flatnonzero(counted.any(axis=(0, 2)))
+        if hit.size:  # no more than is marked is written, see sparse_zeros
+            low, high = int(hit[0]), int(hit[-1]) + 1
+            self.mask[picked, rows.start + low : rows.start + high, columns] = counted[:, low:high]
         self.outside_voxels += int(np.count_nonzero(infected)) - int(np.count_nonzero(counted))
 
     def _on_grid(self, own: FloatArray) -> FloatArray:
