@@ -32,7 +32,7 @@ class CaseOptions:
         Which label of the lung mask is which lung, where its numbering is not a known one.
     intensity, assume_orientation
         As for :func:`~infnet_runtime.io.scans.open_scan`.
-    batch_size, fast
+    fast
         As for :meth:`~infnet_runtime.segment.segmenter.Segmenter.predict`.
     read_ahead
         Read the next scan while one is segmented, see :mod:`~infnet_runtime.cli.ahead`.
@@ -42,7 +42,6 @@ class CaseOptions:
     lung_labels: LungLabels | None = None
     intensity: Intensity | None = None
     assume_orientation: str | None = None
-    batch_size: int | None = None
     fast: bool = False
     read_ahead: bool = False
     show_progress: bool = False
@@ -101,7 +100,6 @@ def process_case(
         result = segmenter.predict(
             scan.volume,
             lungs=lungs,
-            batch_size=options.batch_size,
             keep_probability="probability" in case.files.files,
             fast=options.fast,
             progress=progress,

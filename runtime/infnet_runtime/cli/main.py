@@ -163,7 +163,6 @@ def infer(
         lung_labels=labels,
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,
-        batch_size=batch_size,
         fast=fast,
         read_ahead=(threads or usable_cores()) > 1,
         show_progress=not quiet and sys.stderr.isatty(),

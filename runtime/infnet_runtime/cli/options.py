@@ -43,7 +43,7 @@ BatchOption: TypeAlias = Annotated[
     typer.Option(
         "--batch-size",
         "-b",
-        help="Slices for the network at a time; what suits the backend if not given.",
+        help="Slices that the network takes at once; what suits the backend if not given.",
         min=1,
     ),
 ]

@@ -193,7 +193,7 @@ def bench(
         todo = (repeats + 1) * len(entered)
         for turn in range(repeats + 1):
             for place, (contender, session) in enumerate(entered):
-                seconds = _run(contender, session, path, folder, threads, batch_size)
+                seconds = _run(contender, session, path, folder, threads)
                 if turn:  # not the first
                     contender.runs.append(seconds)
                 if progress:
@@ -221,14 +221,13 @@ def _run(
     path: Path,
     folder: Path,
     threads: int,
-    batch_size: int | None,
 ) -> dict[str, float]:
     """One scan from file to file, as ``infnet-infer`` does it."""
     started = time.perf_counter()
     with using_threads(threads):
         scan = open_scan(path)
     read = time.perf_counter() - started
-    result = Segmenter(session, threads=threads).predict(scan.volume, batch_size=batch_size)
+    result = Segmenter(session, threads=threads).predict(scan.volume)
     contender.slices = result.provenance.slices_run
     started = time.perf_counter()
     scan.write_mask(folder / f"mask{scan.mask_suffix}", result.mask)

@@ -21,7 +21,7 @@ class Provenance:
     lungs
         ``found`` by the lung finder, ``given`` by the user, or ``none``.
     batch_size
-        Slices for the network at a time.
+        Slices handed to the backend at a time.
     fast
         Whether slices between near ones were to be interpolated, see ``docs/fast.md``.
     slices_run, slices_interpolated, slices_skipped

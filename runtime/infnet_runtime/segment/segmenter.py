@@ -101,7 +101,8 @@ class Segmenter(ClosedByBlock):
             False where the voxel size of the scan means nothing although its grid has one; a picture says so
             itself.
         batch_size
-            Slices for the network at a time; what suits the backend where absent.
+            Slices handed to the backend at a time; what suits it where absent. How many of them the network
+            takes at once was said when the backend was opened.
         keep_probability
             Also return the probabilities, two bytes a voxel.
         fast

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,8 +18,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import fake_tensorrt
 from builders import chest_phantom, reorient, write_nifti
+from infnet_runtime.backends.tensorrt.runner import EngineRunner
+from infnet_runtime.backends.tensorrt.session import TensorRtSession
 from infnet_runtime.cli.main import main
+from plain_device import PlainGpu
 from tiny_models import mid_grey_detector
 
 
@@ -80,6 +85,37 @@ def test_results_lie_beside_the_input(scan: Path, model: Path) -> None:
     assert set(heads[6:]) == {"WARNING", "note"}  # the phantom's pixels are coarse, its lungs found
     assert "scan.infection.nii.gz" in lines[5]
     assert done.stderr == ""
+
+
+def test_batch_size_says_what_runs_at_once_and_not_what_is_handed_over(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that is handed one block at a time runs on one lane, and nothing overlaps."""
+    gpu = PlainGpu()
+    plan = fake_tensorrt.Plan(fake_tensorrt.sidecar(), gpu)
+    engine = fake_tensorrt.write_engine(tmp_path / "m.plan", plan.described)
+    monkeypatch.setattr(fake_tensorrt, "expected", lambda batch, channels: np.zeros((1, 1, 1, 1), np.float32))
+    monkeypatch.setattr(
+        "infnet_runtime.backends.tensorrt.session.TensorRtSession",
+        partial(
+            TensorRtSession,
+            load=fake_tensorrt.fake_tensorrt(plan),
+            gpu=lambda index: fake_tensorrt.GPU,
+            device=gpu.open,
+        ),
+    )
+    calls: list[int] = []
+    run_lanes = EngineRunner.run
+
+    def heard(runner: EngineRunner, batch: np.ndarray) -> dict[str, np.ndarray]:
+        calls.append(len(batch))
+        return run_lanes(runner, batch)
+
+    monkeypatch.setattr(EngineRunner, "run", heard)
+    done = run_here(scan, "--model", engine, "-b", "2")
+    assert done.returncode == 0, done.stderr
+    assert set(plan.batches_run) == {1, 2}
+    assert calls[0] == 8, "four blocks in a call"
 
 
 def test_two_runs_give_the_same_bytes(scan: Path, model: Path, tmp_path: Path) -> None:
