@@ -53,6 +53,14 @@ def make(
         Path, typer.Option("--output", "-o", help="Folder for the files, or the name of the ONNX file in it.")
     ] = Path("infnet-model"),
     fp16: Annotated[bool, typer.Option("--fp16", help="Also a file that computes in FP16.")] = False,
+    borrow: Annotated[
+        bool,
+        typer.Option(
+            "--borrow",
+            help="With --fp16: leave out the weights of the plain file and take them from it, which has "
+            "to lie beside it: 2 MB in place of 62.",
+        ),
+    ] = False,
     trt: Annotated[
         bool,
         typer.Option("--trt", help="Also a TensorRT engine of the FP16 file, for the GPU of this machine."),
@@ -130,6 +138,8 @@ def make(
 
     if trt and rtx:
         raise typer.BadParameter("--trt and --rtx are two engines; make one at a time")
+    if borrow and not fp16:
+        raise typer.BadParameter("--borrow is about the file of --fp16; give both")
     source = source or default_model()
     named = output.suffix.lower() == ".onnx"
     folder, file_name = (output.parent, output.stem) if named else (output, "infnet")
@@ -146,6 +156,7 @@ def make(
         )
     wanted = Wanted(
         fp16=fp16,
+        borrow=borrow,
         int8=int8,
         calibration=calibration,
         labelled=tuple(labelled or ()),

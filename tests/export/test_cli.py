@@ -29,6 +29,7 @@ from infnet_export.precision.half_weights import with_half_weights
 from infnet_runtime.backends import open_session
 from infnet_runtime.errors import GateError, InfnetError
 from infnet_runtime.metrics.parity import FP16_TOLERANCE
+from infnet_runtime.model.borrowed import read_whole
 from infnet_runtime.model.manifest import METADATA_KEY, OutputSpec
 from infnet_runtime.segment.sampled import phantom_input
 from infnet_train.weights.trained import TrainedNetwork
@@ -234,6 +235,26 @@ def test_a_file_that_takes_hu(onnx_source: Path, tmp_path: Path, monkeypatch: py
     )
     assert names(tmp_path / "no") == ["twin.onnx", "twin.parity.json", "twin.parity.md", "twin.parity.png"]
     assert "| twin.hu.onnx from 70 x 90 in HU," in (tmp_path / "no" / "twin.parity.md").read_text()
+
+
+def test_the_fp16_file_may_borrow_the_weights_of_the_plain_one(calm_content: bytes, tmp_path: Path) -> None:
+    stored_in_half, _ = with_half_weights(onnx.load_model_from_string(calm_content))
+    source = tmp_path / "twin.onnx"
+    source.write_bytes(model_bytes(stored_in_half))
+    out = tmp_path / "out"
+    given = [str(source), "-o", str(out), "--fp16", "--batch", "1:1:1", "-q"]
+    for options in ([], ["--borrow"]):
+        done = CliRunner().invoke(app, [*given, *options])
+        assert done.exit_code == 0, done.exception
+        if not options:
+            whole = (out / "twin.fp16.onnx").read_bytes()
+    small = out / "twin.fp16.onnx"
+    assert small.stat().st_size < len(whole) / 10
+    assert read_whole(small) == whole
+    assert (out / "twin.onnx").read_bytes() == source.read_bytes()
+    refused = CliRunner().invoke(app, [str(source), "-o", str(out), "--borrow"])
+    assert refused.exit_code == 2
+    assert "--borrow is about the file of --fp16" in refused.output
 
 
 def test_an_engine_that_cannot_be_built_here_leaves_the_fp16_file(onnx_source: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import helper
 
 from infnet_runtime.errors import ModelError
+from infnet_runtime.model.borrowed import read_whole
 from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelManifest
 from infnet_runtime.model.recognise import refuse_other_kinds
 
@@ -61,15 +62,15 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, bytes]:
 
 
 def onnx_content(path: Path) -> bytes:
-    """What a file holds.
+    """What a file holds, with the weights that it takes from another one beside it.
 
     Raises
     ------
     ModelError
-        If it is missing or cannot be read.
+        If it is missing or cannot be read, or the other one is.
     """
     try:
-        return path.read_bytes()
+        return read_whole(path)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}; expected an ONNX file", code=4030) from error
 

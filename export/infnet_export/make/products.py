@@ -19,6 +19,7 @@ from infnet_export.make.in_place import write_all
 from infnet_export.make.judged_int8 import judged_int8, read_judges
 from infnet_export.make.start import Start
 from infnet_export.make.wanted import Wanted
+from infnet_export.precision.borrowed import borrowing
 from infnet_export.precision.choice import keep_of, kept_in_words
 from infnet_export.precision.float16 import Float16Report, to_float16
 from infnet_export.precision.int8 import Int8Report
@@ -172,7 +173,7 @@ def _made(start: Start, folder: Path, wanted: Wanted, say: Say) -> Products:
         more = (hu_entry_result(extended, start, wanted),)
     made.parity = compare_all(start, contents, compared, wanted, more=more, say=say)
     made.failed = made.parity.failures() | made.failed
-    _put_in_place(folder, start.name, contents, made)
+    _put_in_place(folder, start.name, contents, made, borrow=wanted.borrow)
     if wanted.engine and "fp16" in made.files:
         say("building the engine")
         made.engine = build_engine(
@@ -200,13 +201,17 @@ def _half(model: onnx.ModelProto, slices: FloatArray, made: Products, say: Say) 
     return model_bytes(half)
 
 
-def _put_in_place(folder: Path, name: str, contents: dict[str, bytes], made: Products) -> None:
+def _put_in_place(
+    folder: Path, name: str, contents: dict[str, bytes], made: Products, *, borrow: bool
+) -> None:
     """Write all files that passed under temporary names, then rename them one after the other.
 
     Everything is made of the plain file: if that failed, none of them passed.
     """
     assert made.parity
     passed = {} if "onnx" in made.failed else {k: c for k, c in contents.items() if k not in made.failed}
+    if borrow and "fp16" in passed:
+        passed["fp16"] = borrowing(passed["fp16"], passed["onnx"], f"{name}{_SUFFIXES['onnx']}")
     writes = {kind: (folder / f"{name}{_SUFFIXES[kind]}", content) for kind, content in passed.items()}
     writes["parity_json"] = (folder / f"{name}.parity.json", made.parity.to_json().encode())
     writes["parity_table"] = (folder / f"{name}.parity.md", _table(made).encode())

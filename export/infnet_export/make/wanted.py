@@ -16,6 +16,8 @@ class Wanted:
     ----------
     fp16
         A file that computes in half precision.
+    borrow
+        Write that file without the weights that the plain file has, to lie beside it.
     int8
         A file that computes in 8 bit, calibrated on ``calibration``.
     calibration
@@ -38,6 +40,7 @@ class Wanted:
     """
 
     fp16: bool = False
+    borrow: bool = False
     int8: bool = False
     calibration: Path | None = None
     labelled: tuple[Path, ...] = ()

@@ -27,6 +27,7 @@ from infnet_runtime.errors import BackendError, ModelError
 from infnet_runtime.instructions import cpu_flags
 from infnet_runtime.model.arithmetic import BF16 as BF16_WORD
 from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
+from infnet_runtime.model.borrowed import read_whole
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.recognise import recognised
 from infnet_runtime.model.signature import FLOAT, Port, check_signature, damaged
@@ -80,7 +81,7 @@ class OpenVinoSession(ClosedByBlock):
         precision: str = AUTO,
     ) -> None:
         openvino = load_openvino()
-        content = model.read_bytes() if content is None else content
+        content = read_whole(model) if content is None else content
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.device = "cpu"
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE

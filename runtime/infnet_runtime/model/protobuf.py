@@ -21,13 +21,19 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
     >>> [(number, value) for number, value in fields(memoryview(bytes([8, 10, 16, 1])))]
     [(1, 10), (2, 1)]
     """
+    return ((number, value) for number, value, _ in spans(message))
+
+
+def spans(message: memoryview) -> Iterator[tuple[int, Value, memoryview]]:
+    """:func:`fields` with the bytes of each field, its number among them: together they are the message."""
     at = 0
     while at < len(message):
+        start = at
         key, at = _varint(message, at)
         number, wire = key >> 3, key & 7
         if wire == _VARINT:
             value, at = _varint(message, at)
-            yield number, value
+            yield number, value, message[start:at]
             continue
         if wire == _BYTES:
             size, at = _varint(message, at)
@@ -37,7 +43,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
             raise ValueError(f"wire type {wire}")
         if at + size > len(message):
             raise ValueError("a field is cut off")
-        yield number, message[at : at + size]
+        yield number, message[at : at + size], message[start : at + size]
         at += size
 
 
@@ -55,6 +61,21 @@ def text(message: memoryview, field: int) -> str:
     """The last value of a field of text; empty where there is none."""
     found = parts(message, field)
     return bytes(found[-1]).decode("utf-8", "replace") if found else ""
+
+
+def varint(value: int) -> bytes:
+    """A number as a message holds it.
+
+    Examples
+    --------
+    >>> varint(300).hex()
+    'ac02'
+    """
+    found = bytearray()
+    while value >= 0x80:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import onnxruntime as ort
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
 from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
+from infnet_runtime.model.borrowed import read_whole
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.recognise import recognised
 from infnet_runtime.model.signature import FLOAT, Port, check_signature, damaged
@@ -41,7 +42,7 @@ class OrtSession(ClosedByBlock):
     def __init__(
         self, model: Path, *, threads: int, batch_size: int | None = None, content: bytes | None = None
     ) -> None:
-        content = model.read_bytes() if content is None else content
+        content = read_whole(model) if content is None else content
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.device = "cpu"
         self.batch_size = batch_size or _BATCH_SIZE

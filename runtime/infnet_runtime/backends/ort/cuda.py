@@ -21,6 +21,7 @@ from infnet_runtime.backends.ort.libraries import preload_libraries
 from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs, failed
 from infnet_runtime.errors import BackendError, InfnetError, ModelError
 from infnet_runtime.model.arithmetic import FLOAT16, FLOAT32, computed_in, form_of
+from infnet_runtime.model.borrowed import read_whole
 from infnet_runtime.model.recognise import recognised
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class OrtCudaSession(ClosedByBlock):
                 "pip uninstall onnxruntime, then pip install 'infnet[gpu]'",
                 code=5011,
             )
-        content = model.read_bytes()
+        content = read_whole(model)
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.manifest = recognised(content, model)
         form = form_of(content)
