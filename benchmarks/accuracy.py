@@ -73,7 +73,9 @@ def main() -> None:
         sys.exit(f"nothing to measure: {'; '.join(missing[name] for name in chosen)}")
     model = options.model or default_model()
     with ExitStack() as stack:
-        session = stack.enter_context(open_session(model, device=options.device, threads=options.threads))
+        session = stack.enter_context(
+            open_session(model, device=options.device, backend=options.backend, threads=options.threads)
+        )
         report: dict[str, Any] = {
             "schema": "infnet.accuracy/1",
             "infnet": __version__,
@@ -307,6 +309,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--overlays", type=Path, help="write contact sheets of the scans into this folder")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="some of the sections")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--backend", default="onnxruntime", help="the reference if absent")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
     return parser.parse_args()
 

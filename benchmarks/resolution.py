@@ -49,7 +49,7 @@ def main() -> None:
         rows = json.loads(options.json.read_text())
     else:
         rows = []
-        with load(threads=1) as model:
+        with load(threads=1, backend="onnxruntime") as model:
             for row in measure(model, options.data):
                 rows.append(row)
                 print(row, flush=True)

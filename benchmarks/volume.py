@@ -1,7 +1,7 @@
 """From a file to mask and JSON: what it costs beside the way of a test script, and where the time goes.
 
     python benchmarks/volume.py SCAN.nii.gz [SCAN.nii.gz ...] [--model INT8.onnx] [--weights W.safetensors]
-        [--backend openvino] [--turns 3] [--json FILE]
+        [--backend onnxruntime] [--turns 3] [--json FILE]
 
 Contenders take turns, each in a fresh process, so that none warms the caches of another:
 
@@ -37,6 +37,7 @@ import numpy as np
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session, open_session
+from infnet_runtime.backends.candidates import CPU, candidates
 from infnet_runtime.backends.session import Outputs, run_checked
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.io import open_scan
@@ -57,6 +58,7 @@ TORCH, ALONE, INFNET = "torch", "network alone", "infnet"
 CONTENDERS = (TORCH, ALONE, INFNET)
 TORCH_COMMAND, INFNET_COMMAND = "torch, command", "infnet, command"
 ALONE_BACKEND = "onnxruntime"
+DEFAULT_BACKEND = candidates(None, device=CPU)[0].backend
 GOALS = {TORCH: 8.0, ALONE: 1.0}  # times the CPU time of infnet, at least
 COMMAND_GOAL = 7.0  # the same of the two commands
 OUTSIDE_GOAL = 0.15  # share of the CPU time that is not the network
@@ -354,7 +356,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("scans", type=Path, nargs="+", help="CT volumes, .nii.gz")
     parser.add_argument("--model", type=Path, help="ONNX model; the shipped one for this processor if absent")
-    parser.add_argument("--backend", default="onnxruntime", help="of infnet: onnxruntime or openvino")
+    parser.add_argument("--backend", default=DEFAULT_BACKEND, help="of infnet; what auto takes if absent")
     parser.add_argument("--weights", type=Path, help="of a training, for torch; random ones where absent")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--wall", action="store_true", help="also with all threads")

@@ -4,9 +4,12 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from infnet_runtime.backends.candidates import is_x86
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +49,11 @@ def test_first_command_runs_in_a_clean_environment_without_torch(tmp_path: Path)
         [python, "-m", "pip", "list", "--format=json"], capture_output=True, check=True
     ).stdout
     installed = {package["name"].lower() for package in json.loads(listing)}
-    assert "onnxruntime" in installed
+    measured = sys.platform in ("linux", "win32") and is_x86()
+    assert installed & {"onnxruntime", "openvino"} == {"openvino" if measured else "onnxruntime"}
+    provenance = report["provenance"]
+    assert provenance["backend"].split()[0] in installed
+    assert f"backend auto: {provenance['backend']}; model infnet." in provenance["choice"]
     assert not installed & {"torch", "onnx", "scipy", "tensorrt"}
     (record,) = (tree / ".venv" / "lib").glob("python*/site-packages/infnet-*.dist-info/RECORD")
     files = [line.split(",")[0] for line in record.read_text().splitlines()]

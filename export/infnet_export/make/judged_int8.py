@@ -16,6 +16,7 @@ from infnet_export.precision.quantised import FEWEST_SLICES
 from infnet_export.proof.gate import GateReport, LabelledVolume, compare_models
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session, open_session
+from infnet_runtime.backends.candidates import ONNXRUNTIME
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
@@ -111,8 +112,8 @@ def judged_int8(
 
 
 def _exact(path: Path) -> Session:
-    """What is not in 8 bit in single precision, whatever the processor has."""
-    return open_session(path, device="cpu", precision="f32")
+    """In the reference, and what is not in 8 bit in single precision, whatever the processor has."""
+    return open_session(path, backend=ONNXRUNTIME, device="cpu", precision="f32")
 
 
 def _volumes(wanted: Wanted) -> Iterator[LabelledVolume]:

@@ -52,7 +52,7 @@ class Package(StrEnum):
 _VERSIONS = {Package.TENSORRT: ((10, 13), (12,)), Package.RTX: ((1, 7), (2,))}
 _INSTALL = {
     Package.TENSORRT: "pip install 'infnet[gpu,export,tensorrt]'",
-    Package.RTX: "pip install 'infnet[cpu,export]' 'tensorrt-rtx>=1.7,<2'",
+    Package.RTX: "pip install 'infnet[onnxruntime,export]' 'tensorrt-rtx>=1.7,<2'",
 }
 
 

@@ -1,5 +1,18 @@
-"""What may run a model: backends on devices, in the order of preference."""
+"""What may run a model: backends on devices, in the order of preference, which is written here alone.
 
+With ``auto`` the first of these that works is used:
+
+1. TensorRT, if the model is an engine, and nothing else then;
+2. ONNX Runtime on CUDA, if it is installed with CUDA and the driver sees a GPU;
+3. OpenVINO on the CPU: it takes 0.58 of the CPU time of ONNX Runtime with AVX2, and 0.51 with AMX, each with
+   the model that suits it, and its masks pass the gate (``docs/performance.md``, ``benchmarks/choice.py``);
+4. ONNX Runtime on the CPU, the reference.
+
+That was measured on x86. On other processors it was not, OpenVINO has no 8-bit products there, and ONNX
+Runtime comes first. What is asked for by name is used or refused.
+"""
+
+import platform
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +25,7 @@ AUTO, ONNXRUNTIME, OPENVINO, TENSORRT = "auto", "onnxruntime", "openvino", "tens
 BACKENDS = (AUTO, ONNXRUNTIME, OPENVINO, TENSORRT)
 CPU, CUDA = "cpu", "cuda"
 
+_X86 = ("x86_64", "amd64")
 _ENGINE_SUFFIXES = (".plan", ".engine", ".trt")
 
 
@@ -72,12 +86,23 @@ def candidates(
         return [Candidate(OPENVINO, CPU)]
     found = [
         Candidate(name, place, index if place == CUDA else 0)
-        for name, place in ((ONNXRUNTIME, CUDA), (ONNXRUNTIME, CPU), (OPENVINO, CPU))
+        for name, place in preferred()
         if kind in (AUTO, place) and backend in (AUTO, name) and (backend != AUTO or is_installed(name))
     ]
     if not found:
-        raise nothing_installed()
+        raise nothing_installed(ONNXRUNTIME if kind == CUDA else AUTO)
     return found
+
+
+def preferred() -> list[tuple[str, str]]:
+    """Backends and devices that run an ONNX model on this machine, the best first."""
+    cpu = [OPENVINO, ONNXRUNTIME] if is_x86() else [ONNXRUNTIME, OPENVINO]
+    return [(ONNXRUNTIME, CUDA), *((name, CPU) for name in cpu)]
+
+
+def is_x86() -> bool:
+    """Whether this is the kind of processor that the order on the CPU was measured on."""
+    return platform.machine().lower() in _X86
 
 
 def is_engine(model: Path) -> bool:
@@ -90,11 +115,19 @@ def is_installed(backend: str) -> bool:
     return find_spec(backend) is not None
 
 
-def nothing_installed(backend: str = ONNXRUNTIME) -> BackendError:
-    """The refusal of a backend whose package is missing."""
+def nothing_installed(backend: str = AUTO) -> BackendError:
+    """The refusal of a backend whose package is missing; of ``auto``, for which any would do."""
     if backend == OPENVINO:
         return BackendError("OpenVINO is missing: pip install 'infnet[openvino]'", code=5015)
-    return BackendError("ONNX Runtime is missing: pip install 'infnet[cpu]' or 'infnet[gpu]'", code=5010)
+    if backend == ONNXRUNTIME:
+        return BackendError(
+            "ONNX Runtime is missing: pip install 'infnet[onnxruntime]', or 'infnet[gpu]' for NVIDIA",
+            code=5010,
+        )
+    return BackendError(
+        "nothing is installed that runs a model: pip install 'infnet[cpu]', or 'infnet[gpu]' for NVIDIA",
+        code=5031,
+    )
 
 
 def _tensorrt(model: Path | None, backend: str, kind: str, index: int) -> Candidate:

@@ -1,11 +1,8 @@
 """Choice of the backend, the device and the model, in this order, and the opening of a session.
 
-With ``auto`` the first of these that works is used; the log says which, and why not the ones before it:
-
-1. TensorRT, if the model is an engine;
-2. ONNX Runtime on CUDA, if it is installed with CUDA and the driver sees a GPU;
-3. ONNX Runtime on the CPU, the reference;
-4. OpenVINO on the CPU, if it is all that is installed. It can be faster, ``infnet-infer bench`` tells.
+With ``auto`` the first that works is used, in the order of :mod:`~infnet_runtime.backends.candidates`; log
+and report say which, and why not the ones before it. A backend for the CPU that is installed and does not
+work is warned of: the next one may be slower, and its masks differ in single pixels.
 
 What is asked for by name is used or refused.
 """
@@ -30,9 +27,10 @@ from infnet_runtime.backends.compiled import compiled_models
 from infnet_runtime.backends.cuda.driver import find_gpu
 from infnet_runtime.backends.precision import F32, check_used
 from infnet_runtime.backends.session import Session
+from infnet_runtime.backends.suited_model import suited_model
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import BackendError, ModelError
-from infnet_runtime.model.shipped import named_model, shipped_model, why_shipped
+from infnet_runtime.model.shipped import named_model
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +53,14 @@ def open_session(
     ----------
     model
         An ONNX file written by ``infnet-export``, or a TensorRT engine with its sidecar. Where absent,
-        ``INFNET_MODEL``, else the shipped model that suits the device.
+        ``INFNET_MODEL``, else the shipped model that suits backend and device.
     device
         ``cpu``, ``cuda`` or ``cuda:N`` are used or refused; ``auto`` takes a CUDA device if one works.
     threads
         CPU threads; 0 takes what the machine gives this process.
     backend
         ``onnxruntime``, ``openvino`` or ``tensorrt`` are used or refused; ``auto`` takes the first that
-        works, in the order at the top of this module.
+        works, in the order of :mod:`~infnet_runtime.backends.candidates`.
     batch_size
         Slices that a GPU is prepared for at a time; where absent, what the engine was tuned for, or 4.
     cache
@@ -79,29 +77,62 @@ def open_session(
     BackendError
         If the backend is not installed or the device is not there.
     """
+    return open_chosen(
+        model,
+        device=device,
+        threads=threads,
+        backend=backend,
+        batch_size=batch_size,
+        cache=cache,
+        precision=precision,
+    )[0]
+
+
+def open_chosen(
+    model: Path | None = None,
+    *,
+    device: str = AUTO,
+    threads: int = 0,
+    backend: str = AUTO,
+    batch_size: int | None = None,
+    cache: bool = True,
+    precision: str = AUTO,
+) -> tuple[Session, str]:
+    """As :func:`open_session`, with what was chosen and why; empty where all was asked for by name.
+
+    Raises
+    ------
+    ModelError, BackendError
+        As of :func:`open_session`.
+    """
     model = model or named_model()
     if model is not None:
         _check_kind(model)
     passed_over: list[str] = []
     possible = candidates(model, backend=backend, device=device, precision=precision)
-    for candidate in possible:
+    for candidate, after in zip(possible, [*possible[1:], None], strict=True):
         try:
             if device == AUTO and candidate.kind == CUDA and candidate.backend == ONNXRUNTIME:
                 find_gpu(candidate.index)  # quicker than to let ONNX Runtime find out
-            path = model or shipped_model(candidate.kind)
+            path, why = (model, "") if model else suited_model(candidate)
             session = open_candidate(
                 candidate, path, threads=threads, batch_size=batch_size, cache=cache, precision=precision
             )
-        except BackendError as error:
-            if candidate == possible[-1]:
+        except (BackendError, ModelError) as error:
+            # What one library does not take another may; the last says what is wrong with the model.
+            if after is None or (isinstance(error, ModelError) and candidate.kind != CPU):
                 raise
             passed_over.append(f"not {candidate}: {error.args[0]}")
+            if candidate.kind == CPU:
+                logger.warning("%s; going on with %s", passed_over[-1], after)
             continue
-        if AUTO in (device, backend) or model is None:
-            chosen = [f"device {device}: {session.device}", f"backend {backend}: {session.backend}"]
-            chosen += [f"model {path.name}{why_shipped(path)}", f"computing in {session.precision}"]
-            logger.info("%s", "; ".join([*chosen, *passed_over]))
-        return session
+        if AUTO not in (device, backend) and model is not None:
+            return session, ""
+        told = [f"device {device}: {session.device}", f"backend {backend}: {session.backend}"]
+        told += [f"model {path.name}{', ' * bool(why)}{why}", f"computing in {session.precision}"]
+        told += passed_over
+        logger.info("%s", "; ".join(told))
+        return session, "; ".join(told)
     raise AssertionError("no candidates")
 
 
@@ -142,9 +173,15 @@ def _opened(
         from infnet_runtime.backends.openvino import OpenVinoSession
 
         return OpenVinoSession(model, threads=threads, batch_size=batch_size, kept=kept, precision=precision)
-    if candidate.kind == CPU:
+    try:
         from infnet_runtime.backends.ort.cpu import OrtSession
-
+    except (ImportError, OSError) as error:
+        raise BackendError(
+            f"ONNX Runtime is installed and cannot be loaded ({error}): pip install --force-reinstall "
+            "onnxruntime, or onnxruntime-gpu where you have that",
+            code=5032,
+        ) from error
+    if candidate.kind == CPU:
         return OrtSession(model, threads=threads, batch_size=batch_size)
     from infnet_runtime.backends.ort.cuda import OrtCudaSession
 

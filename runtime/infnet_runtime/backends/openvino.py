@@ -87,7 +87,7 @@ class OpenVinoSession(ClosedByBlock):
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self._one_at_a_time = threading.Lock()
         self.manifest = recognised(content, model)
-        core = openvino.Core()
+        core = core_of(openvino)
         wanted = choose(precision, able=can_bf16(core), content=content, manifest=self.manifest, model=model)
         settings = {
             "INFERENCE_PRECISION_HINT": wanted,
@@ -146,14 +146,37 @@ def load_openvino() -> Any:  # noqa: ANN401 - untyped library
         if silenced:
             sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # what Python calls an absent module
         try:
-            return importlib.import_module("openvino")
+            openvino = importlib.import_module("openvino")
         except (ImportError, OSError) as error:
-            raise BackendError(
-                f"OpenVINO cannot be loaded ({error}): pip install 'infnet[openvino]'", code=5015
-            ) from error
+            raise _not_loaded(error) from error
         finally:
             if silenced:
                 del sys.modules[_TELEMETRY]
+    if not hasattr(openvino, "Core"):  # it was elsewhere in the package, and a folder of the name has none
+        found = getattr(openvino, "__version__", "of unknown version")
+        raise _not_loaded(f"found {found} in {getattr(openvino, '__path__', '')}, expected 2025.0 or newer")
+    return openvino
+
+
+def _not_loaded(why: object) -> BackendError:
+    said = " ".join(str(why).split())
+    return BackendError(f"OpenVINO cannot be loaded ({said}): pip install 'infnet[openvino]'", code=5015)
+
+
+def core_of(openvino: Any) -> Any:  # noqa: ANN401 - untyped library
+    """The library with its plug-in for the CPU.
+
+    Raises
+    ------
+    BackendError
+        If the plug-in is not there or does not load: it is a file of its own, and comes up when it is asked.
+    """
+    try:
+        core = openvino.Core()
+        core.get_property("CPU", "FULL_DEVICE_NAME")
+    except Exception as error:  # its exceptions have no common base of their own
+        raise _not_loaded(error) from error
+    return core
 
 
 def can_bf16(core: Any) -> bool:  # noqa: ANN401 - untyped library

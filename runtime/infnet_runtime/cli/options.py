@@ -11,15 +11,15 @@ ModelOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         help="ONNX model of infnet-export, or a TensorRT engine with its sidecar; the shipped model that "
-        "suits the device if not given.",
+        "suits backend and device if not given.",
         envvar="INFNET_MODEL",
     ),
 ]
 BackendOption: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="onnxruntime, openvino or tensorrt, used or refused; auto: TensorRT for an engine, else ONNX "
-        "Runtime on CUDA, ONNX Runtime on the CPU, OpenVINO, the first that works.",
+        help="onnxruntime, openvino or tensorrt, used or refused; auto: TensorRT for an engine, else the "
+        "first that works of ONNX Runtime on CUDA, OpenVINO, ONNX Runtime; on ARM OpenVINO comes last.",
         envvar="INFNET_BACKEND",
     ),
 ]

@@ -17,10 +17,11 @@ from typing import Any
 from infnet_runtime.backends import Session
 from infnet_runtime.backends.candidates import AUTO, Candidate, candidates, is_engine
 from infnet_runtime.backends.open import open_candidate
+from infnet_runtime.backends.suited_model import suited_model
 from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import BackendError
 from infnet_runtime.io import open_scan
-from infnet_runtime.model.shipped import default_model, shipped_model
+from infnet_runtime.model.shipped import default_model
 from infnet_runtime.segment.segmenter import Segmenter
 from infnet_runtime.version import __version__
 
@@ -167,7 +168,7 @@ def bench(
         shape = open_scan(path).volume.voxels.shape
         entered: list[tuple[Contender, Session]] = []
         for candidate in _contenders(model, backend, device, precision):
-            chosen = model or shipped_model(candidate.kind)
+            chosen = model or suited_model(candidate)[0]
             started = time.perf_counter()
             try:
                 session = opened.enter_context(

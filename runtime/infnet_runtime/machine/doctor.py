@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infnet_runtime.backends import Session
-from infnet_runtime.backends.candidates import CPU, CUDA, ONNXRUNTIME, OPENVINO, Candidate
+from infnet_runtime.backends.candidates import CPU, CUDA, ONNXRUNTIME, OPENVINO, Candidate, preferred
 from infnet_runtime.errors import BackendError, InfnetError
 from infnet_runtime.version import __version__
 
@@ -156,14 +156,15 @@ def _onnxruntime() -> Finding:
             part=part,
             state=State.BROKEN,
             found=f"onnxruntime {both[0]} and onnxruntime-gpu {both[1]} are installed over each other",
-            advice="pip uninstall onnxruntime onnxruntime-gpu; pip install 'infnet[cpu]' or 'infnet[gpu]'",
+            advice="pip uninstall onnxruntime onnxruntime-gpu; pip install 'infnet[onnxruntime]' or "
+            "'infnet[gpu]'",
         )
     if find_spec("onnxruntime") is None:
         return Finding(
             part=part,
             state=State.ABSENT,
-            found="not installed; the default backend",
-            advice="pip install 'infnet[cpu]', or 'infnet[gpu]' for NVIDIA",
+            found=f"not installed; {_place(ONNXRUNTIME)} and on CUDA",
+            advice="pip install 'infnet[onnxruntime]', or 'infnet[gpu]' for NVIDIA",
         )
     try:
         module = importlib.import_module("onnxruntime")
@@ -173,7 +174,7 @@ def _onnxruntime() -> Finding:
             part=part,
             state=State.BROKEN,
             found=f"cannot be loaded: {error}",
-            advice="pip uninstall onnxruntime onnxruntime-gpu, then pip install 'infnet[cpu]'",
+            advice="pip uninstall onnxruntime onnxruntime-gpu, then pip install 'infnet[onnxruntime]'",
         )
     return Finding(part=part, state=State.OK, found=found)
 
@@ -181,12 +182,12 @@ def _onnxruntime() -> Finding:
 def _openvino() -> Finding:
     install, there = "pip install 'infnet[openvino]'", _version("openvino")
     if there is None or find_spec("openvino") is None:
-        found = "not installed; another CPU backend"
+        found = f"not installed; {_place(OPENVINO)}"
         return Finding(part="openvino", state=State.ABSENT, found=found, advice=install)
-    from infnet_runtime.backends.openvino import can_bf16, load_openvino
+    from infnet_runtime.backends.openvino import can_bf16, core_of, load_openvino
 
     try:
-        units = "units" if can_bf16(load_openvino().Core()) else "no units"
+        units = "units" if can_bf16(core_of(load_openvino())) else "no units"
     except BackendError as error:
         return Finding(part="openvino", state=State.BROKEN, found=str(error.args[0]), advice=install)
     return Finding(part="openvino", state=State.OK, found=f"{there}, finds {units} for bf16")
@@ -211,6 +212,12 @@ def _compiled() -> Iterator[Finding]:
     files, size = kept.size()
     found = f"{kept.folder}: {files} files, {size / 2**20:.0f} MiB; the folder may be removed at any time"
     yield Finding(part=part, state=State.OK, found=found)
+
+
+def _place(backend: str) -> str:
+    """Of a backend on the CPU of this machine."""
+    first = next(name for name, kind in preferred() if kind == CPU)
+    return "the first choice on this processor" if backend == first else "another backend for the CPU"
 
 
 def _gpu_parts() -> Iterator[Finding]:
@@ -257,14 +264,17 @@ def _imported(module: str, distribution: str, install: str, use: str) -> Finding
 
 def _trials(model: Path | None) -> Iterator[Finding]:
     """First what runs without options, then every other backend that is installed."""
-    from infnet_runtime.backends.open import open_candidate, open_session
-    from infnet_runtime.model.shipped import shipped_model
+    from infnet_runtime.backends.open import open_candidate, open_chosen
+    from infnet_runtime.backends.suited_model import suited_model
 
     used = None
     try:
         started = time.perf_counter()
-        with open_session(model) as session:
+        session, why = open_chosen(model)
+        with session:
             used = session.backend
+            order = ", ".join(f"{backend} on {kind}" for backend, kind in preferred())
+            yield Finding(part="choice", state=State.OK, found=f"{why}; in the order {order}")
             yield Finding(part=_DEFAULT, state=State.OK, found=_try(session, time.perf_counter() - started))
             yield _whole(session)
     except InfnetError as error:
@@ -275,7 +285,7 @@ def _trials(model: Path | None) -> Iterator[Finding]:
         name = str(candidate)
         try:
             started = time.perf_counter()
-            with open_candidate(candidate, shipped_model(candidate.kind)) as session:
+            with open_candidate(candidate, suited_model(candidate)[0]) as session:
                 if session.backend != used:
                     found = _try(session, time.perf_counter() - started)
                     yield Finding(part=f"trial {name}", state=State.OK, found=found)

@@ -1,9 +1,11 @@
-"""The model that is used where none is given: ``INFNET_MODEL``, else one of the shipped ones."""
+"""The model that is used where none is given: ``INFNET_MODEL``, else one of the shipped ones.
+
+Which of them a backend runs on a device is decided in ``backends/suited_model``.
+"""
 
 import os
 from pathlib import Path
 
-from infnet_runtime.cpu import int8_unit
 from infnet_runtime.errors import ModelError
 
 DEFAULT_MODEL = "infnet.onnx"
@@ -40,30 +42,6 @@ def default_model(*, int8: bool = False) -> Path:
         "give one with --model or INFNET_MODEL",
         code=4030,
     )
-
-
-def shipped_model(kind: str) -> Path:
-    """The shipped model that suits a device.
-
-    On a CPU that multiplies bytes in one instruction it is the 8-bit one, everywhere else the one in single
-    precision: x86 without such a unit adds the products in 16 bits, which saturate.
-
-    Parameters
-    ----------
-    kind
-        ``cpu`` or ``cuda``.
-
-    Raises
-    ------
-    ModelError
-        If there is none.
-    """
-    return default_model(int8=kind == "cpu" and int8_unit() is not None)
-
-
-def why_shipped(model: Path) -> str:
-    """Why this one of the shipped models was taken, for the log; empty for the usual one."""
-    return f", the processor has {int8_unit()}" if model.name == DEFAULT_INT8_MODEL else ""
 
 
 def named_model() -> Path | None:

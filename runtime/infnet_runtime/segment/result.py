@@ -29,6 +29,8 @@ class Provenance:
         hold no lung.
     seconds
         Wall time of each stage.
+    choice
+        What was left open when the model was loaded, what was chosen and why; empty where nothing was.
     """
 
     infnet: str
@@ -47,6 +49,7 @@ class Provenance:
     slices_interpolated: int
     slices_skipped: int
     seconds: dict[str, float]
+    choice: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from infnet_runtime.arrays import AnyArray, FloatArray
-from infnet_runtime.backends import Session, open_session
+from infnet_runtime.backends import Session
+from infnet_runtime.backends.open import open_chosen
 from infnet_runtime.backends.session import ClosedByBlock, infection_probability
 from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import InputError
@@ -65,10 +66,12 @@ class Segmenter(ClosedByBlock):
         0 takes what the machine gives this process. With 1 the stages follow each other and nothing runs
         beside the network. OpenCV, whose number of threads is that of the whole process, is held to this one
         while a scan is segmented.
+    choice
+        Why this session was opened and no other, for the report.
     """
 
-    def __init__(self, session: Session, *, threads: int = 0) -> None:
-        self._session, self.threads = session, threads
+    def __init__(self, session: Session, *, threads: int = 0, choice: str = "") -> None:
+        self._session, self.threads, self._choice = session, threads, choice
         self._in_order = one_after_another if (threads or usable_cores()) == 1 else overlapped
 
     @property
@@ -207,6 +210,7 @@ class Segmenter(ClosedByBlock):
             slices_interpolated=len(looked_at.slices) - len(looked_at.run),
             slices_skipped=len(looked_at.inside) - len(looked_at.slices),
             seconds=seconds,
+            choice=self._choice,
         )
 
     def close(self) -> None:
@@ -266,7 +270,7 @@ def load(
         If the backend is not installed, the device is not there, or the precision cannot be had.
     """
     path = None if model is None else Path(model)
-    session = open_session(
+    session, choice = open_chosen(
         path,
         device=device,
         threads=threads,
@@ -275,4 +279,4 @@ def load(
         cache=cache,
         precision=precision,
     )
-    return Segmenter(session, threads=threads)
+    return Segmenter(session, threads=threads, choice=choice)

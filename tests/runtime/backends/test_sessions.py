@@ -6,8 +6,11 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,14 +22,15 @@ import infnet_runtime.backends.candidates as candidates_module
 import infnet_runtime.backends.open as open_module
 import infnet_runtime.model.shipped as shipped_module
 from infnet_runtime.backends import open_session
-from infnet_runtime.backends.candidates import Candidate, candidates
+from infnet_runtime.backends.candidates import candidates
+from infnet_runtime.backends.open import open_chosen
 from infnet_runtime.backends.openvino import load_openvino
 from infnet_runtime.backends.ort import cuda as ort_cuda
 from infnet_runtime.backends.ort.cpu import CPU_PROVIDER, create, session_options
 from infnet_runtime.backends.session import infection_probability, run_checked
 from infnet_runtime.errors import BackendError, GateError, ModelError
 from infnet_runtime.model.external_weights import weights_elsewhere
-from infnet_runtime.model.shipped import default_model, shipped_model
+from infnet_runtime.model.shipped import default_model
 from plain_device import PlainDevice
 from tiny_models import MANIFEST, SIZE, TWO_OUTPUTS, alone, mid_grey_detector, two_outputs
 
@@ -55,7 +59,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_session_tells_what_it_is(model: Path) -> None:
-    with open_session(model, device="cpu", threads=1) as session:
+    with open_session(model, backend="onnxruntime", device="cpu", threads=1) as session:
         assert session.manifest == MANIFEST
         assert session.device == "cpu"
         assert re.fullmatch(r"onnxruntime \S+ \(CPUExecutionProvider\)", session.backend)
@@ -136,23 +140,164 @@ def test_auto_says_why_not_the_ones_before(
         assert "not onnxruntime on cuda:0: there is no NVIDIA driver here" in caplog.text
 
 
-def test_the_order_of_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("machine", "cpu"),
+    [
+        ("x86_64", ["openvino on cpu", "onnxruntime on cpu"]),
+        ("AMD64", ["openvino on cpu", "onnxruntime on cpu"]),  # as Windows says it
+        ("aarch64", ["onnxruntime on cpu", "openvino on cpu"]),
+        ("arm64", ["onnxruntime on cpu", "openvino on cpu"]),
+    ],
+)
+def test_the_order_of_auto(machine: str, cpu: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def named(**options: str) -> list[str]:
         return [str(c) for c in candidates(None, **options)]
 
     installed = {"onnxruntime", "openvino"}
     monkeypatch.setattr(candidates_module, "find_spec", lambda name: name if name in installed else None)
-    assert named() == ["onnxruntime on cuda:0", "onnxruntime on cpu", "openvino on cpu"]
-    assert named(device="cpu") == ["onnxruntime on cpu", "openvino on cpu"]
+    monkeypatch.setattr(candidates_module.platform, "machine", lambda: machine)
+    assert named() == ["onnxruntime on cuda:0", *cpu]
+    assert named(device="cpu") == cpu
     assert named(device="cuda:2") == ["onnxruntime on cuda:2"]
     assert named(backend="onnxruntime") == ["onnxruntime on cuda:0", "onnxruntime on cpu"]
     assert named(backend="openvino") == ["openvino on cpu"]
-    installed.remove("onnxruntime")
+    assert named(backend="onnxruntime", device="cpu") == ["onnxruntime on cpu"]
+    installed.remove("openvino")
+    assert named() == ["onnxruntime on cuda:0", "onnxruntime on cpu"]
+    installed.symmetric_difference_update({"onnxruntime", "openvino"})
     assert named() == ["openvino on cpu"]
+    with pytest.raises(BackendError, match=r"\[INF-5010\] ONNX Runtime is missing: pip install"):
+        named(device="cuda")
     installed.clear()
-    for device in ("auto", "cpu", "cuda"):
-        with pytest.raises(BackendError, match=r"\[INF-5010\] ONNX Runtime is missing: pip install"):
+    for device in ("auto", "cpu"):
+        with pytest.raises(
+            BackendError, match=r"\[INF-5031\] nothing is installed that runs .*'infnet\[cpu\]"
+        ):
             named(device=device)
+    with pytest.raises(BackendError, match=r"\[INF-5010\] ONNX Runtime is missing: .*'infnet\[gpu\]'"):
+        named(device="cuda")
+
+
+def both_installed() -> None:
+    for name in ("openvino", "onnxruntime"):
+        pytest.importorskip(name)
+
+
+@pytest.fixture
+def x86(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of x86, wherever the tests run."""
+    monkeypatch.setattr(candidates_module.platform, "machine", lambda: "x86_64")
+
+
+@pytest.mark.usefixtures("x86")
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (lambda: {"openvino": None}, "OpenVINO cannot be loaded (import of openvino halted"),
+        (lambda: {"openvino": ModuleType("openvino")}, "OpenVINO cannot be loaded (found of unknown version"),
+        (
+            lambda: {"openvino": without_plug_in()},
+            "OpenVINO cannot be loaded (no libopenvino_intel_cpu_plugin.so)",
+        ),
+    ],
+    ids=["no libraries", "an old version", "no plug-in"],
+)
+def test_auto_goes_on_where_openvino_cannot_be_loaded(
+    broken: Callable[[], dict[str, Any]],
+    told: str,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It warns, since what comes next may be slower, and says so in what the report keeps."""
+    both_installed()
+    for name, module in broken().items():
+        monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setattr(candidates_module, "find_spec", lambda name: name)
+    session, choice = open_chosen(model, device="cpu")
+    with session:
+        assert session.backend.startswith("onnxruntime ")
+    (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    assert warning.startswith(f"not openvino on cpu: {told}")
+    assert warning.endswith("; going on with onnxruntime on cpu")
+    assert f"backend auto: {session.backend}; model model.onnx; " in choice
+    assert f"; not openvino on cpu: {told}" in choice
+    with pytest.raises(BackendError, match=r"\[INF-5015\] OpenVINO cannot be loaded"):
+        open_session(model, backend="openvino")
+
+
+def without_plug_in() -> ModuleType:
+    """OpenVINO whose plug-in for the CPU lacks a library: that shows when it is asked, and not before."""
+
+    class Core:
+        def get_property(self, *_: str) -> str:
+            raise RuntimeError("no libopenvino_intel_cpu_plugin.so")
+
+    module = ModuleType("openvino")
+    module.Core = Core  # type: ignore[attr-defined]
+    return module
+
+
+@pytest.mark.usefixtures("x86")
+def test_auto_goes_on_where_openvino_does_not_take_a_model(
+    model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    both_installed()
+    openvino = load_openvino()
+
+    def refuses(*_: object) -> None:
+        raise RuntimeError("not supported here")
+
+    monkeypatch.setattr(openvino.Core, "compile_model", refuses)
+    with open_session(model, device="cpu", cache=False) as session:
+        assert session.backend.startswith("onnxruntime ")
+    assert "not openvino on cpu: " in caplog.text
+    assert "not supported here" in caplog.text
+    with pytest.raises(ModelError, match="not supported here"):
+        open_session(model, backend="openvino", cache=False)
+
+
+@pytest.mark.usefixtures("x86")
+def test_a_damaged_model_is_refused_by_the_last(tmp_path: Path) -> None:
+    both_installed()
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(b"no model at all")
+    with pytest.raises(ModelError) as by_auto:
+        open_session(path, device="cpu")
+    with pytest.raises(ModelError) as by_name:
+        open_session(path, device="cpu", backend="onnxruntime")
+    assert str(by_auto.value) == str(by_name.value)
+
+
+def test_onnxruntime_that_cannot_be_loaded(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    for name in [n for n in sys.modules if n.startswith("infnet_runtime.backends.ort.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(candidates_module, "find_spec", lambda name: name)
+    with pytest.raises(
+        BackendError, match=r"\[INF-5032\] ONNX Runtime is installed and cannot be loaded"
+    ) as told:
+        open_session(model, backend="onnxruntime", device="cpu")
+    assert told.value.exit_code == 5
+
+
+@pytest.mark.usefixtures("x86")
+def test_several_threads_open_the_same_first_choice(model: Path) -> None:
+    both_installed()
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: open_session(model, device="cpu", threads=1), range(4)))
+    found = [alone(session, noise(2)) for session in opened]
+    assert {session.backend.split()[0] for session in opened} == {"openvino"}
+    assert all(np.array_equal(found[0], other) for other in found)
+    for session in opened:
+        session.close()
+
+
+def test_what_is_asked_for_by_name_needs_no_reason(model: Path, backend: str) -> None:
+    session, choice = open_chosen(model, backend=backend, device="cpu")
+    session.close()
+    assert choice == ""
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
@@ -327,54 +472,6 @@ def test_a_backend_that_returns_another_shape_is_refused(model: Path) -> None:
 def test_default_model_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFNET_MODEL", "/somewhere/mine.onnx")
     assert default_model() == Path("/somewhere/mine.onnx")
-
-
-@pytest.mark.parametrize(
-    ("candidate", "unit", "shipped", "expected"),
-    [
-        (Candidate("onnxruntime", "cpu"), "avx_vnni", True, "infnet.int8.onnx"),
-        (Candidate("openvino", "cpu"), "amx_int8", True, "infnet.int8.onnx"),
-        (Candidate("onnxruntime", "cpu"), "avx_vnni", False, "infnet.onnx"),
-        (Candidate("onnxruntime", "cpu"), None, True, "infnet.onnx"),
-        (Candidate("onnxruntime", "cuda"), "avx_vnni", True, "infnet.onnx"),
-    ],
-)
-def test_the_shipped_model_suits_the_device(
-    candidate: Candidate,
-    unit: str | None,
-    shipped: bool,
-    expected: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    models = tmp_path / "package" / "models"
-    models.mkdir(parents=True)
-    for name in ("infnet.onnx", *(["infnet.int8.onnx"] if shipped else [])):
-        (models / name).touch()
-    monkeypatch.delenv("INFNET_MODEL", raising=False)
-    monkeypatch.setattr(shipped_module, "__file__", str(models.parent / "model" / "shipped.py"))
-    monkeypatch.setattr(shipped_module, "int8_unit", lambda: unit)
-    assert shipped_model(candidate.kind) == models / expected
-    assert default_model() == models / "infnet.onnx"
-    monkeypatch.setenv("INFNET_MODEL", "mine.onnx")
-    assert shipped_model(candidate.kind) == Path("mine.onnx")
-
-
-def test_no_model_given_opens_the_shipped_one_and_says_which(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.delenv("INFNET_MODEL", raising=False)
-    models = tmp_path / "package" / "models"
-    models.mkdir(parents=True)
-    for name in ("infnet.onnx", "infnet.int8.onnx"):
-        (models / name).write_bytes(model.read_bytes())
-    monkeypatch.setattr(shipped_module, "__file__", str(models.parent / "model" / "shipped.py"))
-    monkeypatch.setattr(shipped_module, "int8_unit", lambda: "amx_int8")
-    with caplog.at_level("INFO"), open_session(device="cpu"):
-        assert "model infnet.int8.onnx, the processor has amx_int8" in caplog.text
-    monkeypatch.setenv("INFNET_MODEL", str(tmp_path / "none.onnx"))
-    with pytest.raises(ModelError, match=r"no model at .*none.onnx"):
-        open_session(device="cpu")
 
 
 def test_no_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

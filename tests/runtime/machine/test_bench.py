@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from builders import chest_phantom, write_nifti
+from infnet_runtime.backends.candidates import preferred
 from infnet_runtime.cli.main import app
 from infnet_runtime.errors import BackendError
 from infnet_runtime.machine import bench as bench_module
@@ -76,7 +77,7 @@ def test_backends_take_turns(model: Path, scan: Path, monkeypatch: pytest.Monkey
     report = bench(
         model, scan, device="cpu", repeats=2, progress=lambda done, todo: told.append((done, todo))
     )
-    assert order == ["onnxruntime", "openvino"] * 3
+    assert order == [name for name, kind in preferred() if kind == "cpu"] * 3
     assert told == [(i, 6) for i in range(1, 7)]
     document = json.loads(report.to_json())
     assert document["schema"] == "infnet.bench/1"

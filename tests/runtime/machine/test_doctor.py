@@ -55,6 +55,11 @@ def test_all_parts(model: Path) -> None:
     assert trial.state is State.OK
     assert "model mid-grey 1" in trial.found
     assert trial.found.endswith("probabilities 0.000 to 1.000")
+    choice = part(diagnosis, "choice").found
+    assert choice.startswith(
+        f"device auto: cpu; backend auto: {trial.found.split(' on ')[0]}; model model.onnx"
+    )
+    assert choice.split("; ")[-1].startswith("in the order onnxruntime on cuda, ")
     whole = part(diagnosis, "trial file to mask")
     assert whole.state is State.OK
     assert whole.found.startswith("4 slices of a packed phantom, read, segmented, written and read back in")
@@ -75,8 +80,10 @@ def test_with_nothing_but_the_base(tmp_path: Path) -> None:
     assert done.returncode == 5, done.stderr
     assert done.stderr == ""
     words = " ".join(done.stdout.split())
-    assert "absent onnxruntime not installed; the default backend -> pip install 'infnet[cpu]'" in words
-    assert "broken trial default [INF-5010] ONNX Runtime is missing" in words
+    assert "and on CUDA -> pip install 'infnet[onnxruntime]', or 'infnet[gpu]' for NVIDIA" in words
+    assert "broken trial default [INF-5031] nothing is installed that runs a model: pip install" in words
+    assert words.count("not installed; the first choice on this processor") == 1
+    assert words.count("not installed; another backend for the CPU") == 1
     for name in ("openvino", "tensorrt", "pycuda", "isal"):
         assert f"absent {name} not installed" in words
     assert "pydicom" not in words  # nothing would use it yet
