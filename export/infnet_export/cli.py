@@ -36,9 +36,9 @@ class _Turn(StrEnum):
 
 
 @app.command(
-    epilog="Other commands: infnet-export inspect (what a model file is), infnet-export weights (a model "
-    "file back into weights), infnet-export lungs (the network that finds the lungs); each has --help. A "
-    "file of such a name is given as ./inspect."
+    epilog="Other commands: infnet-export inspect (what a model file is), infnet-export judge (may a file "
+    "compute in bf16), infnet-export weights (a model file back into weights), infnet-export lungs (the "
+    "network that finds the lungs); each has --help. A file of such a name is given as ./inspect."
 )
 def make(
     source: Annotated[
@@ -77,6 +77,13 @@ def make(
     turn: Annotated[
         _Turn, typer.Option(help="What turns the slices of --calibration and --labelled upright.")
     ] = _Turn.none,
+    bf16: Annotated[
+        bool,
+        typer.Option(
+            "--bf16",
+            help="Also judge on volumes of --verify whether the files may compute in bf16, and record it.",
+        ),
+    ] = False,
     hu: Annotated[
         str | None,
         typer.Option(
@@ -163,6 +170,7 @@ def make(
         turn=turn.value,
         batch=batches,
         engine=engine,
+        bf16=bf16,
         hu=_rows_and_columns(hu) if hu else None,
         triton=triton,
         verify=verify,
@@ -205,6 +213,50 @@ def make(
         for path in made.files.values():
             typer.echo(path)
     made.check()
+
+
+@app.command()
+def judge(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL.onnx", help="A file of infnet-export in FP32 or in 8 bit.")
+    ],
+    verify: Annotated[
+        list[Path],
+        typer.Option(
+            help="CT volume to judge on, or folder of them; given several times, at least two volumes."
+        ),
+    ],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="The file in FP32 that MODEL was made from; MODEL itself if not given."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; MODEL itself if not given.")
+    ] = None,
+    threads: ThreadsOption = 0,
+    json_: Annotated[bool, typer.Option("--json", help="Report as JSON instead of the path.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what is being done.")] = False,
+) -> None:
+    """Judge whether a model file may compute in bf16, and record it in the file.
+
+    Compares masks and millilitres of whole scans with those in FP32, on any machine: bf16 is imitated. A file
+    that passes gets a record in its metadata, after which infnet-infer takes bf16 where the processor has
+    units for it. Weights and graph keep every byte. NAME.bf16.md beside the file says how it did.
+    """
+    import json
+
+    limit_process(threads)
+    from infnet_export.make.recorded import judge_file
+
+    target = output or model
+    judged = judge_file(model, reference or model, verify, target, say=_Told(quiet))
+    if json_:
+        typer.echo(json.dumps(judged.to_plain(), indent=2, sort_keys=True))
+    else:
+        typer.echo(judged.to_table(target.name), err=True)
+        typer.echo(target)
+    if judged.fault:
+        raise judged.fault
 
 
 class _Told:

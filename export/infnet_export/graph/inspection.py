@@ -13,6 +13,9 @@ import onnx
 from infnet_export.graph.onnx_file import manifest_in, onnx_content, operators, read_onnx
 from infnet_runtime.backends.candidates import is_engine
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor, read_engine
+from infnet_runtime.errors import ModelError
+from infnet_runtime.model.arithmetic import BF16
+from infnet_runtime.model.judged import Judgement, judgement
 from infnet_runtime.model.manifest import ENTRY_KEY, ModelManifest
 from infnet_runtime.model.recognise import holds_weights
 
@@ -33,6 +36,8 @@ class Inspection:
         Element type to number of values.
     entry
         Of a file that takes slices in HU: input, unit, rows and columns.
+    bf16
+        Figures of the record that the file may compute in bf16; None where it has none that holds.
     """
 
     path: str
@@ -46,6 +51,7 @@ class Inspection:
     weights: dict[str, int]
     manifest: ModelManifest
     entry: dict[str, Any] | None = None
+    bf16: Judgement | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -61,6 +67,7 @@ class Inspection:
                 "input": _listed(self.inputs),
                 "output": _listed(self.outputs),
                 "stored": _listed(self.weights),
+                "bf16": _judged(self.bf16),
                 "operators": f"{sum(self.operators.values())}, opset {self.opset}: {_listed(self.operators)}",
             }
         )
@@ -183,6 +190,7 @@ def inspect_model(path: Path) -> Inspection:
         If the file is missing, no ONNX, or carries no manifest of infnet.
     """
     model, content = read_onnx(path)
+    manifest = manifest_in(model, path)
     return Inspection(
         path=str(path),
         bytes=len(content),
@@ -193,8 +201,26 @@ def inspect_model(path: Path) -> Inspection:
         outputs={v.name: _type(v) for v in model.graph.output},
         operators=operators(model),
         weights=_weights(model.graph),
-        manifest=manifest_in(model, path),
+        manifest=manifest,
+        bf16=_record(model, content, manifest, path),
         entry=next((json.loads(p.value) for p in model.metadata_props if p.key == ENTRY_KEY), None),
+    )
+
+
+def _record(model: onnx.ModelProto, content: bytes, manifest: ModelManifest, path: Path) -> Judgement | None:
+    metadata = {p.key: p.value for p in model.metadata_props}
+    try:
+        return judgement(metadata, content, manifest, BF16, path)
+    except ModelError:
+        return None
+
+
+def _judged(found: Judgement | None) -> str:
+    if found is None:
+        return "no record that it may be computed in (infnet-export judge)"
+    return (
+        f"may be computed in: on {found.scans} scans masks agree by a Dice of {found.smallest_dice:g} or "
+        f"more, the infection moves by {found.largest_ml:g} ml and {found.largest_percent:g} % at most"
     )
 
 

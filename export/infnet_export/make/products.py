@@ -13,9 +13,10 @@ from typing import Any
 import onnx
 
 from infnet_export.graph.hu_entry import with_hu_entry
-from infnet_export.graph.onnx_file import model_bytes
+from infnet_export.graph.onnx_file import model_bytes, with_metadata
 from infnet_export.make.comparison import compare_all, comparison_slices, hu_entry_result
 from infnet_export.make.in_place import write_all
+from infnet_export.make.judged_bf16 import JudgedBf16, judge_bf16, volumes_in
 from infnet_export.make.judged_int8 import judged_int8, read_judges
 from infnet_export.make.start import Start
 from infnet_export.make.wanted import Wanted
@@ -33,6 +34,7 @@ from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import GateError, OutputError
 from infnet_runtime.io.atomic import check_folder, prepare_folder
 from infnet_runtime.io.png import png_bytes
+from infnet_runtime.model.judged import JUDGED_KEY
 
 Say = Callable[[str], None]
 _SUFFIXES = {"onnx": ".onnx", "fp16": ".fp16.onnx", "int8": ".int8.onnx", "hu": ".hu.onnx"}
@@ -57,6 +59,7 @@ class Products:
     ranges: RangeReport | None = None
     int8: Int8Report | None = None
     gate: GateReport | None = None
+    bf16: dict[str, JudgedBf16] = field(default_factory=dict)
     engine: EngineReport | None = None
 
     def to_plain(self) -> dict[str, Any]:
@@ -70,6 +73,7 @@ class Products:
             "failed": {kind: str(error) for kind, error in self.failed.items()},
             "parity": json.loads(self.parity.to_json()) if self.parity else None,
             **{name: part.to_plain() if part else None for name, part in parts.items()},
+            "bf16": {kind: judged.to_plain() for kind, judged in self.bf16.items()},
             "engine": json.loads(self.engine.sidecar.to_json()) if self.engine else None,
         }
 
@@ -150,9 +154,12 @@ def _made(start: Start, folder: Path, wanted: Wanted, say: Say) -> Products:
     say("reading the slices to compare on")
     compared = comparison_slices(wanted, start.manifest)
     judges = read_judges(wanted) if wanted.int8 else None
+    if wanted.bf16:
+        volumes_in(_given(wanted))
     prepare_folder(folder)
     made = Products()
-    model = onnx.load_model_from_string(start.content)
+    # A record of the plain file says nothing about what is made of it.
+    model = onnx.load_model_from_string(with_metadata(start.content, JUDGED_KEY, None))
     contents = {"onnx": start.content}
     more: tuple[FormResult, ...] = ()
     if wanted.fp16 or wanted.engine:
@@ -166,6 +173,8 @@ def _made(start: Start, folder: Path, wanted: Wanted, say: Say) -> Products:
             check_gate(made.gate, [(cost.part, cost.cost) for cost in made.int8.costs])
         except GateError as error:
             made.failed["int8"] = error
+    if wanted.bf16:
+        _judge_bf16(start, contents, wanted, made, say)
     if wanted.hu:
         say(f"entry for HU of {wanted.hu[0]} x {wanted.hu[1]} pixels")
         extended = with_hu_entry(model, *wanted.hu)
@@ -191,6 +200,25 @@ def _made(start: Start, folder: Path, wanted: Wanted, say: Say) -> Products:
         )
         made.files["triton"] = write_triton(served, wanted.triton, settings)
     return made
+
+
+def _judge_bf16(start: Start, contents: dict[str, bytes], wanted: Wanted, made: Products, say: Say) -> None:
+    """Judge every file that has float layers; one that fails is kept, and runs in single precision."""
+    faults = []
+    for kind in ("onnx", "int8"):
+        if kind not in contents or kind in made.failed:
+            continue
+        name = f"{start.name}{_SUFFIXES[kind]}"
+        judged = judge_bf16(contents[kind], start.content, _given(wanted), name, say=say)
+        contents[kind], made.bf16[name] = judged.content, judged
+        if judged.fault:
+            faults.append(f"{name}: {judged.fault.args[0]}")
+    if faults:
+        made.failed["bf16"] = GateError("; ".join(faults), code=7034)
+
+
+def _given(wanted: Wanted) -> list[Path]:
+    return [wanted.verify] if wanted.verify else []
 
 
 def _half(model: onnx.ModelProto, slices: FloatArray, made: Products, say: Say) -> bytes:
@@ -223,11 +251,14 @@ def _put_in_place(
 def _table(made: Products) -> str:
     assert made.parity
     text = made.parity.to_markdown()
-    if made.failed:
+    refused = {kind: error for kind, error in made.failed.items() if kind in _SUFFIXES}
+    if refused:
         text += "\n## Failed, and not written\n\n"
-        text += "".join(f"- {kind}: {error.args[0]}\n" for kind, error in made.failed.items())
+        text += "".join(f"- {kind}: {error.args[0]}\n" for kind, error in refused.items())
     if made.int8:
         text += f"\n## What INT8 costs\n\n{made.int8.to_table()}\n"
     if made.gate:
         text += f"\n{made.gate.to_table()}\n"
+    for name, judged in made.bf16.items():
+        text += f"\n{judged.to_table(name)}"
     return text

@@ -28,6 +28,9 @@ class Wanted:
         What turns the slices of these folders upright.
     engine
         How to build a TensorRT engine from the FP16 file.
+    bf16
+        Judge whether the plain and the 8-bit file may compute in bfloat16, on volumes of ``verify``, and
+        record it in them.
     hu
         Rows and columns of a file that takes slices in HU.
     triton
@@ -47,6 +50,7 @@ class Wanted:
     turn: Turn = "none"
     batch: BatchRange = DEFAULT_BATCH
     engine: EngineSettings | None = None
+    bf16: bool = False
     hu: tuple[int, int] | None = None
     triton: Path | None = None
     verify: Path | None = None

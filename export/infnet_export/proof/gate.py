@@ -186,13 +186,20 @@ def compare_models(
     return GateReport(reference.model_sha256, candidate.model_sha256, limits, sets)
 
 
-def check_gate(report: GateReport, costs: Sequence[tuple[str, float]] = ()) -> None:
+def check_gate(
+    report: GateReport,
+    costs: Sequence[tuple[str, float]] = (),
+    *,
+    advice: str = "keep more of the model in float, or calibrate on more slices",
+) -> None:
     """Refuse a candidate that moves masks or volumes too far.
 
     Parameters
     ----------
     costs
         Part of the model to what its quantisation costs in probability, for the message.
+    advice
+        What to do.
 
     Raises
     ------
@@ -211,7 +218,7 @@ def check_gate(report: GateReport, costs: Sequence[tuple[str, float]] = ()) -> N
     parts = f"; the costliest parts are {named}" if costliest else ""
     raise GateError(
         f"the candidate is too far from the reference on {len(failed)} of {len(report.sets)} sets ({told}), "
-        f"expected {limits}{parts}; keep more of the model in float, or calibrate on more slices",
+        f"expected {limits}{parts}; {advice}",
         code=7034,
     )
 

@@ -39,7 +39,7 @@ class Judgement:
     infection_ml : ml
         Infection in all scans together, in single precision.
     reference_sha256
-        Of the file in single precision that it was compared with.
+        Subject in single precision that it was compared with, see :func:`subject_of`.
     method
         What computed the masks that were compared.
     """
