@@ -26,8 +26,8 @@ class FakeCuda:
     ``capture_fails``: the recording fails. ``fails_with``: no session at all.
     """
 
-    def __init__(self) -> None:
-        self.gpu = PlainGpu()
+    def __init__(self, index: int = 1) -> None:
+        self.index, self.gpu = index, PlainGpu()
         self.broken = self.refuses_graph = self.capture_fails = False
         self.fails_with = ""
         self.batches: list[int] = []
@@ -55,6 +55,7 @@ class FakeSession:
         assert name == "CUDAExecutionProvider"
         here.settings.append(settings)
         self._here, self._arena = here, 0
+        self._device = here.gpu.devices[-1] if here.gpu.devices else None
         self._graph = settings.get("enable_cuda_graph") == "1"
         self._runs: Counter[int] = Counter()  # of each thread, whose context is never given back with graphs
         self._lost = False
@@ -87,7 +88,8 @@ class FakeSession:
         assert options.get_run_config_entry("disable_synchronize_execution_providers") == "1"
         self._begin(binding.length)
         real, own = self._real, binding.real
-        self._here.device.queue(self._stream, lambda: real.run_with_iobinding(own))
+        assert self._device is not None
+        self._device.queue(self._stream, lambda: real.run_with_iobinding(own))
 
     def _begin(self, length: int) -> None:
         here, thread = self._here, threading.get_ident()
@@ -120,10 +122,10 @@ class FakeBinding:
         self._here.gpu.diary.append("binding destroyed")
 
     def bind_input(self, name: str, place: str, index: int, *rest: Any) -> None:  # noqa: ANN401
-        assert (place, index) == ("cuda", 1)
+        assert (place, index) == ("cuda", self._here.index)
         self.length = rest[1][0]
         self.real.bind_input(name, "cpu", 0, *rest)
 
     def bind_output(self, name: str, place: str, index: int, *rest: Any) -> None:  # noqa: ANN401
-        assert (place, index) == ("cuda", 1)
+        assert (place, index) == ("cuda", self._here.index)
         self.real.bind_output(name, "cpu", 0, *rest)

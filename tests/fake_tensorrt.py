@@ -107,6 +107,7 @@ class DynamicShapesKernelSpecializationStrategy(enum.Enum):
 
 
 SCRATCH = 5000  # bytes a context needs while it runs, for the largest batch
+WEIGHTS = 7000  # bytes of an engine
 OF_A_CONTEXT = 300  # bytes it takes for itself, whoever gives the scratch
 FALLBACK_RUNS = 4  # of a context of TensorRT for RTX, until the kernels for its shape are compiled
 FALLBACK_ERROR = np.float32(1e-3)
@@ -172,7 +173,7 @@ class IExecutionContext:
 
     def set_device_memory(self, memory: int, size: int) -> None:
         self._plan.scratches.append((memory, size))
-        here = getattr(self._plan.device, "size_at", lambda address: size)(memory)
+        here = getattr(self._engine._device, "size_at", lambda address: size)(memory)
         self._has_scratch = memory % 256 == 0 and SCRATCH <= size <= here
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
@@ -197,7 +198,7 @@ class IExecutionContext:
             plan.error("no memory for the network" if not self._has_scratch else "it fails")
             return False
         (source,), results = plan.described.inputs, plan.described.outputs
-        n, addresses, device = self._n, dict(self._addresses), plan.device
+        n, addresses, device = self._n, dict(self._addresses), self._engine._device
         off = self._error_of_fallback()
 
         def compute() -> None:
@@ -217,7 +218,7 @@ class IExecutionContext:
         config = self._config
         if config is None:
             return np.float32(0)
-        if getattr(self._plan.device, "recording", False):
+        if getattr(self._engine._device, "recording", False):
             self._plan.recorded_outside += 1
         eager = DynamicShapesKernelSpecializationStrategy.EAGER
         ready = config.dynamic_shapes_kernel_specialization_strategy is eager or self._runs > FALLBACK_RUNS
@@ -275,8 +276,13 @@ class ICudaEngine:
 
     def __init__(self, plan: Plan, runtime: object) -> None:
         self._plan, self._runtime = plan, runtime  # which lives as long as this
+        self._device = plan.device
+        self._taken = 0
+        plan.gpu.take(WEIGHTS)
+        self._taken = WEIGHTS
 
     def __del__(self) -> None:
+        self._plan.gpu.give_back(self._taken)
         self._plan.diary.append("engine destroyed")
 
     @property
@@ -332,7 +338,11 @@ def fake_tensorrt(plan: Plan | None, *, version: str = VERSION) -> Callable[[str
                 self._log.log(ILogger.WARNING, "something to know")
                 return None
             plan.log = self._log
-            return ICudaEngine(plan, self)
+            try:
+                return ICudaEngine(plan, self)
+            except OutOfMemory as error:
+                plan.error(f"[runtime.cpp] Error Code 2: OutOfMemory ({error})")
+                return None
 
     module = types.SimpleNamespace(
         __version__=version,

@@ -31,7 +31,7 @@ CUDA_PROVIDER = "CUDAExecutionProvider"
 _GRAPH = "CUDA graph"
 # ONNX Runtime runs a model twice, for its memory, before it records the graph; the fourth run is a replay.
 _WARM_UP_RUNS = 4
-_MEMORY_FULL = ("out of memory", "failed to allocate memory")
+_MEMORY_FULL = ("out of memory", "failed to allocate memory", "alloc_failed")
 _CUDA_LIBRARIES = ("cuda", "cudnn", "cublas")
 
 

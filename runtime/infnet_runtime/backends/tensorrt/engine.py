@@ -20,6 +20,7 @@ from infnet_runtime.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
+_MEMORY_FULL = ("outofmemory", "out of memory")
 _SAID = 3  # of TensorRT's own errors in a message
 
 
@@ -39,6 +40,8 @@ class LoadedEngine:
     ------
     ModelError
         If TensorRT does not take the plan, or it is not what its sidecar says.
+    EngineFailure
+        If there is no memory for it.
     """
 
     def __init__(self, trt: Untyped, plan: bytes, sidecar: EngineSidecar, path: Path) -> None:
@@ -49,8 +52,11 @@ class LoadedEngine:
         self._config: Any = None
         self._cache: Any = None
         if self._engine is None:
+            said = self.said()
+            if any(words in said.lower() for words in _MEMORY_FULL):
+                raise EngineFailure(said)
             raise ModelError(
-                f"{sidecar.package} {trt.__version__} does not take the engine {path}: {self.said()}. Build "
+                f"{sidecar.package} {trt.__version__} does not take the engine {path}: {said}. Build "
                 "it again on this machine with infnet-export",
                 code=4045,
             )
