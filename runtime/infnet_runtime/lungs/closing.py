@@ -119,15 +119,10 @@ def _close_gaps(lung: BoolArray, disc: ByteArray) -> BoolArray:
 def hull(mask: BoolArray) -> BoolArray:
     """Smallest convex shape around a mask of one slice: (row, column)."""
     shape = np.zeros(mask.shape, np.uint8)
-    # The ends of each row are enough: what lies between them is no corner.
-    first = mask.argmax(axis=1)
-    rows = np.flatnonzero(mask[np.arange(len(mask)), first])
-    if len(rows):
-        last = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
-        points = np.empty((2, len(rows), 2), np.int32)  # (first and last, row, x and y)
-        points[:, :, 0] = first[rows], last[rows]
-        points[:, :, 1] = rows
-        cv2.fillConvexPoly(shape, cv2.convexHull(points.reshape(-1, 2)), 1)
+    outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if outlines:
+        points = outlines[0] if len(outlines) == 1 else np.concatenate(outlines)
+        cv2.fillConvexPoly(shape, cv2.convexHull(points), 1)
     return shape.view(np.bool_)
 
 

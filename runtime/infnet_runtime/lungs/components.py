@@ -8,6 +8,7 @@ from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray
 
 Labels = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.int64]
+Places = npt.NDArray[np.intp]
 
 # Up to so many labels are compared with a slice one by one; more are looked up.
 _FEW = 6

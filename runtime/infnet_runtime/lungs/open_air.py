@@ -7,7 +7,7 @@ import numpy as np
 
 from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray
 from infnet_runtime.lungs.closing import hull
-from infnet_runtime.lungs.components import Labels, areas, box_of, components, members
+from infnet_runtime.lungs.components import Labels, Places, areas, box_of, components, members
 from infnet_runtime.lungs.reduced import OPEN_AIR_HU, ReducedScan
 from infnet_runtime.scan.ct import Intensity
 
@@ -25,31 +25,34 @@ _SQUARE = np.ones((3, 3), np.uint8)
 def air_inside(scan: ReducedScan) -> Iterator[BoolArray]:
     """Air that is not around the body or in the table, slice by slice."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * (scan.pixels(_TABLE_MM) // 2) + 1,) * 2)
+    nowhere = np.zeros(0, np.intp)
+    last, rim = np.zeros(scan.padding.shape[1:], np.bool_), nowhere
     for values, padding in zip(scan.values, scan.padding, strict=True):
         air = values < scan.open_air
         tissue = ~air
         inside = values < scan.air
-        rim: ByteArray | None = None
-        if padding.any():
+        is_padded = bool(padding.any())
+        if is_padded:
             scanned = ~padding
             for mask in (air, tissue, inside):
                 mask &= scanned
-            rim = np.asarray(cv2.dilate(padding.view(np.uint8), _SQUARE), np.uint8)
+            if not np.array_equal(padding, last):  # a round field of view is the same in every slice
+                beside = cv2.dilate(padding.view(np.uint8), _SQUARE).view(np.bool_) & scanned
+                last, rim = padding, np.flatnonzero(beside)
         # The rim of the open air is blurred.
-        open_air = cv2.dilate(_outside(scan, values, air, rim, _body(tissue, kernel)), _SQUARE)
+        edge = rim if is_padded else nowhere
+        open_air = cv2.dilate(_outside(scan, values, air, edge, _body(tissue, kernel)), _SQUARE)
         inside &= open_air == 0
         yield inside
 
 
-def _outside(
-    scan: ReducedScan, values: AnyArray, air: BoolArray, rim: ByteArray | None, body: BoolArray
-) -> ByteArray:
+def _outside(scan: ReducedScan, values: AnyArray, air: BoolArray, rim: Places, body: BoolArray) -> ByteArray:
     """Pieces of air of one slice that are outside of the body: 0 or 1.
 
     Parameters
     ----------
-    rim
-        Padding and what touches it, 0 or 1.
+    rim : (n,)
+        Places of the pixels that touch padding.
     """
     is_hu = scan.intensity is Intensity.HU
     number, labels = components(air)
@@ -60,7 +63,7 @@ def _outside(
     counts = np.bincount((labels + kind * np.int32(number)).ravel(), minlength=4 * number)
     counts = counts.reshape(2, 2, number)  # (in the body, open air, label)
     area = counts.sum(axis=(0, 1))
-    at_edge = _at_edge(number, labels, air, rim)
+    at_edge = _at_edge(number, labels, rim)
     outside = np.zeros(number, np.bool_)
     if is_hu:
         # A lung that meets the edge of a tight field of view is no open air.
@@ -80,13 +83,11 @@ def _outside(
     return members(labels, outside)
 
 
-def _at_edge(number: int, labels: Labels, air: BoolArray, rim: ByteArray | None) -> BoolArray:
+def _at_edge(number: int, labels: Labels, rim: Places) -> BoolArray:
     """Labels that touch the edge of the picture, or padding: (label,)."""
     found = np.zeros(number, np.bool_)
-    for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+    for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1], labels.ravel()[rim]):
         found[line] = True
-    if rim is not None:
-        found[labels.ravel()[np.flatnonzero(rim & air.view(np.uint8))]] = True
     found[0] = False
     return found
 

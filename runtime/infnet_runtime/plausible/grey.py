@@ -11,6 +11,7 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.measure.flags import Flag
 from infnet_runtime.plausible.rules import Rule
 from infnet_runtime.plausible.survey import Histogram, histogram
+from infnet_runtime.scan.planes import contiguous
 
 _LAST = 255
 # Black, and what JPEG makes of it.
@@ -145,7 +146,7 @@ def _planes(voxels: AnyArray) -> list[ByteArray]:
     picked = np.unique(np.linspace(0, voxels.shape[axis] - 1, _LOOKED_AT_SLICES).round().astype(int))
     planes = []
     for index in picked:
-        plane = np.ascontiguousarray(np.moveaxis(voxels, axis, 0)[index], np.uint8)
+        plane = contiguous(np.moveaxis(voxels, axis, 0)[index]).astype(np.uint8, copy=False)
         factor = max(1, round(max(plane.shape) / _LOOKED_AT_SIDE))
         size = [max(1, n // factor) for n in plane.shape]
         planes.append(cv2.resize(plane, size[::-1], interpolation=cv2.INTER_AREA) if factor > 1 else plane)

@@ -60,10 +60,10 @@ class Histogram:
 
 def histogram(voxels: AnyArray, first: int, last: int) -> Histogram:
     """Count the whole values of a sample of a scan; those outside ``first..last`` count at the ends."""
-    part = sample(voxels)
+    part = sample(voxels).ravel(order="K")  # as they lie in memory: their order is no matter
     whole = (np.rint(part) if part.dtype.kind == "f" else part).clip(first, last).astype(np.int64)
     whole -= first
-    return Histogram(np.bincount(whole.ravel(), minlength=last - first + 1), first)
+    return Histogram(np.bincount(whole, minlength=last - first + 1), first)
 
 
 def sample(voxels: AnyArray) -> AnyArray:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.planes import contiguous
 from infnet_runtime.slices.temperature import network_threshold, with_temperature
 
 # The probability whose sides with_temperature keeps, bit for bit.
@@ -51,7 +52,11 @@ def to_network(slices: npt.NDArray[np.generic], intensity: Intensity, spec: Prep
 
 def to_grey(slices: npt.NDArray[np.generic], intensity: Intensity, spec: PreprocessSpec) -> FloatArray:
     """Grey values 0..1: the lung window for HU, a division by 255 for windowed 8-bit input."""
-    return window_in_place(slices.astype(np.float32), intensity, spec.window_hu)  # astype copies
+    values = np.empty(slices.shape, np.float32)
+    one_by_one = (values, slices) if slices.ndim > 2 else (values[None], slices[None])
+    for target, plane in zip(*one_by_one, strict=True):
+        target[...] = contiguous(plane)
+    return window_in_place(values, intensity, spec.window_hu)
 
 
 def window_in_place(values: FloatArray, intensity: Intensity, window_hu: tuple[float, float]) -> FloatArray:

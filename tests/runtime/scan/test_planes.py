@@ -11,7 +11,7 @@ from infnet_runtime.scan.planes import contiguous
 @pytest.mark.parametrize("kind", ["u1", "u2", "i2", "i4", "i8", "f4", "f8"])
 @pytest.mark.parametrize("shape", [(5, 7), (1, 7), (5, 1), (1, 1)])
 def test_every_way_a_plane_can_run(kind: str, shape: tuple[int, int]) -> None:
-    stored = np.arange(35).reshape(5, 7)[: shape[0], : shape[1]].astype(kind)
+    stored = np.arange(63).astype(kind).reshape(7, 9)[: shape[0], : shape[1]]  # rows of a larger picture
     for rows, columns in itertools.product((1, -1), repeat=2):
         for plane in (stored[::rows, ::columns], stored[::rows, ::columns].T):
             found = contiguous(plane)
