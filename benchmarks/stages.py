@@ -3,16 +3,20 @@
     OPENBLAS_NUM_THREADS=1 python benchmarks/stages.py SCAN.nii.gz [SCAN.nii.gz ...] [--turns 5] [--json FILE]
 
 One thread, the fastest of the turns; simple and present version take turns. Without the variable OpenBLAS
-takes several threads for the simple resize, which wait in a busy loop. Stages without a simple version have
-an empty cell.
+takes several threads for the simple resize, which wait in a busy loop. The simple versions are those with
+which the tests compare. Stages without one have an empty cell, and parts of a stage are marked with a dash.
+The last row is the whole way from file to mask and JSON with a network that takes no time and marks nothing.
 """
 
 import argparse
 import gzip
 import io
 import json
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,64 +24,165 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.arrays import ByteArray, FloatArray
+from infnet_runtime.arrays import AnyArray, ByteArray, FloatArray
+from infnet_runtime.backends.session import ClosedByBlock, Outputs
 from infnet_runtime.io import open_scan
 from infnet_runtime.io.gzip_files import packed, unpacked
-from infnet_runtime.lungs import find_lungs, lung_box, slices_with_lung
+from infnet_runtime.lungs import air, closing, find_lungs, lung_box, reduced, slices_with_lung, split
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.model.manifest import PreprocessSpec
+from infnet_runtime.model.manifest_file import manifest_of
+from infnet_runtime.model.shipped import default_model
+from infnet_runtime.plausible.coarse import coarse_chest
+from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.plausible.intensity import decide_intensity
+from infnet_runtime.report.text_and_json import to_json
+from infnet_runtime.scan.ct import CtVolume
+from infnet_runtime.scan.lung_mask import LungMask, lung_mask
+from infnet_runtime.segment.segmenter import Segmenter
 from infnet_runtime.slices.preprocess import infected_on_grid, resize, resize_matrix, to_grey, to_network
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+import simple_lungs
+import simple_plausible
 
 Job = Callable[[], object]
 _CHUNK_BYTES = 1 << 20
 _MOST_SLICES = 4  # of the stages that take a batch
 
 
-def jobs(path: Path) -> dict[str, tuple[Job | None, Job, int]]:
-    """Name of a stage to its simple and its present version, and the slices they take."""
-    volume = open_scan(path).volume
-    voxels, spec = volume.to_lps(), PreprocessSpec()
-    lungs = find_lungs(voxels, volume.lps_spacing_mm, volume.intensity)
-    rows, columns = lung_box(lungs, volume.lps_spacing_mm, spec.crop_margin_mm)
-    picked = slices_with_lung(lungs)[:_MOST_SLICES]
-    box = np.ascontiguousarray(voxels[picked, rows, columns])
-    grey = to_grey(box, volume.intensity, spec)
-    small = resize(grey, spec.size, spec.size)
-    content = path.read_bytes()
-    label_bytes = volume.from_lps(lungs).tobytes(order="F")
-    n, taken = len(voxels), len(picked)
-    return {
-        "inflate the scan": (lambda: _inflate_gzip(content), lambda: _inflate(content), n),
-        "survey of the values": (None, lambda: decide_intensity(volume.voxels, source=path.name), n),
-        "lungs": (None, lambda: find_lungs(voxels, volume.lps_spacing_mm, volume.intensity), n),
-        "resize to the network": (
-            lambda: resize_whole(grey, spec.size, spec.size),
-            lambda: resize(grey, spec.size, spec.size),
-            taken,
-        ),
-        "all of the preprocessing": (None, lambda: to_network(box, volume.intensity, spec), taken),
-        "resize to the scan": (
-            lambda: resize_whole(small, *grey.shape[1:]),
-            lambda: resize(small, *grey.shape[1:]),
-            taken,
-        ),
-        "threshold on the scan, no infection": (
-            lambda: resize_whole(small * 0, *grey.shape[1:]) >= 0.5,
-            lambda: infected_on_grid(small * 0, *grey.shape[1:], threshold=0.5),
-            taken,
-        ),
-        "counting": (
-            lambda: count_whole(lungs, lungs),
-            lambda: quantify(lungs, lungs, 1.0),
-            n,
-        ),
-        "pack lungs as a mask": (
+@dataclass(frozen=True)
+class Stage:
+    """What is timed.
+
+    Parameters
+    ----------
+    slices
+        Of the scan, or of the part of it that the stage is given.
+    """
+
+    name: str
+    simple: Job | None
+    present: Job
+    slices: int
+
+
+class NoNetwork(ClosedByBlock):
+    """A session that takes no time and marks nothing."""
+
+    backend, device, precision, model_sha256, batch_size = "none", "cpu", "float32", "", 2
+
+    def __init__(self) -> None:
+        self.manifest = manifest_of(default_model(int8=True))
+
+    def run(self, batch: FloatArray) -> Outputs:
+        """No infection anywhere."""
+        n, _, rows, columns = batch.shape
+        return {
+            spec.name: np.zeros((n, spec.channels, rows, columns), np.float32)
+            for spec in self.manifest.outputs
+        }
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def stages(path: Path, folder: Path) -> list[Stage]:
+    """All stages of a scan; what they need is made before."""
+    volume, content = open_scan(path).volume, path.read_bytes()
+    voxels, n = volume.to_lps(), len(volume.to_lps())
+    labels = find_lungs(voxels, volume.lps_spacing_mm, volume.intensity)
+    lungs = lung_mask(volume.from_lps(labels), volume.grid, origin="found", source=volume.source)
+    label_bytes = volume.from_lps(labels).tobytes(order="F")
+    return [
+        Stage("inflate the scan", lambda: _inflate_gzip(content), lambda: _inflate(content), n),
+        Stage("survey of the values", None, lambda: decide_intensity(volume.voxels, source=path.name), n),
+        *_lung_stages(volume),
+        *_doubt_stages(volume, lungs),
+        *_batch_stages(volume, labels),
+        Stage("count", lambda: count_whole(labels, labels), lambda: quantify(labels, labels, 1.0), n),
+        Stage(
+            "pack lungs as a mask",
             lambda: gzip.compress(label_bytes, compresslevel=1, mtime=0),
             lambda: _pack(label_bytes),
             n,
         ),
-    }
+        Stage("**file to mask and JSON, no network**", None, lambda: whole(path, folder), n),
+    ]
+
+
+def _lung_stages(volume: CtVolume) -> list[Stage]:
+    given = volume.to_lps(), volume.lps_spacing_mm, volume.intensity
+    n = len(given[0])
+    scan = reduced.reduce_scan(*given)
+    parts = [Stage("find the lungs", lambda: simple_lungs.find_lungs(*given), lambda: find_lungs(*given), n)]
+    if scan is None:
+        return parts
+    found = air.lung_air(scan)
+    sides = split.split_sides(found)
+    closed = (sides, scan.values > simple_lungs.BONE_HU, scan.pixel_cm2, scan.pixels)
+    small = closing.close_lungs(*closed)
+    enlarged = small, given[0].shape, scan.step
+    return [
+        *parts,
+        Stage("- reduce", lambda: simple_lungs.reduce_scan(*given), lambda: reduced.reduce_scan(*given), n),
+        Stage("- air of lungs", lambda: simple_lungs.lung_air(scan), lambda: air.lung_air(scan), n),
+        Stage("- sides", lambda: simple_lungs.split_sides(found), lambda: split.split_sides(found), n),
+        Stage("- close", lambda: simple_lungs.close_lungs(*closed), lambda: closing.close_lungs(*closed), n),
+        Stage("- enlarge", lambda: simple_lungs.enlarge(*enlarged), lambda: reduced.enlarge(*enlarged), n),
+    ]
+
+
+def _doubt_stages(volume: CtVolume, lungs: LungMask) -> list[Stage]:
+    voxels = volume.to_lps()
+    chest = coarse_chest(volume, lungs)
+    size = (1, 1) if chest is None else chest.lungs.shape[:0:-1]
+    step = 1 if chest is None else round(chest.mm[0] / volume.lps_spacing_mm[0])
+    return [
+        Stage("what is doubtful", None, lambda: doubts(volume, lungs, has_size=True), len(voxels)),
+        Stage(
+            "- a coarse scan",
+            lambda: simple_plausible.coarse_values(voxels[::step], size),
+            lambda: coarse_chest(volume, lungs),
+            len(voxels),
+        ),
+    ]
+
+
+def _batch_stages(volume: CtVolume, lungs: ByteArray) -> list[Stage]:
+    """Stages before and after the network, for some slices with lung."""
+    spec = PreprocessSpec()
+    rows, columns = lung_box(lungs, volume.lps_spacing_mm, spec.crop_margin_mm)
+    first = int(slices_with_lung(lungs)[0])
+    box = volume.to_lps()[first : first + _MOST_SLICES, rows, columns]
+    grey, n = to_grey(box, volume.intensity, spec), len(box)
+    small, shape = resize(grey, spec.size, spec.size), grey.shape[1:]
+    return [
+        Stage("network input", None, lambda: to_network(box, volume.intensity, spec), n),
+        Stage(
+            "- resize",
+            lambda: resize_whole(grey, spec.size, spec.size),
+            lambda: resize(grey, spec.size, spec.size),
+            n,
+        ),
+        Stage("resize to the scan", lambda: resize_whole(small, *shape), lambda: resize(small, *shape), n),
+        Stage(
+            "threshold on the scan, no infection",
+            lambda: resize_whole(small * 0, *shape) >= 0.5,
+            lambda: infected_on_grid(small * 0, *shape, threshold=0.5),
+            n,
+        ),
+    ]
+
+
+def whole(path: Path, folder: Path) -> None:
+    """A scan from its file to mask and JSON."""
+    scan = open_scan(path)
+    with Segmenter(NoNetwork(), threads=1) as segmenter:
+        result = segmenter.predict(scan.volume)
+    scan.write_mask(folder / f"mask{scan.mask_suffix}", result.mask)
+    (folder / "report.json").write_text(to_json(result, outputs={}), "utf-8")
 
 
 def resize_whole(images: FloatArray, rows: int, columns: int) -> FloatArray:
@@ -86,7 +191,7 @@ def resize_whole(images: FloatArray, rows: int, columns: int) -> FloatArray:
     return np.asarray(vertical @ images @ horizontal.T, np.float32)
 
 
-def count_whole(infection: ByteArray, lungs: ByteArray) -> list[npt.NDArray[np.int64]]:
+def count_whole(infection: AnyArray, lungs: AnyArray) -> list[npt.NDArray[np.int64]]:
     """Histograms of the labels."""
     return [
         sum((np.bincount(plane.ravel(), minlength=256) for plane in labels), np.zeros(256, np.int64))
@@ -141,11 +246,15 @@ def main() -> None:
     for path in options.scans:
         print(f"**{path.name}**\n\n| stage | simple, ms a slice | present, ms a slice |\n| --- | --- | --- |")
         report[path.name] = {}
-        for name, (simple, present, slices) in jobs(path).items():
-            times = fastest_ms([simple, present], options.turns)
-            per_slice = [None if t is None else t / slices for t in times]
-            report[path.name][name] = dict(zip(("simple_ms", "present_ms"), per_slice, strict=True))
-            print(f"| {name} | " + " | ".join("" if t is None else f"{t:.2f}" for t in per_slice) + " |")
+        with tempfile.TemporaryDirectory() as folder:
+            for stage in stages(path, Path(folder)):
+                times = fastest_ms([stage.simple, stage.present], options.turns)
+                per_slice = [None if t is None else t / stage.slices for t in times]
+                report[path.name][stage.name.strip("*- ")] = dict(
+                    zip(("simple_ms", "present_ms"), per_slice, strict=True)
+                )
+                cells = " | ".join("" if t is None else f"{t:.2f}" for t in per_slice)
+                print(f"| {stage.name} | {cells} |", flush=True)
         print()
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")

@@ -20,7 +20,7 @@ from infnet_runtime.lungs.reduced import ReducedScan
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
 
-_BONE_HU = 250.0
+BONE_HU = 250.0
 _SMALL_BODY_MM = 220.0
 _PIXEL_MM = 2.0
 _LARGEST_FIELD_MM = 500.0
@@ -84,7 +84,7 @@ def find_lungs(
         np.minimum(sides, RIGHT, out=sides)
     bone = np.zeros(sides.shape, np.bool_)
     if intensity is Intensity.HU:
-        bone = scan.values > _BONE_HU
+        bone = scan.values > BONE_HU
     closed = close_lungs(sides, bone, scan.pixel_cm2, scan.pixels)
     found = enlarge(closed, voxels.shape, scan.step)
     return np.asarray(found * np.uint8(EITHER)) if side_unknown else found

@@ -1,27 +1,14 @@
 """What the rules look at, against the simple way to get it."""
 
-import cv2
 import numpy as np
 import pytest
 
-from infnet_runtime.arrays import AnyArray, FloatArray
+import simple_plausible
 from infnet_runtime.plausible.coarse import coarse_chest
 from infnet_runtime.plausible.grey import grey_facts
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.lung_mask import lung_mask
 from infnet_runtime.scan.phantom import chest_phantom
-
-
-def simple_values(planes: AnyArray, size: tuple[int, int]) -> FloatArray:
-    reduced = [
-        cv2.resize(
-            np.clip(plane.astype(np.float64), -1024, 1500).astype(np.float32),
-            size,
-            interpolation=cv2.INTER_AREA,
-        )
-        for plane in planes
-    ]
-    return np.stack(reduced)
 
 
 @pytest.mark.parametrize("kind", ["i2", "i4", "f4", "f8"])
@@ -36,18 +23,10 @@ def test_coarse_chest_is_the_average_of_each_slice(kind: str, flips: tuple[int, 
         lung_mask(made.lungs[:, :: flips[0], :: flips[1]], CtVolume(hu, affine, Intensity.HU, "chest").grid),
     )
     assert chest is not None
-    values = simple_values(hu, chest.lungs.shape[:0:-1])
+    values = simple_plausible.coarse_values(hu, chest.lungs.shape[:0:-1])
     assert np.array_equal(chest.bone, values > 150.0)
     assert np.array_equal(chest.tissue, values > -300.0)
     assert chest.bone.any()
-
-
-def simple_repeats(lines: AnyArray) -> float:
-    """Share of equal neighbours along the first axis, of those not both at an end."""
-    first, second = lines[1:], lines[:-1]
-    same = first == second
-    inner = ~same | ((first > lines.min()) & (first < lines.max()) & (first > 0))
-    return float(np.count_nonzero(same & inner)) / max(1, int(np.count_nonzero(inner)))
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -55,6 +34,6 @@ def simple_repeats(lines: AnyArray) -> float:
 def test_repeats_count_what_is_neither_black_nor_white(order: str, low: int) -> None:
     values = np.random.default_rng(low).integers(low, low + 4, (60, 50, 8)).astype(np.uint8)
     values[:20], values[40:] = low, 255
-    simple = min(simple_repeats(values), simple_repeats(values.transpose(1, 0, 2)))
+    simple = min(simple_plausible.repeats(values), simple_plausible.repeats(values.transpose(1, 0, 2)))
     assert grey_facts(np.asarray(values, order=order))["repeats"] == simple  # type: ignore[call-overload]
     assert 0 < simple < 1
