@@ -97,13 +97,17 @@ def judge_bf16(
     form = form_of(content)
     say(f"bf16: imitating it in {name}")
     emulated = model_bytes(emulated_bf16(onnx.load_model_from_string(content)))
-    sets: dict[str, Iterable[LabelledVolume]] = {path.name: _opened(path) for path in volumes_in(paths)}
+    sets: dict[str, Iterable[LabelledVolume]] = {path.name: opened(path) for path in volumes_in(paths)}
     with (
         ExactSession(reference, name, precision=FLOAT32) as one,
         ExactSession(emulated, name, precision=computed_in(form, BF16)) as other,
     ):
         gate = compare_models(one, other, {}, sets, say=say)
-    judgement = _judgement(gate, subject_of(reference, recognised(reference, Path(name))))
+    judgement = judgement_of(
+        gate,
+        subject_of(reference, recognised(reference, Path(name))),
+        method=f"rounded to bfloat16 between the layers, ONNX Runtime {version('onnxruntime')}",
+    )
     try:
         check_gate(gate, advice=f"{name} stays without a record and runs in single precision")
     except GateError as error:
@@ -157,12 +161,19 @@ def volumes_in(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _opened(path: Path) -> Iterator[LabelledVolume]:
+def opened(path: Path) -> Iterator[LabelledVolume]:
     """One scan, opened when it is asked for."""
     yield path.name, open_scan(path).volume, None
 
 
-def _judgement(gate: GateReport, reference_sha256: str) -> Judgement:
+def judgement_of(gate: GateReport, reference_sha256: str, *, method: str) -> Judgement:
+    """The figures that are recorded of a gate whose sets are single scans.
+
+    Raises
+    ------
+    GateError
+        If too few of the scans have infection to judge by.
+    """
     scans = list(gate.sets.values())
     marked = [scan for scan in scans if scan.size_reference > gate.limits.few_ml]
     if len(marked) < FEWEST_SCANS:
@@ -180,7 +191,7 @@ def _judgement(gate: GateReport, reference_sha256: str) -> Judgement:
         largest_percent=round(100 * max(shares), 3),
         infection_ml=round(sum(scan.size_reference for scan in scans), 1),
         reference_sha256=reference_sha256,
-        method=f"rounded to bfloat16 between the layers, ONNX Runtime {version('onnxruntime')}",
+        method=method,
     )
 
 

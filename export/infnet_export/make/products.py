@@ -17,6 +17,7 @@ from infnet_export.graph.onnx_file import model_bytes, with_metadata
 from infnet_export.make.comparison import compare_all, comparison_slices, hu_entry_result
 from infnet_export.make.in_place import write_all
 from infnet_export.make.judged_bf16 import JudgedBf16, judge_bf16, volumes_in
+from infnet_export.make.judged_half import JudgedHalf, judge_half
 from infnet_export.make.judged_int8 import judged_int8, read_judges
 from infnet_export.make.start import Start
 from infnet_export.make.wanted import Wanted
@@ -31,12 +32,13 @@ from infnet_export.tensorrt.engine import EngineReport, build_engine
 from infnet_export.triton import TritonSettings, check_place, write_triton
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.cpu import usable_cores, using_threads
-from infnet_runtime.errors import GateError, OutputError
+from infnet_runtime.errors import GateError, InfnetError, OutputError
 from infnet_runtime.io.atomic import check_folder, prepare_folder
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.model.judged import JUDGED_KEY
 
 Say = Callable[[str], None]
+_TOO_FEW = (3120, 7033)  # volumes, and such with infection
 _SUFFIXES = {"onnx": ".onnx", "fp16": ".fp16.onnx", "int8": ".int8.onnx", "hu": ".hu.onnx"}
 
 
@@ -60,6 +62,7 @@ class Products:
     int8: Int8Report | None = None
     gate: GateReport | None = None
     bf16: dict[str, JudgedBf16] = field(default_factory=dict)
+    half: JudgedHalf | None = None
     engine: EngineReport | None = None
 
     def to_plain(self) -> dict[str, Any]:
@@ -73,6 +76,7 @@ class Products:
             "failed": {kind: str(error) for kind, error in self.failed.items()},
             "parity": json.loads(self.parity.to_json()) if self.parity else None,
             **{name: part.to_plain() if part else None for name, part in parts.items()},
+            "half": self.half.gate.to_plain() if self.half else None,
             "bf16": {kind: judged.to_plain() for kind, judged in self.bf16.items()},
             "engine": json.loads(self.engine.sidecar.to_json()) if self.engine else None,
         }
@@ -165,6 +169,7 @@ def _made(start: Start, folder: Path, wanted: Wanted, say: Say) -> Products:
     if wanted.fp16 or wanted.engine:
         try:
             contents["fp16"] = _half(model, compared.slices, made, say)
+            _judge_half(start, contents, wanted, made, say)
         except GateError as error:
             made.failed["fp16"] = error
     if judges:
@@ -217,6 +222,19 @@ def _judge_bf16(start: Start, contents: dict[str, bytes], wanted: Wanted, made: 
         made.failed["bf16"] = GateError("; ".join(faults), code=7034)
 
 
+def _judge_half(start: Start, contents: dict[str, bytes], wanted: Wanted, made: Products, say: Say) -> None:
+    """Judge the FP16 form on whole scans; without enough of them it has no record, and runs where named."""
+    name = f"{start.name}{_SUFFIXES['fp16']}"
+    try:
+        volumes = volumes_in(_given(wanted))
+        made.half = judge_half(contents["fp16"], start.content, volumes, name, say=say)
+        contents["fp16"] = made.half.content
+    except InfnetError as error:
+        if error.code not in _TOO_FEW:
+            raise
+        say(f"FP16: without a record, so that no GPU takes it by itself: {error.args[0]}")
+
+
 def _given(wanted: Wanted) -> list[Path]:
     return [wanted.verify] if wanted.verify else []
 
@@ -259,6 +277,8 @@ def _table(made: Products) -> str:
         text += f"\n## What INT8 costs\n\n{made.int8.to_table()}\n"
     if made.gate:
         text += f"\n{made.gate.to_table()}\n"
+    if made.half:
+        text += f"\n{made.half.to_table()}"
     for name, judged in made.bf16.items():
         text += f"\n{judged.to_table(name)}"
     return text

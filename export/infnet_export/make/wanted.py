@@ -36,8 +36,8 @@ class Wanted:
     triton
         Folder of a model repository.
     verify
-        Scan or folder of scans to compare on, instead of synthetic ones. Volumes among them also judge INT8,
-        from voxels to millilitres.
+        Scan or folder of scans to compare on, instead of synthetic ones. Volumes among them also judge INT8
+        and FP16, from voxels to millilitres.
     threads
         Of the CPU; 0 takes what the machine gives this process.
     """

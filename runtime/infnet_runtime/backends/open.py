@@ -114,7 +114,7 @@ def open_chosen(
         try:
             if device == AUTO and candidate.kind == CUDA and candidate.backend == ONNXRUNTIME:
                 find_gpu(candidate.index)  # quicker than to let ONNX Runtime find out
-            path, why = (model, "") if model else suited_model(candidate)
+            path, why = (model, "") if model else suited_model(candidate, precision=precision)
             session = open_candidate(
                 candidate, path, threads=threads, batch_size=batch_size, cache=cache, precision=precision
             )

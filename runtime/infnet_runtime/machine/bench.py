@@ -168,7 +168,7 @@ def bench(
         shape = open_scan(path).volume.voxels.shape
         entered: list[tuple[Contender, Session]] = []
         for candidate in _contenders(model, backend, device, precision):
-            chosen = model or suited_model(candidate)[0]
+            chosen = model or suited_model(candidate, precision=precision)[0]
             started = time.perf_counter()
             try:
                 session = opened.enter_context(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infnet_runtime.errors import ModelError
-from infnet_runtime.model.arithmetic import graph_bytes
+from infnet_runtime.model.arithmetic import FLOAT16, graph_bytes
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.plain import from_plain, to_plain
 
@@ -111,6 +111,8 @@ def judgement(
         graph.
     """
     advice = f"record it with: infnet-export judge {source} --verify VOLUMES"
+    if precision == FLOAT16:
+        advice = "make it again with: infnet-export --fp16 --verify VOLUMES"
     text = metadata.get(JUDGED_KEY)
     if text is None:
         raise ModelError(

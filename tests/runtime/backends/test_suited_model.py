@@ -9,18 +9,20 @@ import pytest
 import infnet_runtime.backends.candidates as candidates_module
 import infnet_runtime.backends.suited_model as suited_module
 import infnet_runtime.model.shipped as shipped_module
+from half_model import half_form, plain_file
 from infnet_runtime import cpu
 from infnet_runtime.backends.candidates import Candidate
 from infnet_runtime.backends.open import open_chosen, open_session
 from infnet_runtime.backends.suited_model import suited_model
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.shipped import default_model
-from tiny_models import mid_grey_detector
+from tiny_models import mid_grey_detector, recorded
 
 Processor = Callable[[str], None]
 """Makes this processor one with these flags."""
 
 FLOAT, INT8 = "infnet.onnx", "infnet.int8.onnx"
+NO_HALF = "there is no infnet.fp16.onnx; infnet-export --fp16 --verify VOLUMES makes one"
 
 AMX = "avx2 avx512f avx512_vnni amx_int8"
 VNNI = "avx2 avx_vnni"
@@ -79,7 +81,7 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> Processor:
             FLOAT,
             "the processor has no unit for 8-bit products that openvino uses",
         ),
-        (Candidate("onnxruntime", "cuda"), AMX, FLOAT, "8 bit is for the CPU"),
+        (Candidate("onnxruntime", "cuda"), AMX, FLOAT, NO_HALF),
     ],
 )
 def test_the_shipped_model_suits_backend_and_processor(
@@ -87,6 +89,22 @@ def test_the_shipped_model_suits_backend_and_processor(
 ) -> None:
     processor(flags)
     assert suited_model(candidate) == (models / expected, why)
+
+
+def test_a_gpu_takes_the_fp16_form_that_passed_and_the_cpu_does_not(
+    models: Path, processor: Processor
+) -> None:
+    processor("")
+    plain_file(models / FLOAT)
+    half = models / "infnet.fp16.onnx"
+    half.write_bytes(half_form(models / FLOAT))
+    on_gpu, on_cpu = Candidate("onnxruntime", "cuda"), Candidate("onnxruntime", "cpu")
+    assert suited_model(on_gpu)[0] == models / FLOAT, "it says of no scan that it passed"
+    recorded(half, passed=("float16",))
+    why = "its masks in FP16 agree by a Dice of 0.99 on 3 scans"
+    assert suited_model(on_gpu) == (half, why)
+    assert suited_model(on_gpu, precision="f32") == (models / FLOAT, "single precision was asked for")
+    assert suited_model(on_cpu)[0] == models / FLOAT
 
 
 def test_where_no_8_bit_model_was_shipped(models: Path, processor: Processor) -> None:
