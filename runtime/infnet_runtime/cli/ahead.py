@@ -77,16 +77,16 @@ class Reader:
         return ReadScan(self._open_case(case), time.perf_counter() - started)
 
     def let_go(self) -> bool:
-        """Give back the memory of the scan that was read ahead, and read none ahead any more.
+        """Give back the memory of a scan that was read ahead and of the thread, and read none ahead any more.
 
         Returns
         -------
-        Whether there was one.
+        Whether any could be.
         """
-        held, self._next = self._next is not None, None
+        was_ahead = self._pool is not None
         self.close()
         self._pool = None
-        return held
+        return was_ahead
 
     def close(self) -> None:
         """Wait for what is being read, and drop it."""

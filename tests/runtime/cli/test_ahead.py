@@ -196,6 +196,20 @@ def test_a_scan_that_lacks_the_memory_of_the_next_one_is_done_without_it(
     assert tries == list("abcd")
 
 
+def test_memory_that_is_short_is_tried_again_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[str] = []
+
+    def work(segmenter: object, case: Case, options: CaseOptions, read: Callable[[Case], object]) -> CaseDone:
+        read(case)
+        tries.append(case.path.stem)
+        raise MemoryError
+
+    said = run(tmp_path, work, monkeypatch, ahead=True)
+    assert [line for line in said if line.startswith("failed")] == [f"failed {name}.nii" for name in "abcd"]
+    assert tries == list("aabcd")
+    assert not readers_left()
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_leaves_no_thread(
     error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
