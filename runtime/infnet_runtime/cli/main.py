@@ -76,8 +76,8 @@ def infer(
         bool,
         typer.Option(
             "--fast",
-            help="Where slices are 1.5 mm apart or less, run some and interpolate the others: a mask that "
-            "differs a little, in less time.",
+            help="Where slices are 1.5 mm apart or less, run some and interpolate the others: less time, and "
+            "another mask, see docs/fast.md.",
         ),
     ] = False,
     intensity: Annotated[

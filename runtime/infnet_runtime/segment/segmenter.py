@@ -109,8 +109,8 @@ class Segmenter(ClosedByBlock):
         keep_probability
             Also return the probabilities, two bytes a voxel.
         fast
-            Where slices lie close together, run some and interpolate the others: a mask that differs a
-            little, in less time (``docs/fast.md``). Without effect above 1.5 mm; the flags say what was done.
+            Where slices lie close together, run some and interpolate the others: less time, and another mask
+            (``docs/fast.md`` says by how much). Without effect above 1.5 mm; the flags say what was done.
         progress
             Called with (slices done, slices to do), those that are interpolated among them.
 

@@ -83,7 +83,7 @@ def remark(grid: Grid, *, with_lung: int, run: int) -> Flag:
             "slices_interpolated",
             f"fast: {with_lung - run} of {with_lung} slices with lung did not go through the network, but "
             f"were interpolated between slices at most {step_between(spacing_mm) * spacing_mm:.3g} mm apart: "
-            "mask and numbers differ a little from those of a full run",
+            "mask and millilitres differ from those of a full run, by a few percent or more",
             warns=False,
         )
     if not grid.has_size:
