@@ -22,7 +22,8 @@ import numpy as np
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.compiled import CompiledModels
 from infnet_runtime.backends.precision import AUTO, BF16, F32, choose
-from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs, failed
+from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
+from infnet_runtime.cpu import int8_unit
 from infnet_runtime.errors import BackendError, ModelError
 from infnet_runtime.instructions import cpu_flags
 from infnet_runtime.model.arithmetic import BF16 as BF16_WORD
@@ -36,6 +37,10 @@ logger = logging.getLogger(__name__)
 
 _WORDS = {F32: FLOAT32, BF16: BF16_WORD}
 _CAPABILITY = "BF16"  # listed where bfloat16 is multiplied in one instruction, not where it is imitated
+
+# With units for 8-bit products 4 slices at once take 13 % less CPU time than one by one. Without, they take
+# as long (8 bit) or 11 % longer (float32), and 85 or 170 MiB more.
+_BATCH_WITH_UNITS, _BATCH = 4, 1
 
 # What the library compiles differently for, besides what it is told: see _key.
 _VARIABLES = ("DNNL_", "ONEDNN_", "OV_")
@@ -84,7 +89,7 @@ class OpenVinoSession(ClosedByBlock):
         content = read_whole(model) if content is None else content
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.device = "cpu"
-        self.batch_size = batch_size or DEFAULT_BATCH_SIZE
+        self.batch_size = batch_size or (_BATCH_WITH_UNITS if int8_unit() else _BATCH)
         self._one_at_a_time = threading.Lock()
         self.manifest = recognised(content, model)
         core = core_of(openvino)

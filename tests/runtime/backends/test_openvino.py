@@ -83,6 +83,17 @@ def test_what_the_session_says_is_the_same(kept: CompiledModels, model: Path) ->
     assert said[0] == said[1]
 
 
+@pytest.mark.parametrize(("unit", "expected"), [("avx512_vnni", 4), (None, 1)])
+def test_batches_are_small_where_large_ones_gain_nothing(
+    unit: str | None, expected: int, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_module, "int8_unit", lambda: unit)
+    with OpenVinoSession(model, threads=1) as session:
+        assert session.batch_size == expected
+    with OpenVinoSession(model, threads=1, batch_size=3) as session:
+        assert session.batch_size == 3
+
+
 def test_another_model_thread_number_or_processor_is_compiled(
     kept: CompiledModels,
     model: Path,
