@@ -87,6 +87,7 @@ def main() -> None:
                 "training_data": session.manifest.training_data,
             },
             "backend": session.backend,
+            "precision": session.precision,
             "device": session.device,
             "threshold": session.manifest.output.threshold,
             "temperature": session.manifest.output.temperature,

@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     marked: list[tuple[float, float]] = []  # ml, ml of lung
     print("| examination | slices | lungs | marked | share of the lungs |\n| --- | --- | --- | --- | --- |")
-    with load(options.model, backend=options.backend, threads=1) as model:
+    with load(options.model, backend=options.backend, threads=1, precision="f32") as model:
         for name, pieces in examinations(options.data):
             burdens = [model.predict(piece).quantification for piece in pieces]
             infected = sum(q.both.infection_ml for q in burdens if q.both)

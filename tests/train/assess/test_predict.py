@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+import infnet_train.assess.predict as predict_module
+from infnet_runtime.backends import Session, open_session
 from infnet_runtime.errors import GateError
 from infnet_runtime.model.manifest import PreprocessSpec
-from infnet_train.assess.predict import input_batches, logits_of, network_runner
+from infnet_train.assess.predict import input_batches, logits_of, network_runner, open_model
 from infnet_train.data.datasets import load_source
 from infnet_train.data.source import SourceConfig
 from infnet_train.networks import Network, SideOutputs
+from tiny_models import mid_grey_detector
 from train_slices import write_slice
 
 SPEC = PreprocessSpec(size=32)
@@ -64,3 +67,19 @@ def test_bfloat16_comes_back_in_single_precision() -> None:
     half, whole = logits_of(network, images, bf16=True), logits_of(network, images)
     assert half.dtype == whole.dtype == torch.float32
     assert 0 < (half - whole).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(("device", "stated"), [("cpu", "f32"), ("auto", "f32"), ("cuda:1", "auto")])
+def test_scores_do_not_depend_on_the_units_of_a_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, stated: str
+) -> None:
+    asked: list[str] = []
+    path = mid_grey_detector(tmp_path / "m.onnx")
+
+    def opened(model: Path, *, device: str, precision: str) -> Session:
+        asked.append(precision)
+        return open_session(model, device="cpu", backend="onnxruntime", threads=1)
+
+    monkeypatch.setattr(predict_module, "open_session", opened)
+    with open_model(path, device, purpose="evaluate"):
+        assert asked == [stated]

@@ -97,7 +97,9 @@ def open_model(model: Path, device: str, *, purpose: str) -> Iterator[OpenModel]
         What the model is opened for, for messages: a verb.
     """
     if model.suffix.lower() == ".onnx":
-        with open_session(model, device=device) as session:
+        # Scores and temperatures do not depend on the units that a processor has; a GPU has no such setting.
+        precision = "auto" if device.startswith("cuda") else "f32"
+        with open_session(model, device=device, precision=precision) as session:
             manifest = session.manifest
             yield OpenModel(
                 session.model_sha256,
