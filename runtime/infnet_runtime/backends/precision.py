@@ -7,7 +7,7 @@ from infnet_runtime.backends.session import Session
 from infnet_runtime.errors import BackendError, ModelError
 from infnet_runtime.model.arithmetic import BF16 as BF16_WORD
 from infnet_runtime.model.arithmetic import FLOAT16, TF32
-from infnet_runtime.model.facts import read_facts
+from infnet_runtime.model.facts import read_metadata
 from infnet_runtime.model.judged import judgement
 from infnet_runtime.model.manifest import ModelManifest
 
@@ -86,7 +86,7 @@ def choose(precision: str, *, able: bool, content: bytes, manifest: ModelManifes
             code=5040,
         )
     try:
-        judgement(read_facts(content).metadata, content, manifest, BF16, model)
+        judgement(read_metadata(content), content, manifest, BF16, model)
     except ModelError as error:
         if precision == BF16:
             raise

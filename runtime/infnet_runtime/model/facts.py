@@ -24,6 +24,7 @@ _TYPES = {
     13: "uint64",
     16: "bfloat16",
 }
+_METADATA = 14
 _OWN_DOMAINS = ("", "ai.onnx")
 
 
@@ -71,7 +72,7 @@ def read_facts(content: bytes) -> OnnxFacts:
             graph = value
         elif number == 8 and text(value, 1) in _OWN_DOMAINS:
             opset = max([opset, *numbers(value, 2)])
-        elif number == 14:
+        elif number == _METADATA:
             metadata[text(value, 1)] = text(value, 2)
     weights = {text(tensor, 8) for tensor in parts(graph, 5)}
     return OnnxFacts(
@@ -83,6 +84,18 @@ def read_facts(content: bytes) -> OnnxFacts:
         metadata=metadata,
         other_files=weights_elsewhere(content),
     )
+
+
+def read_metadata(content: bytes) -> dict[str, str]:
+    """The metadata alone, without a look at the graph.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no ONNX file, or end early.
+    """
+    entries = parts(memoryview(content), _METADATA)
+    return {text(entry, 1): text(entry, 2) for entry in entries}
 
 
 def _port(value_info: memoryview) -> Port:

@@ -7,7 +7,7 @@ import pytest
 from onnx import helper
 
 from infnet_runtime.errors import ModelError
-from infnet_runtime.model.facts import read_facts
+from infnet_runtime.model.facts import read_facts, read_metadata
 from infnet_runtime.model.judged import JUDGED_KEY, Judgement, judgement
 from infnet_runtime.model.recognise import recognised
 from tiny_models import mid_grey_detector, recorded
@@ -15,7 +15,8 @@ from tiny_models import mid_grey_detector, recorded
 
 def looked_up(path: Path, precision: str = "bf16") -> Judgement:
     content = path.read_bytes()
-    return judgement(read_facts(content).metadata, content, recognised(content, path), precision, path)
+    assert read_metadata(content) == read_facts(content).metadata
+    return judgement(read_metadata(content), content, recognised(content, path), precision, path)
 
 
 def with_another_manifest(path: Path, old: str, new: str) -> Path:
