@@ -210,7 +210,9 @@ class EngineOnGpu(_OnGpu):
 
 
 def built(package: str, model: Path, target: Path) -> Path:
-    """Build an engine in FP32, so that it can be compared closely."""
+    """Build an engine in FP32, so that it can be compared closely; one that is there is taken."""
+    if target.exists():
+        return target
     from infnet_export.tensorrt.api import Package
     from infnet_export.tensorrt.builder import EngineSettings
     from infnet_export.tensorrt.engine import build_engine

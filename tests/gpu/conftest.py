@@ -36,13 +36,21 @@ def _missing(name: str) -> str:
     return ""
 
 
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where engines lie that took long to build."""
+    return tmp_path_factory.mktemp("models")
+
+
 @pytest.fixture(params=[*STAND_INS, *(pytest.param(name, marks=pytest.mark.gpu) for name in ON_GPU)])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Open sessions here."""
     name = request.param
     if name in ON_GPU and (reason := _missing(name)):
         pytest.skip(reason)
-    made = {**STAND_INS, **ON_GPU}[name](tmp_path, monkeypatch)
+    folder = models / name.partition(" with ")[0]
+    folder.mkdir(exist_ok=True)
+    made = {**STAND_INS, **ON_GPU}[name](folder, monkeypatch)
     try:
         if name in ON_GPU:
             _skip_where_refused(made)
