@@ -23,6 +23,7 @@ from infnet_runtime.backends.cuda.pycuda import PyCudaDevice
 from infnet_runtime.backends.ort import cuda as ort_cuda
 from infnet_runtime.backends.ort.cuda import OrtCudaSession
 from infnet_runtime.backends.session import Session
+from infnet_runtime.backends.tensorrt.library import Package
 from infnet_runtime.backends.tensorrt.session import TensorRtSession
 from infnet_runtime.backends.tensorrt.sidecar import BatchRange
 from infnet_runtime.errors import ModelError
@@ -213,7 +214,6 @@ def built(package: str, model: Path, target: Path) -> Path:
     """Build an engine in FP32, so that it can be compared closely; one that is there is taken."""
     if target.exists():
         return target
-    from infnet_export.tensorrt.api import Package
     from infnet_export.tensorrt.builder import EngineSettings
     from infnet_export.tensorrt.engine import build_engine
 

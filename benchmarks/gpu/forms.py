@@ -8,9 +8,9 @@ import onnx
 from infnet_export.graph.onnx_file import model_bytes, read_onnx
 from infnet_export.precision.choice import keep_of, kept_in_words
 from infnet_export.precision.float16 import to_float16
-from infnet_export.tensorrt.api import Package
 from infnet_export.tensorrt.builder import EngineSettings
 from infnet_export.tensorrt.engine import build_engine
+from infnet_runtime.backends.tensorrt.library import Package
 from infnet_runtime.backends.tensorrt.sidecar import BatchRange
 
 BATCHES = BatchRange(1, 8, 32)

@@ -138,8 +138,8 @@ def make(
     from infnet_export.make.products import check_places, make
     from infnet_export.make.start import start_from_onnx
     from infnet_export.make.wanted import Wanted
-    from infnet_export.tensorrt.api import Package
     from infnet_export.tensorrt.builder import EngineSettings
+    from infnet_runtime.backends.tensorrt.library import Package
     from infnet_runtime.backends.tensorrt.sidecar import BatchRange
     from infnet_runtime.model.shipped import default_model
 

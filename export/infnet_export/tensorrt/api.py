@@ -6,10 +6,9 @@ file. Version 10 can do the same, so that is the only way here, and nothing that
 """
 
 import re
-from enum import StrEnum
 
 from infnet_runtime.backends.tensorrt import library
-from infnet_runtime.backends.tensorrt.library import Untyped, load_library
+from infnet_runtime.backends.tensorrt.library import Package, Untyped, load_library
 from infnet_runtime.errors import BackendError
 
 TENSORRT_NAMES: dict[str, tuple[str, ...]] = {
@@ -39,13 +38,6 @@ TENSORRT_NAMES: dict[str, tuple[str, ...]] = {
     "ParserError": ("desc", "node_name", "node_operator"),
 }
 """Class to the names that are used of it, and those of the module itself under ``""``."""
-
-
-class Package(StrEnum):
-    """Which TensorRT builds."""
-
-    TENSORRT = "tensorrt"
-    RTX = "tensorrt_rtx"
 
 
 # First version that will do, first that will not.

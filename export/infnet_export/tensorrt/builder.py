@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from infnet_export.tensorrt.api import Package, load_tensorrt, message_log
+from infnet_export.tensorrt.api import load_tensorrt, message_log
 from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
-from infnet_runtime.backends.tensorrt.library import Untyped
+from infnet_runtime.backends.tensorrt.library import Package, Untyped
 from infnet_runtime.backends.tensorrt.sidecar import DEFAULT_BATCH, BatchRange, EngineTensor
 from infnet_runtime.errors import BackendError, InputError, ModelError, OutputError
 from infnet_runtime.io.atomic import atomic_write

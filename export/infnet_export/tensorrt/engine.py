@@ -10,8 +10,9 @@ from pathlib import Path
 import onnx
 
 from infnet_export.graph.onnx_file import manifest_in, read_onnx
-from infnet_export.tensorrt.api import Package, install_command
+from infnet_export.tensorrt.api import install_command
 from infnet_export.tensorrt.builder import BuiltEngine, EngineSettings, build_plan, check_can_build
+from infnet_runtime.backends.tensorrt.library import Package
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, sidecar_path
 from infnet_runtime.errors import BackendError, ModelError, OutputError
 from infnet_runtime.io.atomic import atomic_write

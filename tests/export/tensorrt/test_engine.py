@@ -14,11 +14,12 @@ from infnet_export.graph.plain_weights import plain_weights
 from infnet_export.precision.choice import KeepFp32, keep_of
 from infnet_export.precision.float16 import to_float16
 from infnet_export.tensorrt import builder, engine
-from infnet_export.tensorrt.api import Package, check_version, load_tensorrt, message_log
+from infnet_export.tensorrt.api import check_version, load_tensorrt, message_log
 from infnet_export.tensorrt.builder import BuiltEngine, EngineSettings, build_plan
 from infnet_export.tensorrt.engine import build_command, build_engine
 from infnet_runtime.backends.cuda.driver import Gpu, find_gpu
-from infnet_runtime.backends.tensorrt import library
+from infnet_runtime.backends.tensorrt import library, session
+from infnet_runtime.backends.tensorrt.library import Package
 from infnet_runtime.backends.tensorrt.sidecar import BatchRange, read_engine, sidecar_path
 from infnet_runtime.errors import BackendError, InfnetError, InputError, ModelError, OutputError
 from infnet_runtime.model.manifest import METADATA_KEY
@@ -231,7 +232,10 @@ def test_batch_that_the_graph_cannot_have(tmp_path: Path) -> None:
 def test_messages_are_collected_and_warnings_logged(caplog: pytest.LogCaptureFixture) -> None:
     log = message_log(Package.RTX)
     assert log is message_log(Package.RTX), "TensorRT keeps the first logger of the process"
-    levels = load_tensorrt(Package.RTX).ILogger
+    trt = load_tensorrt(Package.RTX)
+    assert trt is session.load_tensorrt(Package.RTX), "what builds and what runs have one library"
+    assert log is library.message_log(Package.RTX, trt), "and one logger"
+    levels = trt.ILogger
     for level in (levels.ERROR, levels.WARNING, levels.INFO):
         log.log(level, f"{level.name} \n")
     assert log.take_errors() == ["ERROR"]

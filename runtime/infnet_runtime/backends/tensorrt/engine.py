@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from infnet_runtime.backends.compiled import CompiledModels
-from infnet_runtime.backends.tensorrt.library import RTX, Untyped, message_log
+from infnet_runtime.backends.tensorrt.library import Package, Untyped, message_log
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor
 from infnet_runtime.errors import ModelError
 
@@ -61,7 +61,7 @@ class LoadedEngine:
                 code=4045,
             )
         self._check_described_by(sidecar, path)
-        self.records_graphs = sidecar.package == RTX
+        self.records_graphs = sidecar.package == Package.RTX
         """Whether a context records the graph of its network itself, and must not be recorded."""
         if self.records_graphs:
             self._config = self._engine.create_runtime_config()

@@ -4,17 +4,22 @@ import functools
 import importlib
 import importlib.util
 import logging
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 from infnet_runtime.errors import BackendError
 
 logger = logging.getLogger(__name__)
 
-TENSORRT, RTX = "tensorrt", "tensorrt_rtx"
-"""Names of the packages."""
-
 Untyped: TypeAlias = Any
 """An object of TensorRT, which comes without types."""
+
+
+class Package(StrEnum):
+    """Which TensorRT."""
+
+    TENSORRT = "tensorrt"
+    RTX = "tensorrt_rtx"
 
 
 def load_library(package: str, install: str) -> Untyped:
@@ -23,7 +28,7 @@ def load_library(package: str, install: str) -> Untyped:
     Parameters
     ----------
     package
-        ``tensorrt`` or ``tensorrt_rtx``.
+        Of :class:`Package`.
     install
         What installs it together with what the caller needs.
 

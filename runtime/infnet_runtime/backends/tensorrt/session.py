@@ -17,14 +17,14 @@ from infnet_runtime.backends.cuda.open import open_device
 from infnet_runtime.backends.cuda.owner import OwnerThread
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
 from infnet_runtime.backends.tensorrt.engine import LoadedEngine
-from infnet_runtime.backends.tensorrt.library import RTX, TENSORRT, Untyped, load_library
+from infnet_runtime.backends.tensorrt.library import Package, Untyped, load_library
 from infnet_runtime.backends.tensorrt.runner import NUMPY_TYPES, EngineRunner
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, read_engine
 from infnet_runtime.errors import BackendError, InfnetError, ModelError
 
 _INSTALL = {
-    TENSORRT: "pip install 'infnet[tensorrt]'",
-    RTX: "pip install 'tensorrt-rtx>=1.7,<2' cuda-bindings",
+    Package.TENSORRT: "pip install 'infnet[tensorrt]'",
+    Package.RTX: "pip install 'tensorrt-rtx>=1.7,<2' cuda-bindings",
 }
 _BLOCKS_AT_ONCE = 4  # in one call, so that copies of one block hide behind the network on another
 
@@ -153,13 +153,12 @@ def load_tensorrt(package: str) -> Untyped:
     BackendError
         If it is not installed or its libraries cannot be loaded.
     """
-    how = _INSTALL.get(package)
-    if how is None:
+    if package not in _INSTALL:
         raise ModelError(
             f"the engine was built by '{package}', expected {' or '.join(_INSTALL)}; build it again",
             code=4043,
         )
-    return load_library(package, how)
+    return load_library(package, _INSTALL[Package(package)])
 
 
 def _check_contract(sidecar: EngineSidecar, path: Path) -> None:
