@@ -58,7 +58,7 @@ class _Parts:
         0 outside.
     volume : (label,), voxels
     area : (label,), pixels
-        Of the largest section; 0 of pieces that are too small to count in any rule.
+        Of the largest section.
     """
 
     def __init__(self, scan: ReducedScan, inside: BoolArray, rows: slice, columns: slice) -> None:
@@ -68,21 +68,21 @@ class _Parts:
         air = inside[:, rows, columns].view(np.uint8)
         opened = [cv2.morphologyEx(plane, cv2.MORPH_OPEN, _CROSS) for plane in air]
         self.labels = cc3d.connected_components(np.stack(opened), connectivity=6, binary_image=True)
-        stats = cc3d.statistics(self.labels)
-        self.volume = np.asarray(stats["voxel_counts"], np.int64)
-        self.boxes = stats["bounding_boxes"]
-        self.area = np.zeros(len(self.volume), np.int64)
-        for label in np.flatnonzero(self.volume * scan.pixel_cm2 >= _LEAST_PIECE_CM2):
-            if label:
-                part = self._part(int(label))
-                self.area[label] = max(int(np.count_nonzero(plane)) for plane in part)
+        number = int(self.labels.max()) + 1
+        self.volume, self.area = np.zeros((2, number), np.int64)
+        self._first, self._last = np.full((2, number), -1)
+        for k, plane in enumerate(self.labels):
+            counts = np.bincount(plane.ravel(), minlength=number)
+            self.volume += counts
+            np.maximum(self.area, counts, out=self.area)
+            seen = counts > 0
+            self._first[seen & (self._last < 0)] = k
+            self._last[seen] = k
+        self.area[0] = 0
 
     def slices(self, label: int) -> range:
         """Slices from the first to the last of a piece."""
-        return range(*self.boxes[label][0].indices(len(self.labels)))
-
-    def _part(self, label: int) -> BoolArray:
-        return np.asarray(self.labels[self.boxes[label]] == label)
+        return range(self._first[label], self._last[label] + 1)
 
     def is_gas(self, label: int, level: float) -> bool:
         """Whether a piece is as dark as gas.
@@ -92,9 +92,12 @@ class _Parts:
         level
             Below which it is.
         """
-        part = self._part(label)
+        slices = slice(self._first[label], self._last[label] + 1)
+        part = np.asarray(self.labels[slices] == label)
+        rows, columns = box_of(np.logical_or.reduce(part, axis=0))
+        part = part[:, rows, columns]
         core = np.stack([cv2.erode(plane.view(np.uint8), _CROSS) for plane in part]).view(np.bool_)
-        values, chosen = self._values[self.boxes[label]], core if core.any() else part
+        values, chosen = self._values[slices, rows, columns], core if core.any() else part
         if self._intensity is Intensity.WINDOWED:
             return quantile_is_below(values, chosen, 0.5, level)
         if self.area[label] * self._pixel_cm2 < _CRESCENT_CM2:
@@ -184,8 +187,7 @@ def _inside_hull(parts: _Parts, accepted: BoolArray, pieces: npt.NDArray[np.intp
     for k, labels in held.items():
         common = hull(members(parts.labels[k], accepted).view(np.bool_))
         for label in labels:
-            box = parts.boxes[label][1:]
-            inside[label] += np.count_nonzero(common[box] & (parts.labels[k][box] == label))
+            inside[label] += np.count_nonzero(common & (parts.labels[k] == label))
     return inside
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from infnet_runtime.arrays import BoolArray, ByteArray
-from infnet_runtime.lungs.components import areas, box_of, components, members
+from infnet_runtime.lungs.components import Counts, areas, box_of, components, members
 
 # A hole up to this area is a vessel or a lesion whatever lies below it.
 _HOLE_CM2 = 4.0
@@ -29,11 +29,6 @@ _FORWARD = 0.5
 _BONE_SHARE = 0.1
 # The other lung has to be seen for the common hull to mean the chest.
 _OTHER_LUNG_SHARE = 0.15
-_EDGE, _WALL, _BONE, _OVER_LUNG = 1, 2, 4, 8  # bits of what a pixel is
-# Which of the sixteen kinds of pixels count: all, at the open edge, there at the wall, bone, over lung.
-_ASKED = np.stack([(np.arange(16) & b) == b for b in (0, _EDGE, _EDGE | _WALL, _BONE, _OVER_LUNG)], 1).astype(
-    np.int64
-)
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
@@ -137,45 +132,38 @@ def _wall(lungs: ByteArray, width: int) -> BoolArray:
     return wall
 
 
-def _kinds(edge: BoolArray, wall: BoolArray, bone: BoolArray, below: BoolArray) -> ByteArray:
-    """What each pixel is, a bit for each."""
-    bits = ((edge, _EDGE), (wall, _WALL), (bone, _BONE), (below, _OVER_LUNG))
-    kinds = np.zeros(edge.shape, np.uint8)
-    for mask, bit in bits:
-        kinds |= mask.view(np.uint8) * np.uint8(bit)
-    return kinds
-
-
 def _dents_at_wall(lung: BoolArray, below: BoolArray, wall: BoolArray, bone: BoolArray) -> BoolArray:
     """Parts of the lung's own hull whose open edge lies along the chest wall."""
     own = hull(lung)
-    dents = own & ~lung
     filled = np.zeros(lung.shape, np.bool_)
-    number, labels = components(dents)
+    number, labels = components(own & ~lung)
     if number == 1:
         return filled
     core = cv2.erode(own.view(np.uint8), _SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    edge = core == 0
-    places = np.flatnonzero(dents)
-    of_label, of_kind = labels.ravel()[places], _kinds(edge, wall, bone, below).ravel()[places]
-    # One pass over the pixels of the dents counts all that is asked.
-    counts = np.bincount(of_label * np.int32(16) + of_kind, minlength=16 * number).reshape(number, 16)
-    area, open_edge, at_wall, is_bone, over_lung = (counts @ _ASKED).T
-    kept = at_wall >= _SHARE_AT_WALL * np.maximum(open_edge, 1)
-    kept &= is_bone <= _BONE_SHARE * area
-    kept[0] = False
-    alone = kept & (over_lung < _SHARE_OVER_LUNG * area)
-    if alone.any():
+    # Dents are small: from here on only their pixels are looked at.
+    places = labels.ravel().nonzero()[0]
+    label = labels.ravel()[places]
+    is_edge = core.ravel()[places] == 0
+
+    def count(which: BoolArray) -> Counts:
+        return np.bincount(label[which], minlength=number)
+
+    open_edge, at_wall = count(is_edge), count(is_edge & wall.ravel()[places])
+    kept = (at_wall > 0) & (at_wall >= _SHARE_AT_WALL * open_edge)
+    if not kept.any():
+        return filled
+    area = np.bincount(label, minlength=number)
+    kept &= count(bone.ravel()[places]) <= _BONE_SHARE * area
+    alone = np.flatnonzero(kept & (count(below.ravel()[places]) < _SHARE_OVER_LUNG * area))
+    if len(alone):
         rows, columns = np.divmod(places, lung.shape[1])
-        is_edge = (of_kind & _EDGE) > 0
-        with np.errstate(invalid="ignore"):  # dents without an open edge are not kept
-            x, y = (
-                np.bincount(of_label[is_edge], n[is_edge], number) / open_edge
-                - np.bincount(of_label, n, number) / area
-                for n in (columns, rows)
-            )
+        x, y = (
+            np.bincount(label[is_edge], n[is_edge], number)[alone] / open_edge[alone]
+            - np.bincount(label, n, number)[alone] / area[alone]
+            for n in (columns, rows)
+        )
         # At the base the two crescents of lung open to the front, towards liver and spleen.
-        kept[alone] = (-y < _FORWARD * np.hypot(x, y))[alone]
-    filled.ravel()[places] = kept[of_label]
+        kept[alone] = -y < _FORWARD * np.hypot(x, y)
+    filled.ravel()[places] = kept[label]
     filled &= ~bone
     return filled
