@@ -39,8 +39,8 @@ def test_first_command_runs_in_a_clean_environment_without_torch(tmp_path: Path)
     tree = copy_of_the_tree(tmp_path / "infnet")
     done = subprocess.run(["bash", "-c", command("demo")], cwd=tree, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()[-6:]] == [
-        "scan", "slices", "lungs", "infection", "written", "note",
+    assert [line.split()[0] for line in done.stdout.splitlines()[-7:]] == [
+        "scan", "slices", "lungs", "infection", "network", "written", "note",
     ]  # fmt: skip
     report = json.loads((tree / "infnet-demo" / "phantom.infnet.json").read_text())
     assert report["quantification"]["both"]["infection_ml"] > 0
