@@ -73,7 +73,8 @@ def on_slices(name: str, options: argparse.Namespace) -> dict[str, Any]:
         batch, names = unpack(options.slices, reference.manifest.preprocess)
         expected = _in_calls(reference, batch, (_BATCH,))
     path = form(name, options)
-    with open_session(path, device=options.device, batch_size=_BATCH) as session:
+    precision = "f32" if name == "fp32" else "auto"
+    with open_session(path, device=options.device, batch_size=_BATCH, precision=precision) as session:
         manifest, backend = session.manifest, session.backend
         found, ragged = (_in_calls(session, batch, sizes) for sizes in ((_BATCH,), _RAGGED))
         again = _in_calls(session, batch, (_BATCH,))
@@ -113,7 +114,7 @@ def whole_scans(name: str, options: argparse.Namespace) -> dict[str, Any]:
         return left_out(error)
     import json
 
-    where = {"device": options.device}
+    where = {"device": options.device, "precision": "f32" if name == "fp32" else "auto"}
     if options.device == "cpu":
         if not find_spec("openvino"):
             return {"left_out": "on the CPU only with OpenVINO"}
