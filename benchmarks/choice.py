@@ -50,7 +50,7 @@ class Timed(ClosedByBlock):
         self.session = session
         self.backend, self.device, self.precision = session.backend, session.device, session.precision
         self.manifest, self.model_sha256 = session.manifest, session.model_sha256
-        self.batch_size = session.batch_size
+        self.batch_size, self.coarse = session.batch_size, session.coarse
         self.seconds, self.slices = 0.0, 0
         self._known: dict[str, Outputs] = {}
 

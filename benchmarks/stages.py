@@ -72,6 +72,7 @@ class NoNetwork(ClosedByBlock):
     """A session that takes no time and marks nothing."""
 
     backend, device, precision, model_sha256, batch_size = "none", "cpu", "float32", "", 2
+    coarse = None
 
     def __init__(self) -> None:
         self.manifest = manifest_of(default_model(int8=True))

@@ -206,7 +206,8 @@ class IExecutionContext:
             taken = device.at(addresses[source.name], (n, *source.shape[1:]), kind)
             for result in results:
                 given = device.at(addresses[result.name], (n, *result.shape[1:]), NUMPY_TYPES[result.dtype])
-                given[...] = expected(taken, result.shape[1]) + off
+                step = SIZE // result.shape[2]  # of a coarser output every so many pixels
+                given[...] = expected(taken, result.shape[1])[..., ::step, ::step] + off
             plan.batches_run.append(n)
 
         device.queue(stream, compute)

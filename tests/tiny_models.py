@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from infnet_runtime.backends import Session
+from infnet_runtime.model.coarse_logits import COARSE_KEY, COARSE_OUTPUT, CoarseSpec
 from infnet_runtime.model.judged import JUDGED_KEY, Judgement, Record, subject_of
 from infnet_runtime.model.manifest import METADATA_KEY, ClassSpec, ModelManifest, OutputSpec, PreprocessSpec
 
@@ -31,6 +32,8 @@ KINDS = OutputSpec(
     thresholds=(),
 )
 TWO_OUTPUTS = replace(MANIFEST, name="mid-grey and kinds", outputs=(KINDS, OutputSpec()), contract_version=2)
+
+COARSE = CoarseSpec(probability=MANIFEST.output.name, factor=8)
 
 
 def alone(session: Session, batch: np.ndarray) -> np.ndarray:
@@ -60,6 +63,42 @@ def two_outputs(path: Path, *, sum_of_kinds: float = 1.0) -> Path:
     helper.set_model_props(model, {METADATA_KEY: TWO_OUTPUTS.to_json()})
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
+    return path
+
+
+def coarse_detector(
+    path: Path, *, coarse: bool = True, spec: CoarseSpec = COARSE, gain: float = 200.0
+) -> Path:
+    """Write a mid-grey detector that works on means over 8 x 8 pixels and enlarges its logits.
+
+    Parameters
+    ----------
+    coarse
+        Whether the file gives these logits too.
+    spec
+        What it says of them.
+    """
+    model = onnx.load_from_string(mid_grey_detector(path, gain=gain).read_bytes())
+    graph, small = model.graph, SIZE // COARSE.factor
+    *front, sigmoid, scale = graph.node
+    channel = front.pop(0)
+    pool = helper.make_node("AveragePool", ["channel"], ["means"], kernel_shape=[8, 8], strides=[8, 8])
+    front[0].input[0] = "means"
+    resize = helper.make_node("Resize", ["logit", "", "scales"], ["large"], mode="linear")
+    sigmoid.input[0], sigmoid.output[0] = "large", scale.output[0]
+    nodes = [channel, pool, *front, resize, sigmoid]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 8, 8], np.float32), "scales"))
+    if coarse:
+        graph.node.append(
+            helper.make_node("Identity", ["logit"], [COARSE_OUTPUT], name="coarse_logits/Identity")
+        )
+        shape = ["n", 1, small, small]
+        graph.output.append(helper.make_tensor_value_info(COARSE_OUTPUT, TensorProto.FLOAT, shape))
+        helper.set_model_props(model, {METADATA_KEY: MANIFEST.to_json(), COARSE_KEY: spec.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
     return path
 
 

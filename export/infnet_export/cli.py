@@ -38,7 +38,8 @@ class _Turn(StrEnum):
 @app.command(
     epilog="Other commands: infnet-export inspect (what a model file is), infnet-export judge (may a file "
     "compute in bf16), infnet-export weights (a model file back into weights), infnet-export lungs (the "
-    "network that finds the lungs); each has --help. A file of such a name is given as ./inspect."
+    "network that finds the lungs), infnet-export coarse-logits (a model file with coarse logits added); "
+    "each has --help. A file of such a name is given as ./inspect."
 )
 def make(
     source: Annotated[
@@ -93,6 +94,13 @@ def make(
     triton: Annotated[
         Path | None, typer.Option(help="Also a model repository for Triton, in this folder.")
     ] = None,
+    coarse_logits: Annotated[
+        bool,
+        typer.Option(
+            help="Beside the probabilities the files give the logits before their last enlargement, which "
+            "the runtime then does where it matters. Older versions of infnet refuse such files."
+        ),
+    ] = True,
     batch: Annotated[str, typer.Option(help="Batch sizes MIN:OPT:MAX.")] = "1:4:8",
     timing_cache: Annotated[
         Path | None, typer.Option(help="Folder of TensorRT's timing caches, for --trt.")
@@ -173,6 +181,7 @@ def make(
         bf16=bf16,
         hu=_rows_and_columns(hu) if hu else None,
         triton=triton,
+        coarse=coarse_logits,
         verify=verify,
         threads=threads,
     )
@@ -298,6 +307,28 @@ def lungs(
     )
     with atomic_write(output) as file:
         file.write(model_bytes(model))
+    typer.echo(output)
+
+
+@app.command(name="coarse-logits")
+def add_coarse_logits(
+    source: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file of infnet-export.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+    threads: ThreadsOption = 0,
+) -> None:
+    """Give a model file coarse logits beside its probabilities; nothing else of it changes."""
+    limit_process(threads)
+    from infnet_export.make.coarse_file import coarse_file
+    from infnet_runtime.io.atomic import atomic_write
+
+    content, parity = coarse_file(source)
+    with atomic_write(output) as file:
+        file.write(content)
+    typer.echo(
+        f"the full map is the same to the bit; enlarged by the runtime the logits differ from it by "
+        f"{parity.largest_distance:.1e} at most, masks in {parity.differing_pixels} pixels",
+        err=True,
+    )
     typer.echo(output)
 
 

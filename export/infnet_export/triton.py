@@ -23,7 +23,8 @@ from pathlib import Path
 
 import onnx
 
-from infnet_export.graph.onnx_file import manifest_in, read_onnx
+from infnet_export.graph.coarse_logits import without_coarse_logits
+from infnet_export.graph.onnx_file import manifest_in, model_bytes, read_onnx
 from infnet_runtime.backends.tensorrt.sidecar import EngineTensor, read_engine, sidecar_path
 from infnet_runtime.errors import InputError, ModelError, OutputError
 from infnet_runtime.io.atomic import atomic_write, check_folder, prepare_folder
@@ -199,10 +200,12 @@ def _read(model: Path, settings: TritonSettings) -> _Served:
             sidecar.outputs,
             sidecar.manifest,
         )
-    graph, content = read_onnx(model)
+    found, content = read_onnx(model)
+    # Clients get probabilities; coarse logits would make another model of it, which no version may be.
+    graph = without_coarse_logits(found)
     return _Served(
         "onnxruntime_onnx",
-        {"model.onnx": content},
+        {"model.onnx": content if graph is found else model_bytes(graph)},
         tuple(_tensor(v, model) for v in graph.graph.input),
         tuple(_tensor(v, model) for v in graph.graph.output),
         manifest_in(graph, model),

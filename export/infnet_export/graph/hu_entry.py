@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from infnet_export.graph.coarse_logits import without_coarse_logits
 from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.model.manifest import (
@@ -59,6 +60,7 @@ def with_hu_entry(model: onnx.ModelProto, rows: int, columns: int) -> onnx.Model
     """
     if rows < 1 or columns < 1:
         raise ValueError(f"slices have {rows} x {columns} pixels, expected at least one along each axis")
+    model = without_coarse_logits(model)  # of no use where the way back to the slice is in the graph
     properties = {p.key: p.value for p in model.metadata_props}
     manifest = ModelManifest.from_json(properties[METADATA_KEY], source="the model to give an HU entry")
     if manifest.contract_version != CONTRACT_VERSION:

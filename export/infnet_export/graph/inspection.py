@@ -10,11 +10,13 @@ from typing import Any
 
 import onnx
 
+from infnet_export.graph.coarse_logits import coarse_in
 from infnet_export.graph.onnx_file import manifest_in, onnx_content, operators, read_onnx
 from infnet_runtime.backends.candidates import is_engine
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, EngineTensor, read_engine
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.arithmetic import BF16
+from infnet_runtime.model.coarse_logits import CoarseSpec
 from infnet_runtime.model.judged import Judgement, judgement
 from infnet_runtime.model.manifest import ENTRY_KEY, ModelManifest
 from infnet_runtime.model.recognise import holds_weights
@@ -38,6 +40,8 @@ class Inspection:
         Of a file that takes slices in HU: input, unit, rows and columns.
     bf16
         Figures of the record that the file may compute in bf16; None where it has none that holds.
+    coarse
+        Of a file that gives coarse logits.
     """
 
     path: str
@@ -52,6 +56,7 @@ class Inspection:
     manifest: ModelManifest
     entry: dict[str, Any] | None = None
     bf16: Judgement | None = None
+    coarse: CoarseSpec | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -66,6 +71,7 @@ class Inspection:
                 **_manifest_rows(self.manifest, self.entry),
                 "input": _listed(self.inputs),
                 "output": _listed(self.outputs),
+                **_coarse_row(self.coarse),
                 "stored": _listed(self.weights),
                 "bf16": _judged(self.bf16),
                 "operators": f"{sum(self.operators.values())}, opset {self.opset}: {_listed(self.operators)}",
@@ -96,6 +102,7 @@ class EngineInspection:
                 **_manifest_rows(sidecar.manifest),
                 "input": _shapes(sidecar.inputs),
                 "output": _shapes(sidecar.outputs),
+                **_coarse_row(sidecar.coarse),
                 "batch": str(sidecar.batch),
                 "layers": _listed(sidecar.layers),
                 "in FP32": ", ".join(sidecar.kept_in_fp32) or "what the ONNX file has in FP32",
@@ -204,6 +211,7 @@ def inspect_model(path: Path) -> Inspection:
         manifest=manifest,
         bf16=_record(model, content, manifest, path),
         entry=next((json.loads(p.value) for p in model.metadata_props if p.key == ENTRY_KEY), None),
+        coarse=coarse_in(model),
     )
 
 
@@ -275,6 +283,13 @@ def _manifest_rows(manifest: ModelManifest, entry: dict[str, Any] | None = None)
         "metrics": _listed(manifest.metrics) or "none recorded",
         "made with": _listed(manifest.created_with),
     }
+
+
+def _coarse_row(coarse: CoarseSpec | None) -> dict[str, str]:
+    if coarse is None:
+        return {}
+    said = f"'{coarse.output}', enlarged {coarse.factor} times ({coarse.mode}, {coarse.positions}), then "
+    return {"coarse": f"{said}{coarse.activation}, is '{coarse.probability}'"}
 
 
 def _table(rows: dict[str, str]) -> str:

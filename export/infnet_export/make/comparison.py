@@ -1,10 +1,11 @@
 """Every file that runs here against the reference of the start, before any of them gets its name."""
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+import numpy as np
 import onnx
 
 from infnet_export.graph.hu_entry import HU_INPUT
@@ -14,9 +15,13 @@ from infnet_export.make.wanted import Wanted
 from infnet_export.proof.parity_report import Form, FormResult, ParityReport, Run, measure_forms
 from infnet_export.proof.runs import by_onnxruntime, by_openvino
 from infnet_runtime.arrays import FloatArray
-from infnet_runtime.backends.session import infection_of
+from infnet_runtime.backends import Session
+from infnet_runtime.backends.candidates import ONNXRUNTIME, OPENVINO
+from infnet_runtime.backends.open import open_content
+from infnet_runtime.backends.session import infection_of, infection_probability
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.metrics.parity import (
+    ENLARGED_TOLERANCE,
     EXACT,
     FP16_TOLERANCE,
     FP32_TOLERANCE,
@@ -156,13 +161,50 @@ def compare_all(
         names=compared.names,
         say=say,
     )
+    coarse = tuple(_coarse_results(contents, start, compared, say))
     return ParityReport(
         f"{start.manifest.name} {start.manifest.version}",
         start.reference,
         compared.described,
         thresholds[start.manifest.output.name][start.manifest.output.infection_channel],
         {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime", "numpy")},
-        (*results, *more),
+        (*results, *coarse, *more),
         not_run,
         picture,
     )
+
+
+def _coarse_results(
+    contents: dict[str, bytes], start: Start, compared: Compared, say: Callable[[str], None]
+) -> Iterator[FormResult]:
+    """Coarse logits enlarged by the runtime against the full map of the same file and backend."""
+    tried = [(kind, ONNXRUNTIME) for kind in ("onnx", "fp16", "int8") if kind in contents]
+    if find_spec(OPENVINO):
+        tried.append(("onnx", OPENVINO))
+    slices, manifest = compared.slices, start.manifest
+    for kind, backend in tried:
+        with (
+            open_content(contents[kind], start.name, backend=backend) as full,
+            open_content(contents[kind], start.name, backend=backend, coarse=True) as coarse,
+        ):
+            if coarse.coarse is None:
+                continue
+            ending = ".onnx" if kind == "onnx" else f".{kind}.onnx"
+            name = f"{start.name}{ending}, {backend}, coarse logits enlarged, against its full map"
+            say(f"comparing {name}")
+            found, expected = (_one_by_one(session, slices) for session in (coarse, full))
+        threshold = network_thresholds(manifest)[manifest.output.name][manifest.output.infection_channel]
+        parity = compare(found[:, None], expected[:, None], [threshold])
+        yield FormResult(
+            name=name,
+            runs={1: parity},
+            worst=parity,
+            tolerance=ENLARGED_TOLERANCE,
+            reason="order of rounding in the enlargement",
+            kind=kind,
+            farthest=compared.names[parity.farthest_slice],
+        )
+
+
+def _one_by_one(session: Session, slices: FloatArray) -> FloatArray:
+    return np.concatenate([infection_probability(session, one[None]) for one in slices])

@@ -105,14 +105,14 @@ def judge_bf16(
         gate = compare_models(one, other, {}, sets, say=say)
     judgement = judgement_of(
         gate,
-        subject_of(reference, recognised(reference, Path(name))),
+        subject_of(reference, recognised(reference, Path(name)).manifest),
         method=f"rounded to bfloat16 between the layers, ONNX Runtime {version('onnxruntime')}",
     )
     try:
         check_gate(gate, advice=f"{name} stays without a record and runs in single precision")
     except GateError as error:
         return JudgedBf16(with_metadata(content, JUDGED_KEY, None), gate, judgement, error)
-    subject = subject_of(content, recognised(content, Path(name)))
+    subject = subject_of(content, recognised(content, Path(name)).manifest)
     record = Record(subject_sha256=subject, passed={BF16: judgement})
     return JudgedBf16(with_metadata(content, JUDGED_KEY, record.to_json()), gate, judgement, None)
 

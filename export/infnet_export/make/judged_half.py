@@ -74,7 +74,7 @@ def judge_half(
         subject = subject_of(content, other.manifest)
     check_gate(gate, advice="keep more of the model in single precision")
     how = f"Rounded to half precision between the layers, ONNX Runtime {version('onnxruntime')} on the CPU"
-    against = subject_of(reference, recognised(reference, Path(name)))
+    against = subject_of(reference, recognised(reference, Path(name)).manifest)
     judgement = judgement_of(gate, against, method=how)
     record = Record(subject_sha256=subject, passed={FLOAT16: judgement})
     return JudgedHalf(with_metadata(content, JUDGED_KEY, record.to_json()), gate, judgement)

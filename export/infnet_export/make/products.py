@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx
 
+from infnet_export.graph.coarse_logits import with_coarse_logits
 from infnet_export.graph.hu_entry import with_hu_entry
 from infnet_export.graph.onnx_file import model_bytes, with_metadata
 from infnet_export.make.comparison import compare_all, comparison_slices, hu_entry_result
@@ -185,6 +186,8 @@ def _made(start: Start, folder: Path, wanted: Wanted, say: Say) -> Products:
         extended = with_hu_entry(model, *wanted.hu)
         contents["hu"] = model_bytes(extended)
         more = (hu_entry_result(extended, start, wanted),)
+    if wanted.coarse:
+        contents = {kind: _with_coarse(kind, content, say) for kind, content in contents.items()}
     made.parity = compare_all(start, contents, compared, wanted, more=more, say=say)
     made.failed = made.parity.failures() | made.failed
     _put_in_place(folder, start.name, contents, made, borrow=wanted.borrow)
@@ -245,6 +248,18 @@ def _half(model: onnx.ModelProto, slices: FloatArray, made: Products, say: Say) 
     magnitudes = measure_magnitudes(model, slices, threads=usable_cores())
     made.ranges = check_ranges(magnitudes, made.float16.half_tensors, slices=len(slices))
     return model_bytes(half)
+
+
+def _with_coarse(kind: str, content: bytes, say: Say) -> bytes:
+    """A file that gives coarse logits too, where its graph ends with their enlargement."""
+    if kind == "hu":  # it does not end on the network's grid
+        return content
+    model = onnx.load_model_from_string(content)
+    extended = with_coarse_logits(model)
+    if extended is model:
+        say(f"{kind}: no coarse logits, its last step is no sigmoid of a linear resize in floating point")
+        return content
+    return model_bytes(extended)
 
 
 def _put_in_place(

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from infnet_export.graph.onnx_file import onnx_content
+import onnx
+
+from infnet_export.graph.coarse_logits import without_coarse_logits
+from infnet_export.graph.onnx_file import model_bytes, onnx_content
 from infnet_export.proof.parity_report import Form, Run
 from infnet_export.proof.runs import by_onnxruntime
 from infnet_runtime.metrics.parity import EXACT, Tolerance
@@ -41,6 +44,8 @@ class Start:
 def start_from_onnx(path: Path, file_name: str) -> Start:
     """Begin with an ONNX file of infnet, which is then its own reference.
 
+    Coarse logits are left out of it: the files to make get their own.
+
     Parameters
     ----------
     file_name
@@ -52,6 +57,10 @@ def start_from_onnx(path: Path, file_name: str) -> Start:
         If the file is refused.
     """
     content = onnx_content(path)
-    manifest = recognised(content, path)
+    known = recognised(content, path)
     run = by_onnxruntime(content, path.name)
-    return Start(file_name, content, manifest, EXACT, f"{path.name} in FP32 by ONNX Runtime on the CPU", run)
+    plain = content
+    if known.coarse:
+        plain = model_bytes(without_coarse_logits(onnx.load_model_from_string(content)))
+    reference = f"{path.name} in FP32 by ONNX Runtime on the CPU"
+    return Start(file_name, plain, known.manifest, EXACT, reference, run)

@@ -35,6 +35,8 @@ class Wanted:
         Rows and columns of a file that takes slices in HU.
     triton
         Folder of a model repository.
+    coarse
+        Coarse logits beside the probabilities in all files that end with their enlargement.
     verify
         Scan or folder of scans to compare on, instead of synthetic ones. Volumes among them also judge INT8
         and FP16, from voxels to millilitres.
@@ -53,5 +55,6 @@ class Wanted:
     bf16: bool = False
     hu: tuple[int, int] | None = None
     triton: Path | None = None
+    coarse: bool = True
     verify: Path | None = None
     threads: int = 0

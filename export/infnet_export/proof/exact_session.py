@@ -14,6 +14,7 @@ from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.ort.cpu import run_plainly
 from infnet_runtime.backends.session import ClosedByBlock, Outputs
 from infnet_runtime.cpu import usable_cores
+from infnet_runtime.model.coarse_logits import outputs_given
 from infnet_runtime.model.recognise import recognised
 
 
@@ -36,7 +37,7 @@ class ExactSession(ClosedByBlock):
     """
 
     def __init__(self, content: bytes, name: str, *, precision: str) -> None:
-        self.manifest = recognised(content, Path(name))
+        self.manifest, self.coarse = recognised(content, Path(name)).manifest, None
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.backend, self.device, self.precision = "onnxruntime, exact sums", "cpu", precision
         self.batch_size = 1
@@ -46,7 +47,7 @@ class ExactSession(ClosedByBlock):
 
     def run(self, batch: FloatArray) -> Outputs:
         """Run one batch."""
-        return run_plainly(self._session, self.manifest, {self._input: batch})
+        return run_plainly(self._session, outputs_given(self.manifest), {self._input: batch})
 
     def close(self) -> None:
         """Release the model."""

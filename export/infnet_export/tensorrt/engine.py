@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from infnet_export.graph.coarse_logits import coarse_in
 from infnet_export.graph.onnx_file import manifest_in, read_onnx
 from infnet_export.tensorrt.api import install_command
 from infnet_export.tensorrt.builder import BuiltEngine, EngineSettings, build_plan, check_can_build
@@ -16,6 +17,7 @@ from infnet_runtime.backends.tensorrt.library import Package
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, sidecar_path
 from infnet_runtime.errors import BackendError, ModelError, OutputError
 from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.model.coarse_logits import CoarseSpec, outputs_promised
 from infnet_runtime.model.manifest import ModelManifest
 
 _HALF = ".fp16.onnx"
@@ -80,7 +82,7 @@ def build_engine(
     try:
         with atomic_write(sidecar_path(output)) as beside, atomic_write(output) as file:
             built = build_plan(content, settings, source=str(model))
-            sidecar = _sidecar(built, content, manifest, settings, kept_in_fp32)
+            sidecar = _sidecar(built, content, manifest, settings, kept_in_fp32, coarse_in(graph))
             beside.write(sidecar.to_json().encode())
             file.write(built.plan)
     except BaseException:
@@ -137,7 +139,7 @@ def _elsewhere(error: BackendError, model: Path, output: Path, settings: EngineS
 
 def _check_signature(graph: onnx.ModelProto, manifest: ModelManifest, model: Path) -> None:
     shape = [0, *manifest.preprocess.input_shape]
-    promised = [o.name for o in manifest.outputs]
+    promised = list(outputs_promised(manifest, coarse_in(graph)))
     inputs = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.graph.input]
     outputs = [v.name for v in graph.graph.output]
     # A free dimension reads as 0.
@@ -155,6 +157,7 @@ def _sidecar(
     manifest: ModelManifest,
     settings: EngineSettings,
     kept_in_fp32: Sequence[str],
+    coarse: CoarseSpec | None,
 ) -> EngineSidecar:
     return EngineSidecar(
         plan_sha256=hashlib.sha256(built.plan).hexdigest(),
@@ -170,6 +173,7 @@ def _sidecar(
         kept_in_fp32=tuple(kept_in_fp32),
         tf32=built.tf32,
         manifest=manifest,
+        coarse=coarse,
     )
 
 

@@ -46,6 +46,7 @@ def open_session(
     batch_size: int | None = None,
     cache: bool = True,
     precision: str = AUTO,
+    coarse: bool = False,
 ) -> Session:
     """Load a model.
 
@@ -69,6 +70,9 @@ def open_session(
     precision
         Of the layers that are not quantised: ``f32`` and ``bf16`` are used or refused; ``auto`` takes bf16 in
         OpenVINO where the processor has units for it and the file says that its masks stay the same.
+    coarse
+        Give coarse logits in the place of the probabilities they lead to, where the file has them: for masks,
+        which need few of them enlarged.
 
     Raises
     ------
@@ -85,6 +89,7 @@ def open_session(
         batch_size=batch_size,
         cache=cache,
         precision=precision,
+        coarse=coarse,
     )[0]
 
 
@@ -97,6 +102,7 @@ def open_chosen(
     batch_size: int | None = None,
     cache: bool = True,
     precision: str = AUTO,
+    coarse: bool = False,
 ) -> tuple[Session, str]:
     """As :func:`open_session`, with what was chosen and why; empty where all was asked for by name.
 
@@ -116,7 +122,13 @@ def open_chosen(
                 find_gpu(candidate.index)  # quicker than to let ONNX Runtime find out
             path, why = (model, "") if model else suited_model(candidate, precision=precision)
             session = open_candidate(
-                candidate, path, threads=threads, batch_size=batch_size, cache=cache, precision=precision
+                candidate,
+                path,
+                threads=threads,
+                batch_size=batch_size,
+                cache=cache,
+                precision=precision,
+                coarse=coarse,
             )
         except (BackendError, ModelError) as error:
             # What one library does not take another may; the last says what is wrong with the model.
@@ -144,6 +156,7 @@ def open_candidate(
     batch_size: int | None = None,
     cache: bool = True,
     precision: str = AUTO,
+    coarse: bool = False,
 ) -> Session:
     """Load a model on exactly this backend and device; parameters as of :func:`open_session`.
 
@@ -154,25 +167,42 @@ def open_candidate(
     BackendError
         If the backend is not installed, the device is not there, or it computes in another precision.
     """
-    session = _opened(candidate, model, threads or usable_cores(), batch_size, cache, precision)
+    session = _opened(
+        candidate,
+        model,
+        threads or usable_cores(),
+        batch_size,
+        cache=cache,
+        precision=precision,
+        coarse=coarse,
+    )
     check_used(session, precision)
     return session
 
 
 def _opened(
-    candidate: Candidate, model: Path, threads: int, batch_size: int | None, cache: bool, precision: str
+    candidate: Candidate,
+    model: Path,
+    threads: int,
+    batch_size: int | None,
+    *,
+    cache: bool,
+    precision: str,
+    coarse: bool,
 ) -> Session:
     kept = compiled_models() if cache else None
     if candidate.backend == TENSORRT:
         from infnet_runtime.backends.tensorrt.session import TensorRtSession
 
-        return TensorRtSession(model, index=candidate.index, batch_size=batch_size, kept=kept)
+        return TensorRtSession(model, index=candidate.index, batch_size=batch_size, kept=kept, coarse=coarse)
     if not is_installed(candidate.backend):
         raise nothing_installed(candidate.backend)
     if candidate.backend == OPENVINO:
         from infnet_runtime.backends.openvino import OpenVinoSession
 
-        return OpenVinoSession(model, threads=threads, batch_size=batch_size, kept=kept, precision=precision)
+        return OpenVinoSession(
+            model, threads=threads, batch_size=batch_size, kept=kept, precision=precision, coarse=coarse
+        )
     try:
         from infnet_runtime.backends.ort.cpu import OrtSession
     except (ImportError, OSError) as error:
@@ -182,13 +212,15 @@ def _opened(
             code=5032,
         ) from error
     if candidate.kind == CPU:
-        return OrtSession(model, threads=threads, batch_size=batch_size)
+        return OrtSession(model, threads=threads, batch_size=batch_size, coarse=coarse)
     from infnet_runtime.backends.ort.cuda import OrtCudaSession
 
-    return OrtCudaSession(model, index=candidate.index, threads=threads, batch_size=batch_size)
+    return OrtCudaSession(model, index=candidate.index, threads=threads, batch_size=batch_size, coarse=coarse)
 
 
-def open_content(content: bytes, name: str, *, backend: str = ONNXRUNTIME, threads: int = 0) -> Session:
+def open_content(
+    content: bytes, name: str, *, backend: str = ONNXRUNTIME, threads: int = 0, coarse: bool = False
+) -> Session:
     """Load a model that is not on disk yet, on the CPU, in single precision.
 
     Parameters
@@ -209,10 +241,10 @@ def open_content(content: bytes, name: str, *, backend: str = ONNXRUNTIME, threa
     if backend == OPENVINO:
         from infnet_runtime.backends.openvino import OpenVinoSession
 
-        return OpenVinoSession(Path(name), threads=threads, content=content, precision=F32)
+        return OpenVinoSession(Path(name), threads=threads, content=content, precision=F32, coarse=coarse)
     from infnet_runtime.backends.ort.cpu import OrtSession
 
-    return OrtSession(Path(name), threads=threads, content=content)
+    return OrtSession(Path(name), threads=threads, content=content, coarse=coarse)
 
 
 def _check_kind(model: Path) -> None:

@@ -14,6 +14,8 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from infnet_runtime.instructions import cpu_flags
 from infnet_runtime.model.arithmetic import BF16 as BF16_WORD
 from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
 from infnet_runtime.model.borrowed import read_whole
+from infnet_runtime.model.coarse_logits import OutputShapes, outputs_given
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.recognise import recognised
 from infnet_runtime.model.signature import FLOAT, Port, check_signature, damaged
@@ -64,6 +67,8 @@ class OpenVinoSession(ClosedByBlock):
     precision
         ``f32`` or ``bf16`` for the layers that are not quantised, used or refused; ``auto`` takes bf16 where
         the processor has units for it and the file a record that it passed.
+    coarse
+        Give coarse logits in the place of the probabilities, where the file has them.
 
     Raises
     ------
@@ -84,6 +89,7 @@ class OpenVinoSession(ClosedByBlock):
         content: bytes | None = None,
         kept: CompiledModels | None = None,
         precision: str = AUTO,
+        coarse: bool = False,
     ) -> None:
         openvino = load_openvino()
         content = read_whole(model) if content is None else content
@@ -91,7 +97,10 @@ class OpenVinoSession(ClosedByBlock):
         self.device = "cpu"
         self.batch_size = batch_size or (_BATCH_WITH_UNITS if int8_unit() else _BATCH)
         self._one_at_a_time = threading.Lock()
-        self.manifest = recognised(content, model)
+        file = recognised(content, model)
+        self.manifest = file.manifest
+        self.coarse = file.coarse if coarse else None
+        promised = outputs_given(self.manifest, self.coarse)
         core = core_of(openvino)
         wanted = choose(precision, able=can_bf16(core), content=content, manifest=self.manifest, model=model)
         settings = {
@@ -99,10 +108,11 @@ class OpenVinoSession(ClosedByBlock):
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
-        key = _key(openvino.__version__, core, self.model_sha256, settings)
-        compiled = _kept(kept, key, core, settings, self.manifest, model)
+        key = _key(openvino.__version__, core, self.model_sha256, promised, settings)
+        ports = partial(_checked_ports, manifest=self.manifest, model=model, promised=promised)
+        compiled = _kept(kept, key, core, settings, ports)
         if compiled is None:
-            compiled = _compiled(core, content, settings, self.manifest, model)
+            compiled = _compiled(core, file.cut(content, self.coarse), settings, ports, model)
             if kept is not None and not kept.trouble():
                 kept.keep(key, compiled.export_model().getbuffer())
         used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
@@ -111,8 +121,8 @@ class OpenVinoSession(ClosedByBlock):
                 f"OpenVINO was asked to compute in {wanted} and would compute in {used}; use another backend",
                 code=5016,
             )
-        self._outputs = [_output_name(port, self.manifest) for port in compiled.outputs]
-        self._input = _checked_ports(compiled, self.manifest, model)
+        self._outputs = [_output_name(port, promised) for port in compiled.outputs]
+        self._input = ports(compiled)
         self.backend = f"openvino {_short(openvino.__version__)} (CPU, {used})"
         self.precision = computed_in(form_of(content), _WORDS[used])
         self._request: Any = compiled.create_infer_request()
@@ -193,10 +203,15 @@ def _compiled(
     core: Any,  # noqa: ANN401 - untyped library
     content: bytes,
     settings: dict[str, Any],
-    manifest: ModelManifest,
+    ports: Callable[[Any], str],
     model: Path,
 ) -> Any:  # noqa: ANN401 - as above
     """A model, compiled here and now.
+
+    Parameters
+    ----------
+    ports
+        Checks inputs and outputs.
 
     Raises
     ------
@@ -208,7 +223,7 @@ def _compiled(
     except Exception as error:  # its exceptions have no common base of their own
         raise damaged(model, error) from error
     # Again: now with what the library finds out about the sizes inside.
-    _checked_ports(graph, manifest, model)
+    ports(graph)
     try:
         return core.compile_model(graph, "CPU", settings)
     except Exception as error:  # as above
@@ -220,8 +235,7 @@ def _kept(
     key: str,
     core: Any,  # noqa: ANN401 - untyped library
     settings: dict[str, Any],
-    manifest: ModelManifest,
-    model: Path,
+    ports: Callable[[Any], str],
 ) -> Any:  # noqa: ANN401 - as above
     """A model that was compiled before; None where there is none, or none that the library takes."""
     blob = None if kept is None else kept.read(key)
@@ -229,7 +243,7 @@ def _kept(
         return None
     try:
         compiled = core.import_model(blob, "CPU", settings)
-        _checked_ports(compiled, manifest, model)
+        ports(compiled)
     except ModelError:
         logger.info("a compiled model in %s is another one, compiling again", kept.folder)
     except Exception as error:  # as in _compiled
@@ -241,11 +255,18 @@ def _kept(
     return None
 
 
-def _key(version: str, core: Any, model_sha256: str, settings: dict[str, Any]) -> str:  # noqa: ANN401 - untyped library
+def _key(
+    version: str,
+    core: Any,  # noqa: ANN401 - untyped library
+    model_sha256: str,
+    promised: OutputShapes,
+    settings: dict[str, Any],
+) -> str:
     """Everything that a compiled model depends on."""
     facts = {
         "openvino": version,
         "model": model_sha256,
+        "outputs": list(promised),
         "settings": settings,
         "processor": core.get_property("CPU", "FULL_DEVICE_NAME"),
         "capabilities": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
@@ -255,7 +276,12 @@ def _key(version: str, core: Any, model_sha256: str, settings: dict[str, Any]) -
     return json.dumps(facts, sort_keys=True)
 
 
-def _checked_ports(graph: Any, manifest: ModelManifest, model: Path) -> str:  # noqa: ANN401 - untyped library
+def _checked_ports(
+    graph: Any,  # noqa: ANN401 - untyped library
+    manifest: ModelManifest,
+    model: Path,
+    promised: OutputShapes,
+) -> str:
     """Compare inputs and outputs with the contract; the name of the input.
 
     Raises
@@ -263,14 +289,15 @@ def _checked_ports(graph: Any, manifest: ModelManifest, model: Path) -> str:  # 
     ModelError
         If they are others.
     """
-    outputs = [_port(port, _output_name(port, manifest)) for port in graph.outputs]
-    return check_signature([_port(port, port.any_name) for port in graph.inputs], outputs, manifest, model)
+    outputs = [_port(port, _output_name(port, promised)) for port in graph.outputs]
+    inputs = [_port(port, port.any_name) for port in graph.inputs]
+    return check_signature(inputs, outputs, manifest, model, promised=promised)
 
 
-def _output_name(port: Any, manifest: ModelManifest) -> str:  # noqa: ANN401 - untyped library
+def _output_name(port: Any, promised: OutputShapes) -> str:  # noqa: ANN401 - untyped library
     """Of the names that the library gives to a port, the promised one."""
     names = port.get_names()
-    return next((spec.name for spec in manifest.outputs if spec.name in names), str(port.any_name))
+    return next((name for name in promised if name in names), str(port.any_name))
 
 
 def _port(port: Any, name: str) -> Port:  # noqa: ANN401 - untyped library

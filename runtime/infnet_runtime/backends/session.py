@@ -9,13 +9,15 @@ import numpy as np
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError, ModelError
+from infnet_runtime.model.coarse_logits import CoarseSpec, outputs_given
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.specs import SOFTMAX, OutputSpec
+from infnet_runtime.slices.enlarge import enlarged
 
 DEFAULT_BATCH_SIZE = 4
 
 Outputs: TypeAlias = Mapping[str, FloatArray]
-"""What a network gives, by the names of the manifest: probabilities (n, channels, size, size)."""
+"""What a network gives, by name: probabilities (n, channels, size, size), or coarse logits in their place."""
 
 # Fast sigmoids overshoot: ONNX Runtime on the CPU was seen to return 1 + 1.2e-7.
 _ROUNDING = 1e-6
@@ -59,8 +61,15 @@ class Session(Protocol):
     def batch_size(self) -> int:
         """Slices that are best handed over at once; any other number is cut and filled up as needed."""
 
+    @property
+    def coarse(self) -> CoarseSpec | None:
+        """The coarse logits that are given in the place of the probabilities they lead to; mostly None."""
+
     def run(self, batch: FloatArray) -> Outputs:
-        """Network input (n, channels, size, size) -> every output that the manifest names."""
+        """Network input (n, channels, size, size) -> every output that the manifest names.
+
+        Of one that coarse logits lead to it is these, under their own name, where ``coarse`` says so.
+        """
 
     def close(self) -> None:
         """Release the device."""
@@ -117,19 +126,26 @@ def run_checked(session: Session, batch: FloatArray) -> Outputs:
 
     Returns
     -------
-    Output to probabilities (n, channels, size, size), all within 0..1
+    Output to probabilities (n, channels, size, size), all within 0..1, or to coarse logits, all finite
 
     Raises
     ------
     ModelError
         If the shape or type of an output is not what the contract says.
     GateError
-        If a probability is not finite or not within 0..1, or the classes of a softmax do not sum to 1.
+        If a probability is not finite or not within 0..1, the classes of a softmax do not sum to 1, or a
+        logit is not finite.
     """
     found = session.run(batch)
-    return {
-        spec.name: _checked(session, found.get(spec.name), spec, batch) for spec in session.manifest.outputs
-    }
+    specs = {o.name: o for o in session.manifest.outputs}
+    checked: dict[str, FloatArray] = {}
+    for name, shape in outputs_given(session.manifest, session.coarse).items():
+        what = "probabilities" if name in specs else "logits"
+        output = _as_promised(session, found.get(name), name, what, (len(batch), *shape))
+        checked[name] = (
+            _checked(session, output, specs[name]) if name in specs else _finite(session, output, name)
+        )
+    return checked
 
 
 def infection_of(outputs: Outputs, manifest: ModelManifest) -> FloatArray:
@@ -139,7 +155,7 @@ def infection_of(outputs: Outputs, manifest: ModelManifest) -> FloatArray:
 
 
 def infection_probability(session: Session, batch: FloatArray) -> FloatArray:
-    """Run a batch, check what comes back, and take the infection of it.
+    """Run a batch, check what comes back, and take the infection of it; coarse logits are all enlarged.
 
     Parameters
     ----------
@@ -154,21 +170,57 @@ def infection_probability(session: Session, batch: FloatArray) -> FloatArray:
     ModelError, GateError
         As of :func:`run_checked`.
     """
-    return infection_of(run_checked(session, batch), session.manifest)
+    if session.coarse is None:
+        return infection_of(run_checked(session, batch), session.manifest)
+    return enlarged(infection_logits(session, batch, session.coarse), session.coarse.factor)
 
 
-def _checked(session: Session, output: FloatArray | None, spec: OutputSpec, batch: FloatArray) -> FloatArray:
-    n, _, *size = batch.shape
-    expected, named = (n, spec.channels, *size), ""
-    if len(session.manifest.outputs) > 1:
-        named = f" as '{spec.name}'"
+def infection_logits(session: Session, batch: FloatArray, coarse: CoarseSpec) -> FloatArray:
+    """:func:`infection_probability` before the logits are enlarged.
+
+    Parameters
+    ----------
+    coarse
+        ``session.coarse``.
+
+    Returns
+    -------
+    (n, size / factor, size / factor)
+    """
+    return run_checked(session, batch)[coarse.output][:, session.manifest.output.infection_channel]
+
+
+def _as_promised(
+    session: Session, output: FloatArray | None, name: str, what: str, expected: tuple[int, ...]
+) -> FloatArray:
     if output is None or output.shape != expected or output.dtype != np.float32:
         found = "nothing" if output is None else f"{output.dtype} {output.shape}"
         raise ModelError(
-            f"expected float32 probabilities {expected}, backend '{session.backend}' returned {found}"
-            f"{named}; export the model again with infnet-export",
+            f"expected float32 {what} {expected}, backend '{session.backend}' returned {found}"
+            f"{_named(session, name)}; export the model again with infnet-export",
             code=4032,
         )
+    return output
+
+
+def _named(session: Session, name: str) -> str:
+    return f" as '{name}'" if len(session.manifest.outputs) > 1 else ""
+
+
+def _finite(session: Session, logits: FloatArray, name: str) -> FloatArray:
+    finite = np.isfinite(logits)
+    if not finite.all():
+        raise GateError(
+            f"{int(np.count_nonzero(~finite))} of {logits.size} logits from '{session.backend}' on "
+            f"{session.device}{_named(session, name)} are not finite; no mask is written. Use another "
+            "backend or export the model again",
+            code=7020,
+        )
+    return logits
+
+
+def _checked(session: Session, output: FloatArray, spec: OutputSpec) -> FloatArray:
+    named = _named(session, spec.name)
     plausible = (output >= -_ROUNDING) & (output <= 1 + _ROUNDING)  # false for NaN
     if not plausible.all():
         bad = int(np.count_nonzero(~plausible))

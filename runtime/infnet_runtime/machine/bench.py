@@ -173,7 +173,12 @@ def bench(
             try:
                 session = opened.enter_context(
                     open_candidate(
-                        candidate, chosen, threads=threads, batch_size=batch_size, precision=precision
+                        candidate,
+                        chosen,
+                        threads=threads,
+                        batch_size=batch_size,
+                        precision=precision,
+                        coarse=True,
                     )
                 )
             except BackendError as error:

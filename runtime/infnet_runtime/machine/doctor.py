@@ -270,7 +270,7 @@ def _trials(model: Path | None) -> Iterator[Finding]:
     used = None
     try:
         started = time.perf_counter()
-        session, why = open_chosen(model)
+        session, why = open_chosen(model, coarse=True)
         with session:
             used = session.backend
             order = ", ".join(f"{backend} on {kind}" for backend, kind in preferred())
@@ -285,7 +285,7 @@ def _trials(model: Path | None) -> Iterator[Finding]:
         name = str(candidate)
         try:
             started = time.perf_counter()
-            with open_candidate(candidate, suited_model(candidate)[0]) as session:
+            with open_candidate(candidate, suited_model(candidate)[0], coarse=True) as session:
                 if session.backend != used:
                     found = _try(session, time.perf_counter() - started)
                     yield Finding(part=f"trial {name}", state=State.OK, found=found)

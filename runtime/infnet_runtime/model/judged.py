@@ -15,6 +15,7 @@ from pathlib import Path
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.arithmetic import FLOAT16, graph_bytes
 from infnet_runtime.model.manifest import ModelManifest
+from infnet_runtime.model.only_outputs import with_only_outputs
 from infnet_runtime.plain import from_plain, to_plain
 
 JUDGED_KEY = "infnet.judged"
@@ -81,13 +82,15 @@ class Record:
 def subject_of(content: bytes, manifest: ModelManifest) -> str:
     """Hash of all that masks depend on: the graph with its weights, preprocessing, threshold and temperature.
 
+    Coarse logits are left out: a file may be given them later.
+
     Raises
     ------
     ValueError
         If the bytes are no ONNX file.
     """
     rules = {key: value for key, value in json.loads(manifest.to_json()).items() if key not in _NO_MATTER}
-    found = hashlib.sha256(graph_bytes(content))
+    found = hashlib.sha256(graph_bytes(with_only_outputs(content, [o.name for o in manifest.outputs])))
     found.update(json.dumps(rules, sort_keys=True).encode())
     return found.hexdigest()
 

@@ -4,11 +4,14 @@ A backend answers to a file of another kind with an error of its own, or takes i
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from infnet_runtime.errors import ModelError
+from infnet_runtime.model.coarse_logits import COARSE_KEY, CoarseSpec, outputs_given, outputs_promised
 from infnet_runtime.model.facts import OnnxFacts, read_facts
 from infnet_runtime.model.manifest import ENTRY_KEY, METADATA_KEY, ManifestError, ModelManifest
+from infnet_runtime.model.only_outputs import with_only_outputs
 from infnet_runtime.model.signature import check_signature, read_manifest
 
 # What ONNX Runtime 1.32 and OpenVINO 2026.4 know. OpenVINO takes newer operators for those that it knows.
@@ -49,8 +52,36 @@ _KINDS: dict[str, Callable[[Path], ModelError]] = {
 }
 
 
-def recognised(content: bytes, path: Path) -> ModelManifest:
-    """The manifest of a model that keeps what it promises as far as its bytes tell.
+@dataclass(frozen=True)
+class Recognised:
+    """What a model file says of itself.
+
+    Parameters
+    ----------
+    coarse
+        Its coarse logits, where it has some.
+    """
+
+    manifest: ModelManifest
+    coarse: CoarseSpec | None
+
+    def cut(self, content: bytes, coarse: CoarseSpec | None) -> bytes:
+        """What a backend is given, so that it computes nothing that is not wanted.
+
+        Parameters
+        ----------
+        content
+            Of the file.
+        coarse
+            Its coarse logits, where they are wanted in the place of the probabilities they lead to.
+        """
+        if self.coarse is None:
+            return content
+        return with_only_outputs(content, outputs_given(self.manifest, coarse))
+
+
+def recognised(content: bytes, path: Path) -> Recognised:
+    """What a model says of itself, which keeps what it promises as far as its bytes tell.
 
     Parameters
     ----------
@@ -79,8 +110,12 @@ def recognised(content: bytes, path: Path) -> ModelManifest:
     manifest = read_manifest(facts.metadata.get(METADATA_KEY), path)
     if not OPSETS[0] <= facts.opset <= OPSETS[1] or facts.ir_version > NEWEST_IR:
         raise _unknown_version(facts, path)
-    check_signature(facts.inputs, facts.outputs, manifest, path)
-    return manifest
+    coarse = None
+    if COARSE_KEY in facts.metadata:
+        coarse = CoarseSpec.from_json(facts.metadata[COARSE_KEY], source=str(path))
+        coarse.check(manifest)
+    check_signature(facts.inputs, facts.outputs, manifest, path, promised=outputs_promised(manifest, coarse))
+    return Recognised(manifest, coarse)
 
 
 def refuse_other_kinds(content: bytes, path: Path) -> None:

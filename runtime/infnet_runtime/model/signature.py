@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infnet_runtime.errors import ModelError
+from infnet_runtime.model.coarse_logits import OutputShapes
 from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelManifest
 
 FLOAT = "float32"
@@ -52,9 +53,19 @@ def read_manifest(text: str | None, model: Path) -> ModelManifest:
 
 
 def check_signature(
-    inputs: Sequence[Port], outputs: Sequence[Port], manifest: ModelManifest, model: Path
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    manifest: ModelManifest,
+    model: Path,
+    *,
+    promised: OutputShapes,
 ) -> str:
     """Compare inputs and outputs with the contract. The order of the outputs is no matter.
+
+    Parameters
+    ----------
+    promised
+        The outputs that there must be.
 
     Returns
     -------
@@ -66,8 +77,6 @@ def check_signature(
         If they are others than the manifest promises, or the number of slices is fixed.
     """
     shape = manifest.preprocess.input_shape
-    size = shape[1:]
-    promised = {spec.name: (spec.channels, *size) for spec in manifest.outputs}
     # Of the outputs a backend may not know every size.
     kept = (
         len(inputs) == 1

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray, HalfArray, sparse_zeros
+from infnet_runtime.model.coarse_logits import CoarseSpec
 from infnet_runtime.model.manifest import OutputSpec
 from infnet_runtime.segment.region import Region, numbers
 from infnet_runtime.segment.thinned import Between
+from infnet_runtime.slices.enlarge import infected_from_logits
 from infnet_runtime.slices.neighbours import Picked
 from infnet_runtime.slices.preprocess import from_network, infected_on_grid
 
@@ -23,6 +25,8 @@ class Marking:
         Of the model.
     keep_probability
         Whether probabilities are wanted.
+    coarse
+        Given where coarse logits come in place of probabilities; neither kept nor interpolated then.
 
     Attributes
     ----------
@@ -34,12 +38,19 @@ class Marking:
         Infection where none counts.
     """
 
-    def __init__(self, looked_at: Region, output: OutputSpec, *, keep_probability: bool) -> None:
+    def __init__(
+        self,
+        looked_at: Region,
+        output: OutputSpec,
+        *,
+        keep_probability: bool,
+        coarse: CoarseSpec | None = None,
+    ) -> None:
         shape = looked_at.inside.shape
         self.mask: ByteArray = sparse_zeros(shape)
         self.probability: HalfArray | None = sparse_zeros(shape, np.float16) if keep_probability else None
         self.outside_voxels = 0
-        self._looked_at, self._output = looked_at, output
+        self._looked_at, self._output, self._coarse = looked_at, output, coarse
         self._between: Between | None = None
         if looked_at.run != looked_at.slices:
             self._between = Between(looked_at.slices, np.asarray if keep_probability else self._one_on_grid)
@@ -50,9 +61,18 @@ class Marking:
         Parameters
         ----------
         own : (n, size, size)
-            The network's own probabilities.
+            The network's own probabilities, or its coarse logits, (n, size / factor, size / factor).
         """
-        if self.probability is None:
+        if self._coarse is not None:
+            infected = infected_from_logits(
+                own,
+                self._coarse.factor,
+                *self._looked_at.box_shape,
+                threshold=self._output.threshold,
+                temperature=self._output.temperature,
+            )
+            self._mark(picked, infected)
+        elif self.probability is None:
             infected = infected_on_grid(
                 own,
                 *self._looked_at.box_shape,

@@ -18,7 +18,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from infnet_runtime.arrays import AnyArray, FloatArray
 from infnet_runtime.backends import Session
 from infnet_runtime.backends.open import open_chosen
-from infnet_runtime.backends.session import ClosedByBlock, infection_probability
+from infnet_runtime.backends.session import ClosedByBlock, infection_logits, infection_probability
 from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
@@ -172,13 +172,18 @@ class Segmenter(ClosedByBlock):
         voxels = scan.to_lps()  # (slice, row, column)
         spec, spacing_mm = self.manifest.preprocess, scan.lps_spacing_mm[0]
         box = looked_at.rows, looked_at.columns
-        marking = Marking(looked_at, self.manifest.output, keep_probability=keep_probability)
+        # Only a mask is made from coarse logits: where probabilities are needed, all of them are enlarged.
+        whole = keep_probability or looked_at.run != looked_at.slices
+        coarse = None if whole else self._session.coarse
+        marking = Marking(looked_at, self.manifest.output, keep_probability=keep_probability, coarse=coarse)
 
         def prepare(picked: Picked) -> FloatArray:
             return volume_to_network(voxels, picked, box, scan.intensity, spec, spacing_mm=spacing_mm)
 
         def compute(batch: FloatArray) -> FloatArray:
-            return infection_probability(self._session, batch)
+            if coarse is None:
+                return infection_probability(self._session, batch)
+            return infection_logits(self._session, batch, coarse)
 
         batches = looked_at.batches(batch_size)
         with closing(self._in_order(batches, prepare, compute, marking.add)) as finished:
@@ -278,5 +283,6 @@ def load(
         batch_size=batch_size,
         cache=cache,
         precision=precision,
+        coarse=True,
     )
     return Segmenter(session, threads=threads, choice=choice)

@@ -5,8 +5,9 @@ calls it too. Nothing here depends on the values of the slice at hand: no stretc
 out, so that a healthy slice can give an empty mask.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,9 @@ _LARGEST_BAND = 16
 # Products of up to this many multiplications stay in one thread (OpenBLAS, interface/gemm.c:
 # SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD).
 _ONE_THREAD_OPERATIONS = 65536 * 4
+
+Band: TypeAlias = tuple[slice, slice, FloatArray]
+"""Some neighbouring new pixels, the pixels they are made of, and the weights, (new pixels, pixels)."""
 
 
 def to_network(slices: npt.NDArray[np.generic], intensity: Intensity, spec: PreprocessSpec) -> FloatArray:
@@ -124,16 +128,25 @@ def infected_on_grid(
     (n, rows, columns)
         Bit for bit ``from_network(...) >= threshold``.
     """
-    if threshold == _SIDE_KEPT:
-        temperature = 1.0
+    temperature = needed_temperature(threshold, temperature)
     infected = np.zeros((len(probability), rows, columns), np.bool_)
-    least = network_threshold(threshold, temperature) * (1 - _ROUNDING_MARGIN)
-    if least < _LEAST_LOGIT:
-        least = 0.0  # with_temperature cuts logits, so that even 0 can reach such a threshold
+    least = least_reaching(threshold, temperature)
     for k in np.flatnonzero(probability.max(axis=(1, 2)) >= least):
         resized = from_network(probability[k : k + 1], rows, columns, temperature=temperature)
         np.greater_equal(resized[0], threshold, out=infected[k])
     return infected
+
+
+def needed_temperature(threshold: float, temperature: float) -> float:
+    """The temperature that a mask depends on: none where the threshold is the side that it keeps."""
+    return 1.0 if threshold == _SIDE_KEPT else temperature
+
+
+def least_reaching(threshold: float, temperature: float) -> float:
+    """The network's own probability below which no pixel reaches a threshold on any grid, whatever rounds."""
+    least = network_threshold(threshold, temperature) * (1 - _ROUNDING_MARGIN)
+    # with_temperature cuts logits, so that even 0 can reach such a threshold
+    return 0.0 if least < _LEAST_LOGIT else least
 
 
 def predict_slice(
@@ -192,16 +205,38 @@ def resize(images: FloatArray, rows: int, columns: int) -> FloatArray:
     half = np.empty((rows, width), np.float32)
     resized = np.empty((n, rows, columns), np.float32)
     for image, result in zip(images, resized, strict=True):
-        for target, source, weights in _bands(height, rows, width):
-            np.matmul(weights, image[source], out=half[target])
-        for target, source, weights in _bands(width, columns, rows):
-            np.matmul(half[:, source], weights.T, out=result[:, target])
+        resize_bands(image, half, result, bands(height, rows, width), bands(width, columns, rows))
     return resized
 
 
+def resize_bands(
+    image: FloatArray,
+    half: FloatArray,
+    result: FloatArray,
+    of_rows: Iterable[Band],
+    of_columns: Iterable[Band],
+) -> None:
+    """:func:`resize` of one image where bands of rows and columns meet; elsewhere the results mean nothing.
+
+    A product has the same shape whichever bands are left out, so its numbers are the same to the bit.
+
+    Parameters
+    ----------
+    image : (h, w)
+    half : (rows, w)
+        Written to where there are bands of rows.
+    result : (rows, columns)
+        Written to where there are bands of columns.
+    """
+    for target, source, weights in of_rows:
+        np.matmul(weights, image[source], out=half[target])
+    for target, source, weights in of_columns:
+        np.matmul(half[:, source], weights.T, out=result[:, target])
+
+
 @lru_cache(maxsize=32)
-def _bands(length: int, new_length: int, across: int) -> tuple[tuple[slice, slice, FloatArray], ...]:
-    """Blocks along the diagonal of :func:`resize_matrix`: new pixels, the pixels they are made of, weights.
+def bands(length: int, new_length: int, across: int) -> tuple[Band, ...]:
+    """Blocks along the diagonal of :func:`resize_matrix`.
 
     A triangle reaches over a few pixels, so nearly all of the matrix is zero. The blocks leave the zeros out:
     a tenth of the time, and each product is so small that OpenBLAS does it in the thread that asked. Whole
@@ -217,15 +252,15 @@ def _bands(length: int, new_length: int, across: int) -> tuple[tuple[slice, slic
     size = _LARGEST_BAND
     while size > 1 and size * ((size + 2) * support) * across > _ONE_THREAD_OPERATIONS:
         size //= 2
-    bands = []
+    found = []
     for start in range(0, new_length, size):
         part = matrix[start : start + size]
         used = np.flatnonzero(part.any(axis=0))
         source = slice(int(used[0]), int(used[-1]) + 1)
         weights = np.ascontiguousarray(part[:, source])
         weights.setflags(write=False)
-        bands.append((slice(start, start + len(part)), source, weights))
-    return tuple(bands)
+        found.append((slice(start, start + len(part)), source, weights))
+    return tuple(found)
 
 
 @lru_cache(maxsize=32)

@@ -51,7 +51,7 @@ def judged(path: Path, *paths: Path, reference: Path | None = None) -> JudgedBf1
 
 def record_of(content: bytes) -> Judgement:
     path = Path("m.onnx")
-    return judgement(read_facts(content).metadata, content, recognised(content, path), "bf16", path)
+    return judgement(read_facts(content).metadata, content, recognised(content, path).manifest, "bf16", path)
 
 
 def test_what_passes_is_recorded_and_nothing_else_changes(model: Path, scans: Path) -> None:

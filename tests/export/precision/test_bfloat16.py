@@ -168,7 +168,7 @@ def test_real_bf16_gives_the_masks_of_the_imitation(name: str, monkeypatch: pyte
         reference_sha256="",
         method="none: for this test",
     )
-    subject = subject_of(content, recognised(content, Path(name)))
+    subject = subject_of(content, recognised(content, Path(name)).manifest)
     record = Record(subject_sha256=subject, passed={"bf16": figures}).to_json()
     phantom = realistic_chest()
     scan = CtVolume(phantom.hu[:, :, ::3], phantom.affine * [1, 1, 3, 1], Intensity.HU, "phantom")

@@ -17,7 +17,7 @@ from infnet_runtime.backends.compiled import CompiledModels
 from infnet_runtime.backends.open import open_content
 from infnet_runtime.backends.openvino import OpenVinoSession
 from infnet_runtime.model.shipped import default_model
-from tiny_models import SIZE, mid_grey_detector, two_outputs
+from tiny_models import SIZE, coarse_detector, mid_grey_detector, two_outputs
 
 pytest.importorskip("openvino")
 BATCH = np.random.default_rng(3).standard_normal((3, 3, SIZE, SIZE), np.float32)
@@ -41,9 +41,9 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     compile_ = openvino_module._compiled
     found: list[Path] = []
 
-    def counted(core: object, content: bytes, settings: dict[str, Any], manifest: Any, path: Path) -> object:  # noqa: ANN401 - handed through
+    def counted(core: object, content: bytes, settings: dict[str, Any], ports: Any, path: Path) -> object:  # noqa: ANN401 - handed through
         found.append(path)
-        return compile_(core, content, settings, manifest, path)
+        return compile_(core, content, settings, ports, path)
 
     monkeypatch.setattr(openvino_module, "_compiled", counted)
     return found
@@ -115,12 +115,27 @@ def test_another_model_thread_number_or_processor_is_compiled(
 def test_the_key_names_version_processor_and_settings() -> None:
     import openvino
 
-    key = openvino_module._key("1.2.3", openvino.Core(), "abc", {"INFERENCE_PRECISION_HINT": "f32"})
+    promised = {"infection_probability": (1, SIZE, SIZE)}
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    key = openvino_module._key("1.2.3", openvino.Core(), "abc", promised, settings)
     facts = json.loads(key)
     assert (facts["openvino"], facts["model"]) == ("1.2.3", "abc")
-    assert facts["settings"] == {"INFERENCE_PRECISION_HINT": "f32"}
+    assert facts["settings"] == settings
+    assert facts["outputs"] == ["infection_probability"]
     assert facts["processor"]
     assert "FP32" in facts["capabilities"]
+
+
+def test_full_map_and_coarse_logits_are_kept_apart(
+    kept: CompiledModels, tmp_path: Path, compilations: list[Path]
+) -> None:
+    path = coarse_detector(tmp_path / "coarse.onnx")
+    for _ in range(2):
+        for coarse in (False, True):
+            with open_session(path, backend="openvino", device="cpu", threads=1, coarse=coarse) as session:
+                assert list(session.run(BATCH)) == ["coarse_logits" if coarse else "infection_probability"]
+    assert len(compilations) == 2
+    assert kept.size()[0] == 2
 
 
 @pytest.mark.parametrize("size", [0, 100, -1])

@@ -112,6 +112,7 @@ def test_an_output_that_is_missing_is_named(tmp_path: Path) -> None:
 
         class Half:
             backend, device, manifest, model_sha256 = "half", "cpu", session.manifest, ""
+            coarse = None
 
             def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
                 return {"infection_probability": np.zeros((2, 1, SIZE, SIZE), np.float32)}
@@ -457,6 +458,7 @@ def test_a_backend_that_returns_another_shape_is_refused(model: Path) -> None:
 
         class Short:
             backend, device, manifest, model_sha256 = "short", "cpu", session.manifest, ""
+            coarse = None
 
             def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
                 return {"infection_probability": batch[:, 0]}
@@ -486,6 +488,7 @@ def test_a_sigmoid_that_overshoots_by_rounding_is_clipped(model: Path) -> None:
 
         class Overshooting:
             backend, device, manifest, model_sha256 = "fast", "cpu", session.manifest, ""
+            coarse = None
 
             def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
                 output = np.zeros((len(batch), 1, *batch.shape[2:]), np.float32)

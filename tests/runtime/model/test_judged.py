@@ -16,7 +16,7 @@ from tiny_models import mid_grey_detector, recorded
 def looked_up(path: Path, precision: str = "bf16") -> Judgement:
     content = path.read_bytes()
     assert read_metadata(content) == read_facts(content).metadata
-    return judgement(read_metadata(content), content, recognised(content, path), precision, path)
+    return judgement(read_metadata(content), content, recognised(content, path).manifest, precision, path)
 
 
 def with_another_manifest(path: Path, old: str, new: str) -> Path:

@@ -44,7 +44,7 @@ def test_slices_of_a_volume_are_those_that_the_segmenter_sends_to_the_network(tm
     class Watched:
         manifest = MANIFEST
         backend, device, model_sha256, batch_size = "watched", "cpu", "", 1
-        precision = "float32"
+        coarse, precision = None, "float32"
 
         def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
             sent.extend(batch)

@@ -43,7 +43,7 @@ class Watched:
         self.manifest, self.backend = self._session.manifest, self._session.backend
         self.device, self.model_sha256 = "cpu", self._session.model_sha256
         self.precision = self._session.precision
-        self.batch_size = 2
+        self.batch_size, self.coarse = 2, None
         self.seen: list[tuple[int, int]] = []
 
     def run(self, batch: np.ndarray) -> Outputs:

@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU: the reference that every other backend is compared with."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
 from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
 from infnet_runtime.model.borrowed import read_whole
+from infnet_runtime.model.coarse_logits import OutputShapes, outputs_given
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.recognise import recognised
 from infnet_runtime.model.signature import FLOAT, Port, check_signature, damaged
@@ -32,6 +34,8 @@ class OrtSession(ClosedByBlock):
     ----------
     content
         Of the file, where it has none yet; ``model`` then names it in messages.
+    coarse
+        Give coarse logits in the place of the probabilities, where the file has them.
 
     Raises
     ------
@@ -40,17 +44,27 @@ class OrtSession(ClosedByBlock):
     """
 
     def __init__(
-        self, model: Path, *, threads: int, batch_size: int | None = None, content: bytes | None = None
+        self,
+        model: Path,
+        *,
+        threads: int,
+        batch_size: int | None = None,
+        content: bytes | None = None,
+        coarse: bool = False,
     ) -> None:
         content = read_whole(model) if content is None else content
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.device = "cpu"
         self.batch_size = batch_size or _BATCH_SIZE
-        self.manifest = recognised(content, model)
+        file = recognised(content, model)
+        self.manifest = file.manifest
+        self.coarse = file.coarse if coarse else None
+        self._outputs = outputs_given(self.manifest, self.coarse)
         self.precision = computed_in(form_of(content), FLOAT32)
+        content = file.cut(content, self.coarse)
         session = create(content, model, session_options(threads), [CPU_PROVIDER])
         self.backend = f"onnxruntime {ort.__version__} ({session.get_providers()[0]})"
-        self._input = check_contract(session, self.manifest, model)
+        self._input = check_contract(session, self.manifest, model, self._outputs)
         self._session: Any = session
 
     def run(self, batch: FloatArray) -> Outputs:
@@ -59,7 +73,7 @@ class OrtSession(ClosedByBlock):
         if session is None:
             raise RuntimeError("the session is closed")
         try:
-            return run_plainly(session, self.manifest, {self._input: batch})
+            return run_plainly(session, self._outputs, {self._input: batch})
         except Exception as error:  # its exceptions have no common base of their own
             raise failed(self, error) from error
 
@@ -96,14 +110,19 @@ def create(content: bytes, model: Path, options: Any, providers: list[Any]) -> A
         raise damaged(model, error) from error
 
 
-def run_plainly(session: Any, manifest: ModelManifest, inputs: dict[str, FloatArray]) -> Outputs:  # noqa: ANN401 - untyped
+def run_plainly(session: Any, outputs: Iterable[str], inputs: dict[str, FloatArray]) -> Outputs:  # noqa: ANN401 - untyped
     """Run a batch, with memory of ONNX Runtime's own."""
-    names = [spec.name for spec in manifest.outputs]
+    names = list(outputs)
     return dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def check_contract(session: Any, manifest: ModelManifest, model: Path) -> str:  # noqa: ANN401 - untyped library
+def check_contract(session: Any, manifest: ModelManifest, model: Path, promised: OutputShapes) -> str:  # noqa: ANN401 - untyped library
     """Inputs and outputs again, now with what the library found out about the sizes inside.
+
+    Parameters
+    ----------
+    promised
+        The outputs that there must be.
 
     Returns
     -------
@@ -118,4 +137,4 @@ def check_contract(session: Any, manifest: ModelManifest, model: Path) -> str:  
         [Port(name=p.name, dtype=FLOAT if p.type == _FLOAT else p.type, shape=tuple(p.shape)) for p in ports]
         for ports in (session.get_inputs(), session.get_outputs())
     )
-    return check_signature(inputs, outputs, manifest, model)
+    return check_signature(inputs, outputs, manifest, model, promised=promised)

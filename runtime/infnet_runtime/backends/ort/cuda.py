@@ -22,6 +22,7 @@ from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, O
 from infnet_runtime.errors import BackendError, InfnetError, ModelError
 from infnet_runtime.model.arithmetic import FLOAT16, FLOAT32, computed_in, form_of
 from infnet_runtime.model.borrowed import read_whole
+from infnet_runtime.model.coarse_logits import outputs_given
 from infnet_runtime.model.recognise import recognised
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class OrtCudaSession(ClosedByBlock):
     ----------
     batch_size
         Slices that run at once; shorter calls are filled up.
+    coarse
+        Give coarse logits in the place of the probabilities, where the file has them.
 
     Raises
     ------
@@ -55,7 +58,9 @@ class OrtCudaSession(ClosedByBlock):
         If CUDA cannot be used; there is no silent fall-back to the CPU.
     """
 
-    def __init__(self, model: Path, *, index: int, threads: int, batch_size: int | None = None) -> None:
+    def __init__(
+        self, model: Path, *, index: int, threads: int, batch_size: int | None = None, coarse: bool = False
+    ) -> None:
         if CUDA_PROVIDER not in ort.get_available_providers():
             raise BackendError(
                 f"device 'cuda' was asked for, the installed onnxruntime {ort.__version__} has no CUDA; "
@@ -64,9 +69,13 @@ class OrtCudaSession(ClosedByBlock):
             )
         content = read_whole(model)
         self.model_sha256 = hashlib.sha256(content).hexdigest()
-        self.manifest = recognised(content, model)
+        file = recognised(content, model)
+        self.manifest = file.manifest
+        self.coarse = file.coarse if coarse else None
+        self._outputs = outputs_given(self.manifest, self.coarse)
         form = form_of(content)
         self.precision = computed_in(form, FLOAT16 if form == FLOAT16 else FLOAT32)
+        content = file.cut(content, self.coarse)
         self.device = f"cuda:{index}"
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self._device: Device | None = None
@@ -108,7 +117,7 @@ class OrtCudaSession(ClosedByBlock):
                 "CPU; check the driver (r580 or newer), CUDA and cuDNN, or choose --device cpu",
                 code=5012,
             )
-        self._input = check_contract(self._session, self.manifest, model)
+        self._input = check_contract(self._session, self.manifest, model, self._outputs)
         spec = self.manifest.preprocess
         how = [CUDA_PROVIDER, *([_GRAPH] if graph else [])]
         if device is not None and stream is not None:
@@ -118,7 +127,7 @@ class OrtCudaSession(ClosedByBlock):
                 device,
                 stream,
                 source=(self._input, spec.input_shape),
-                results={o.name: (o.channels, spec.size, spec.size) for o in self.manifest.outputs},
+                results=self._outputs,
                 length=self.batch_size,
                 place=("cuda", index),
             )
@@ -142,11 +151,11 @@ class OrtCudaSession(ClosedByBlock):
 
     def _run_plainly(self, batch: FloatArray) -> Outputs:
         """Without a package for memory: ONNX Runtime copies itself."""
-        parts: dict[str, list[FloatArray]] = {spec.name: [] for spec in self.manifest.outputs}
+        parts: dict[str, list[FloatArray]] = {name: [] for name in self._outputs}
         for block in blocks(len(batch), (self.batch_size,)):
             filled = np.zeros((block.length, *batch.shape[1:]), np.float32)
             filled[: block.stop - block.start] = batch[block.start : block.stop]
-            results = run_plainly(self._session, self.manifest, {self._input: filled})
+            results = run_plainly(self._session, self._outputs, {self._input: filled})
             for name, result in results.items():
                 parts[name].append(result[: block.stop - block.start])
         return {name: np.concatenate(part) for name, part in parts.items()}

@@ -53,9 +53,11 @@ class EngineRunner:
     engine
         With one input.
     source, results
-        What it takes and gives; the first axis is the batch.
+        What it takes and what is wanted of it; the first axis is the batch.
     lengths
         Batch sizes to run, rising.
+    unread
+        What it gives as well: it is computed, and stays on the device.
     """
 
     def __init__(
@@ -65,9 +67,11 @@ class EngineRunner:
         source: EngineTensor,
         results: tuple[EngineTensor, ...],
         lengths: tuple[int, ...],
+        *,
+        unread: tuple[EngineTensor, ...] = (),
     ) -> None:
         self._lengths, self._results = lengths, results
-        self._lanes = [_Lane(engine, device, source, results, lengths[-1]) for _ in range(_LANES)]
+        self._lanes = [_Lane(engine, device, source, results, unread, lengths[-1]) for _ in range(_LANES)]
         for lane in self._lanes:
             for length in lengths:
                 lane.prepare(length)
@@ -110,6 +114,7 @@ class _Lane:
         device: Device,
         source: EngineTensor,
         results: tuple[EngineTensor, ...],
+        unread: tuple[EngineTensor, ...],
         largest: int,
     ) -> None:
         self._engine, self._device = engine, device
@@ -117,13 +122,18 @@ class _Lane:
         self._stream = device.stream()
         self._host_in, self._address_in = self._buffers(source, largest)
         self._out = {result.name: self._buffers(result, largest) for result in results}
+        # TensorRT wants an address for every output.
+        self._unread = {tensor.name: self._memory(tensor, largest) for tensor in unread}
         self._scratch_size = engine.scratch_bytes
         self._scratch = device.memory(self._scratch_size) if self._scratch_size else 0
         self._programs: dict[int, _Program] = {}
 
     def _buffers(self, tensor: EngineTensor, length: int) -> tuple[AnyArray, int]:
         shape, dtype = (length, *tensor.shape[1:]), NUMPY_TYPES[tensor.dtype]
-        return self._device.pinned(shape, dtype), self._device.memory(byte_count(shape, dtype))
+        return self._device.pinned(shape, dtype), self._memory(tensor, length)
+
+    def _memory(self, tensor: EngineTensor, length: int) -> int:
+        return self._device.memory(byte_count((length, *tensor.shape[1:]), NUMPY_TYPES[tensor.dtype]))
 
     def prepare(self, length: int) -> None:
         """Set up what runs a batch size, and run it."""
@@ -179,7 +189,7 @@ class _Lane:
             given = tuple(context.get_tensor_shape(result.name))
             if missing or given != (length, *result.shape[1:]):
                 raise EngineFailure(f"TensorRT gives {given} for {shape}, missing {list(missing)}")
-        addresses = {name: address for name, (_, address) in self._out.items()}
+        addresses = {name: address for name, (_, address) in self._out.items()} | self._unread
         for name, address in {self._source.name: self._address_in, **addresses}.items():
             if not context.set_tensor_address(name, address):
                 raise EngineFailure(f"TensorRT refused the memory for {name}: {self._engine.said()}")

@@ -21,6 +21,7 @@ from infnet_runtime.backends.tensorrt.library import Package, Untyped, load_libr
 from infnet_runtime.backends.tensorrt.runner import NUMPY_TYPES, EngineRunner
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, read_engine
 from infnet_runtime.errors import BackendError, InfnetError, ModelError
+from infnet_runtime.model.coarse_logits import outputs_given, outputs_promised
 
 _INSTALL = {
     Package.TENSORRT: "pip install 'infnet[tensorrt]'",
@@ -44,6 +45,8 @@ class TensorRtSession(ClosedByBlock):
         Slices in a block; what the engine was tuned for, where absent.
     kept
         Where TensorRT for RTX keeps what it compiled; absent, it compiles at every start.
+    coarse
+        Give coarse logits in the place of the probabilities, where the engine has them.
     load, gpu, device
         Replaced in tests: the import of TensorRT, and what finds and opens the GPU.
 
@@ -62,6 +65,7 @@ class TensorRtSession(ClosedByBlock):
         index: int = 0,
         batch_size: int | None = None,
         kept: CompiledModels | None = None,
+        coarse: bool = False,
         load: "Callable[[str], Untyped] | None" = None,
         gpu: Callable[[int], Gpu] = find_gpu,
         device: Callable[[int], Device] = open_device,
@@ -76,6 +80,7 @@ class TensorRtSession(ClosedByBlock):
             batch_size, smallest=batch.smallest, usual=batch.usual, largest=batch.largest
         )
         self.manifest = sidecar.manifest
+        self.coarse = sidecar.coarse if coarse else None
         self.model_sha256 = sidecar.plan_sha256
         self.precision = sidecar.precision
         self.device = f"cuda:{index}"
@@ -114,7 +119,15 @@ class TensorRtSession(ClosedByBlock):
         self.backend = f"{sidecar.package} {sidecar.version} ({self._device.name})"
         self._engine = engine()
         self._engine.use_compiled(kept, key)
-        self._runner = EngineRunner(self._engine, self._device, sidecar.inputs[0], sidecar.outputs, lengths)
+        given = outputs_given(self.manifest, self.coarse)
+        self._runner = EngineRunner(
+            self._engine,
+            self._device,
+            sidecar.inputs[0],
+            tuple(o for o in sidecar.outputs if o.name in given),
+            lengths,
+            unread=tuple(o for o in sidecar.outputs if o.name not in given),
+        )
         self._engine.keep_compiled(kept, key)
 
     def run(self, batch: FloatArray) -> Outputs:
@@ -164,7 +177,10 @@ def load_tensorrt(package: str) -> Untyped:
 def _check_contract(sidecar: EngineSidecar, path: Path) -> None:
     """Refuse an engine whose input and outputs are not what the contract promises."""
     spec = sidecar.manifest.preprocess
-    expected = {o.name: (-1, o.channels, spec.size, spec.size) for o in sidecar.manifest.outputs}
+    if sidecar.coarse:
+        sidecar.coarse.check(sidecar.manifest)
+    promised = outputs_promised(sidecar.manifest, sidecar.coarse)
+    expected = {name: (-1, *shape) for name, shape in promised.items()}
     tensors = (*sidecar.inputs, *sidecar.outputs)
     if (
         [t.shape for t in sidecar.inputs] != [(-1, *spec.input_shape)]
@@ -173,7 +189,8 @@ def _check_contract(sidecar: EngineSidecar, path: Path) -> None:
     ):
         raise ModelError(
             f"{path} has {[(t.name, t.dtype, t.shape) for t in tensors]}, its manifest promises one input "
-            f"(n, {', '.join(map(str, spec.input_shape))}) and {', '.join(map(repr, expected))} of the same "
-            f"size, each {' or '.join(NUMPY_TYPES)}; build the engine again",
+            f"(n, {', '.join(map(str, spec.input_shape))}) and "
+            f"{', '.join(f'{name!r} {shape}' for name, shape in promised.items())}, each "
+            f"{' or '.join(NUMPY_TYPES)}; build the engine again",
             code=4033,
         )

@@ -14,6 +14,7 @@ from typing import Self
 from infnet_runtime.backends.cuda.driver import Gpu
 from infnet_runtime.errors import InputError, ModelError
 from infnet_runtime.model.arithmetic import BF16, FLOAT16, FLOAT32, INT8, TF32, computed_in
+from infnet_runtime.model.coarse_logits import CoarseSpec
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.plain import from_plain, to_plain
 
@@ -102,6 +103,8 @@ class EngineSidecar:
         Names of nodes or modules that were kept in single precision.
     tf32
         Whether layers in single precision may round what they multiply to 10 bits.
+    coarse
+        The coarse logits among the outputs, where there are some.
     """
 
     plan_sha256: str
@@ -118,6 +121,7 @@ class EngineSidecar:
     tf32: bool
     manifest: ModelManifest
     sidecar_version: int = SIDECAR_VERSION
+    coarse: CoarseSpec | None = None
 
     @property
     def precision(self) -> str:
@@ -131,6 +135,8 @@ class EngineSidecar:
         """Indented JSON, keys sorted."""
         values = to_plain(self)
         values["manifest"] = json.loads(self.manifest.to_json())
+        if self.coarse is None:  # older versions know no such key
+            del values["coarse"]
         return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
     @classmethod

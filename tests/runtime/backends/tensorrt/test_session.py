@@ -22,6 +22,7 @@ from infnet_runtime.backends.tensorrt.engine import LoadedEngine
 from infnet_runtime.backends.tensorrt.session import TensorRtSession, load_tensorrt
 from infnet_runtime.backends.tensorrt.sidecar import BatchRange, EngineSidecar, EngineTensor
 from infnet_runtime.errors import BackendError, GateError, InfnetError, ModelError
+from infnet_runtime.model.coarse_logits import CoarseSpec
 from plain_device import PlainDevice, PlainGpu
 from tiny_models import KINDS, alone
 
@@ -100,11 +101,67 @@ def test_several_outputs(tmp_path: Path) -> None:
     assert setup.device.closed
 
 
+COARSE = CoarseSpec(probability=MANIFEST.output.name, factor=8)
+WITH_COARSE = sidecar(
+    outputs=(
+        *sidecar().outputs,
+        EngineTensor(name=COARSE.output, dtype="FLOAT", shape=(-1, 1, SIZE // 8, SIZE // 8)),
+    ),
+    coarse=COARSE,
+)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_of_full_map_and_coarse_logits_one_is_copied_back(
+    tmp_path: Path, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup, copied = Setup(tmp_path, WITH_COARSE), set()
+    copy_out = PlainDevice.copy_out
+
+    def noted(device: PlainDevice, host: np.ndarray, address: int, stream: int) -> None:
+        copied.add(host.shape[1:])
+        copy_out(device, host, address, stream)
+
+    monkeypatch.setattr(PlainDevice, "copy_out", noted)
+    with setup.open(coarse=wanted) as session:
+        assert session.coarse == (COARSE if wanted else None)
+        for n in (1, 9, 4):
+            batch = slices(n, n)
+            found = run_checked(session, batch)
+            if wanted:
+                assert np.array_equal(found["coarse_logits"], expected(batch)[..., ::8, ::8])
+            else:
+                assert np.array_equal(found["infection_probability"], expected(batch))
+            assert len(found) == 1
+            assert infection_probability(session, batch).shape == (n, SIZE, SIZE)
+    assert copied == {(1, 4, 4) if wanted else (1, SIZE, SIZE)}
+    assert setup.device.closed
+
+
+def test_an_engine_without_coarse_logits_gives_the_full_map(setup: Setup) -> None:
+    assert '"coarse"' not in setup.described.to_json(), "older versions know no such key"
+    with setup.open(coarse=True) as session:
+        assert session.coarse is None
+        assert np.array_equal(infection_probability(session, slices(3)), expected(slices(3))[:, 0])
+
+
+def test_an_engine_that_is_not_what_its_sidecar_says_of_coarse_logits(tmp_path: Path) -> None:
+    contradicting = replace(WITH_COARSE, coarse=replace(COARSE, factor=5))
+    assert Setup(tmp_path, contradicting).refused().code == 4055
+    error = Setup(tmp_path, replace(WITH_COARSE, coarse=replace(COARSE, factor=4))).refused()
+    assert error.code == 4033
+    assert "'coarse_logits' (1, 8, 8), each FLOAT or HALF" in str(error)
+    assert Setup(tmp_path, replace(WITH_COARSE, coarse=None)).refused().code == 4033
+
+
 def test_an_engine_that_lacks_an_output_of_its_manifest(tmp_path: Path) -> None:
     manifest = replace(MANIFEST, outputs=(KINDS, *MANIFEST.outputs), contract_version=2)
     error = Setup(tmp_path, sidecar(manifest=manifest)).refused()
     assert error.code == 4033
-    assert "(n, 3, 32, 32) and 'kind_probability', 'infection_probability' of the same size" in str(error)
+    assert (
+        "(n, 3, 32, 32) and 'kind_probability' (3, 32, 32), 'infection_probability' (1, 32, 32), each"
+        in str(error)
+    )
 
 
 def test_half_precision_rim(tmp_path: Path) -> None:

@@ -1,0 +1,75 @@
+"""An ONNX file cut down to what some of its outputs need.
+
+ONNX Runtime computes every node of a graph whatever is asked for: its builds ignore
+``RunOptions.only_execute_path_to_fetches``, and it keeps nodes that nothing needs. So they are left out of
+the bytes that it is given. The field numbers are those of ``onnx.proto``.
+"""
+
+from collections.abc import Collection, Iterator
+
+from infnet_runtime.model.protobuf import parts, spans, text, varint
+
+_GRAPH = 7  # of a model
+_NODE, _OUTPUT = 1, 12  # of a graph
+_NAME = 1  # of an output
+_INPUTS, _OUTPUTS, _ATTRIBUTES = 1, 2, 5  # of a node
+_INNER_GRAPHS = (6, 11)  # of an attribute
+_LENGTH = 2  # wire type of a message
+
+
+def with_only_outputs(content: bytes, wanted: Collection[str]) -> bytes:
+    """The same model with fewer outputs, and without the nodes that only the others need.
+
+    Weights that nothing needs any more stay. A model with graphs inside its nodes keeps all its nodes,
+    because such graphs read values that the node does not name.
+
+    Parameters
+    ----------
+    content
+        Of an ONNX file.
+    wanted
+        Names of outputs.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no ONNX file.
+    """
+    model = memoryview(content)
+    kept: list[bytes | memoryview] = []
+    for number, value, whole in spans(model):
+        if number != _GRAPH or not isinstance(value, memoryview):
+            kept.append(whole)
+            continue
+        graph = list(_kept_of_graph(value, wanted))
+        kept += [varint(_GRAPH << 3 | _LENGTH), varint(sum(map(len, graph))), *graph]
+    return b"".join(kept)
+
+
+def _kept_of_graph(graph: memoryview, wanted: Collection[str]) -> Iterator[memoryview]:
+    needed = _needed_nodes(parts(graph, _NODE), wanted)
+    nodes = iter(needed)
+    for number, value, whole in spans(graph):
+        if isinstance(value, memoryview):
+            if number == _NODE and not next(nodes):
+                continue
+            if number == _OUTPUT and text(value, _NAME) not in wanted:
+                continue
+        yield whole
+
+
+def _needed_nodes(nodes: list[memoryview], wanted: Collection[str]) -> list[bool]:
+    """Which nodes some outputs need; ONNX keeps them in an order in which each comes after what it reads."""
+    if any(parts(a, inner) for node in nodes for a in parts(node, _ATTRIBUTES) for inner in _INNER_GRAPHS):
+        return [True] * len(nodes)
+    values, needed = set(wanted), []
+    for node in reversed(nodes):
+        is_needed = not values.isdisjoint(_texts(node, _OUTPUTS))
+        if is_needed:
+            values |= _texts(node, _INPUTS)
+        needed.append(is_needed)
+    return needed[::-1]
+
+
+def _texts(message: memoryview, field: int) -> set[str]:
+    return {bytes(value).decode("utf-8", "replace") for value in parts(message, field)}
