@@ -39,6 +39,9 @@ TENSORRT_NAMES: dict[str, tuple[str, ...]] = {
 }
 """Class to the names that are used of it, and those of the module itself under ``""``."""
 
+RTX_NAMES: dict[str, tuple[str, ...]] = {"BuilderFlag": ("REQUIRE_USER_ALLOCATION",)}
+"""The same, of TensorRT for RTX alone."""
+
 
 # First version that will do, first that will not.
 _VERSIONS = {Package.TENSORRT: ((10, 13), (12,)), Package.RTX: ((1, 7), (2,))}

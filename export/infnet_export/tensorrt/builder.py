@@ -133,6 +133,9 @@ def build_plan(model: bytes, settings: EngineSettings, *, source: str) -> BuiltE
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mib * _MIB)
     config.builder_optimization_level = settings.level
+    if settings.package is Package.RTX:
+        # What a context needs is then known when it is made, and nothing is taken while it runs.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     (config.set_flag if settings.tf32 else config.clear_flag)(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
     _set_batch(profile, inputs, settings.batch, source)

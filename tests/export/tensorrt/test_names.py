@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infnet_export.tensorrt import api, builder
-from infnet_export.tensorrt.api import TENSORRT_NAMES
+from infnet_export.tensorrt.api import RTX_NAMES, TENSORRT_NAMES
 from infnet_runtime.backends.tensorrt import library
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "tensorrt_names.json").read_text("utf-8"))
@@ -41,16 +41,19 @@ def names_of(owner: str, versions: str = ALL_VERSIONS) -> set[str]:
     return {name for text in groups for name in text.split()}
 
 
-def missing(table: dict[str, tuple[str, ...]]) -> list[str]:
+def missing(table: dict[str, tuple[str, ...]], versions: str = ALL_VERSIONS) -> list[str]:
     return [
-        f"{owner}.{name}" for owner, names in table.items() for name in names if name not in names_of(owner)
+        f"{owner}.{name}"
+        for owner, names in table.items()
+        for name in names
+        if name not in names_of(owner, versions)
     ]
 
 
 def used_beside_the_table(source: str) -> list[str]:
     """Names of TensorRT in a source that the table does not have."""
     anywhere = {n for g in GOLDEN["names"].values() for c, t in g.items() if c for n in t.split()}
-    allowed = {n for names in TENSORRT_NAMES.values() for n in names}
+    allowed = {n for table in (TENSORRT_NAMES, RTX_NAMES) for names in table.values() for n in names}
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):
@@ -70,7 +73,7 @@ def _of_the_module(node: ast.Attribute) -> Iterator[str]:
         isinstance(owner, ast.Attribute)
         and isinstance(owner.value, ast.Name)
         and owner.value.id == MODULE_NAME
-        and node.attr not in (*TENSORRT_NAMES.get(owner.attr, ()), "__init__")
+        and node.attr not in (*TENSORRT_NAMES.get(owner.attr, ()), *RTX_NAMES.get(owner.attr, ()), "__init__")
     ):
         yield f"{owner.attr}.{node.attr}"
 
@@ -89,6 +92,13 @@ def test_every_name_is_in_every_version() -> None:
 
 def test_every_name_of_a_runner_is_in_every_version() -> None:
     assert missing(RUNNER_NAMES) == []
+
+
+def test_names_of_rtx_are_in_rtx_alone() -> None:
+    rtx = ALL_VERSIONS[-1]
+    assert "tensorrt_rtx" in GOLDEN["versions"][rtx]
+    assert missing(RTX_NAMES, rtx) == []
+    assert len(missing(RTX_NAMES)) == sum(map(len, RTX_NAMES.values()))
 
 
 def test_the_precision_switch_is_gone() -> None:

@@ -6,6 +6,7 @@ wherever Python finds packages.
 """
 
 import contextlib
+import ctypes
 import io
 import logging
 import sys
@@ -24,6 +25,9 @@ _CUDNN = "libcudnn.so.9"  # the only one that ONNX Runtime is built with
 def preload_libraries() -> list[str]:
     """Load what is found of CUDA and cuDNN, each from one folder, else from where the system has it.
 
+    ONNX Runtime looks for both in one folder. So cuDNN comes first, which loads what it needs of CUDA late;
+    it is then found by its name.
+
     Returns
     -------
     What ONNX Runtime had to say about libraries that are missing
@@ -32,8 +36,10 @@ def preload_libraries() -> list[str]:
     places = [Path(ort.__file__).parents[1], *map(Path, sys.path)]
     cuda, cudnn = library_folders(str(getattr(ort, "cuda_version", "")), places)
     with _printed() as said:
-        for folder, options in ((cuda, {"cudnn": False}), (cudnn, {"cuda": False})):
-            ort.preload_dlls(**options, directory=None if folder is None else str(folder))
+        if cudnn is not None:
+            with contextlib.suppress(OSError):  # ONNX Runtime tries again, elsewhere too, and then says so
+                ctypes.CDLL(str(cudnn / _CUDNN))
+        ort.preload_dlls(directory=None if cuda is None else str(cuda))
     lines = [line for line in "".join(said).splitlines() if line]
     for line in lines:
         logger.info("onnxruntime: %s", line)
