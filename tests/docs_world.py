@@ -53,7 +53,17 @@ def make_world(folder: Path) -> None:
     """Scans, weights and data sets that the pages name, each as small as its command allows."""
     phantom = chest_phantom()
     hu, affine = reorient(phantom.hu, phantom.spacing_mm, "LPS")
-    for name in ("scan", "SCANS/one", "patients/a/ct", "patients/b/ct", "a/ct", "b/ct"):
+    scans = (
+        "scan",
+        "SCANS/one",
+        "VOLUMES/one",
+        "VOLUMES/two",
+        "patients/a/ct",
+        "patients/b/ct",
+        "a/ct",
+        "b/ct",
+    )
+    for name in scans:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_nifti(folder / f"{name}.nii.gz", hu, affine)
     lungs, _ = reorient(phantom.lungs, phantom.spacing_mm, "LPS")

@@ -8,6 +8,8 @@ import onnx
 import pytest
 
 from infnet_export.graph.onnx_file import manifest_in, read_onnx
+from infnet_runtime.model.facts import read_metadata
+from infnet_runtime.model.judged import JUDGED_KEY, judgement, subject_of
 from infnet_runtime.model.manifest import ModelManifest
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -49,6 +51,19 @@ def test_the_level_of_false_marks_is_that_of_the_card(name: str) -> None:
     )
     assert model.model_version == 2000
     assert f"{found.name} 0.2.0: COVID-19 infection in axial chest CT" in model.doc_string
+
+
+@pytest.mark.parametrize("name", ["infnet.onnx", "infnet.int8.onnx"])
+def test_a_record_of_bf16_is_that_of_the_file(name: str) -> None:
+    content = (MODELS / name).read_bytes()
+    metadata = read_metadata(content)
+    if JUDGED_KEY not in metadata:
+        pytest.skip(f"{name} was not judged in bf16, and runs in single precision")
+    found, _ = manifest(name)
+    figures = judgement(metadata, content, found, "bf16", MODELS / name)
+    single, _ = manifest("infnet.onnx")
+    assert figures.reference_sha256 == subject_of((MODELS / "infnet.onnx").read_bytes(), single)
+    assert figures.scans >= 2
 
 
 def test_the_8_bit_file_is_the_same_network() -> None:
