@@ -219,8 +219,8 @@ def _voxel_counts(infection: ByteArray, lungs: ByteArray) -> _VoxelCounts:
         if not highest:
             continue
         infected = marked > 0
-        if has_infection:
-            counts.infected_total += int(np.count_nonzero(infected & (lung > 0)))
+        if has_infection and highest > max(_SIDES):
+            counts.infected_total += int(np.count_nonzero(infected & (lung > max(_SIDES))))
         for label in _SIDES:
             if label > highest:
                 continue
@@ -228,5 +228,7 @@ def _voxel_counts(infection: ByteArray, lungs: ByteArray) -> _VoxelCounts:
             counts.lung[label] += int(np.count_nonzero(side))
             if has_infection:
                 side &= infected
-                counts.infected[label] += int(np.count_nonzero(side))
+                number = int(np.count_nonzero(side))
+                counts.infected[label] += number
+                counts.infected_total += number
     return counts

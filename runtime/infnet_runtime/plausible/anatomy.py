@@ -164,7 +164,7 @@ def spine_along(chest: CoarseChest) -> tuple[float, float, float] | None:
 
 def _through(chest: CoarseChest, axis: int, scale: float, planes: slice) -> FloatArray:
     """Share of the planes across an axis with a vertebra's bone around each place in them."""
-    bone = np.moveaxis(chest.bone, axis, 0)[planes]
+    bone = np.ascontiguousarray(np.moveaxis(chest.bone, axis, 0)[planes])
     vertical_mm, horizontal_mm = (mm for n, mm in enumerate(chest.mm) if n != axis)
     size = tuple(max(1, round(_WINDOW_MM * scale / mm)) for mm in (horizontal_mm, vertical_mm))
     least = _BONE_CM2 * 100.0 * scale**2 / (vertical_mm * horizontal_mm)

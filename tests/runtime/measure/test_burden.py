@@ -25,6 +25,15 @@ def test_counts_equal_those_of_whole_arrays(seed: int) -> None:
     assert q.slices_with_infection == 8
 
 
+@pytest.mark.parametrize("label", [1, 3, 5])
+def test_infection_in_lungs_of_any_label_is_no_infection_outside(label: int) -> None:
+    lungs = np.full((2, 10, 10), label, np.uint8)
+    infection = np.zeros_like(lungs)
+    infection[0] = 1
+    assert "infection_outside_lungs" not in quantify(infection, lungs, 1.0, outside_voxels=2).flags
+    assert "infection_outside_lungs" in quantify(infection, lungs, 1.0, outside_voxels=3).flags
+
+
 def test_a_mask_on_another_grid_is_refused() -> None:
     mask = np.zeros((2, 3, 4), np.uint8)
     with pytest.raises(InputError, match=r"INF-3070.*the mask is \(2, 3, 4\), the lungs are \(2, 4, 3\)"):

@@ -20,6 +20,12 @@ def test_every_way_a_plane_can_run(kind: str, shape: tuple[int, int]) -> None:
             assert np.array_equal(found, plane)
 
 
+def test_rows_that_are_one_row_of_memory() -> None:
+    row = np.arange(7, dtype=np.int16)
+    for plane in (np.broadcast_to(row, (5, 7)), np.broadcast_to(row, (5, 7)).T[::-1]):
+        assert np.array_equal(contiguous(plane), plane)
+
+
 def test_a_plane_that_is_in_one_piece_is_not_copied() -> None:
     plane = np.zeros((4, 5), np.int16)
     assert np.shares_memory(contiguous(plane), plane)
