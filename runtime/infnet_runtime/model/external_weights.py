@@ -7,7 +7,7 @@ so that something else would run than the file whose hash is reported. The field
 
 from collections.abc import Iterator
 
-from infnet_runtime.model.protobuf import fields, numbers, parts, text
+from infnet_runtime.model.protobuf import fields, text
 
 # Message to the fields in which a tensor may be, however deep.
 _PARTS = {
@@ -36,8 +36,9 @@ def weights_elsewhere(content: bytes) -> tuple[str, ...]:
 
 def _places(kind: str, message: memoryview) -> Iterator[str]:
     if kind == "tensor":
-        entries = parts(message, _EXTERNAL_DATA)
-        if entries or any(numbers(message, _DATA_LOCATION)):
+        told = [value for number, value in fields(message) if number in (_EXTERNAL_DATA, _DATA_LOCATION)]
+        entries = [value for value in told if isinstance(value, memoryview)]
+        if entries or any(told):
             named = [text(entry, _VALUE) for entry in entries if text(entry, _KEY) == "location"]
             yield named[0] if named else "a file without a name"
         return
