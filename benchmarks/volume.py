@@ -61,6 +61,7 @@ ALONE_BACKEND = "onnxruntime"
 DEFAULT_BACKEND = candidates(None, device=CPU)[0].backend
 GOALS = {TORCH: 8.0, ALONE: 1.0}  # times the CPU time of infnet, at least
 COMMAND_GOAL = 7.0  # the same of the two commands
+_PEAK_SEEN_S = 0.01  # the peak of another process can be read while it lives, and only grows
 OUTSIDE_GOAL_MS = 3.0  # of CPU time for a slice of the scan that is not the network
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MIB = 2**20
@@ -288,19 +289,40 @@ def to_markdown(report: dict[str, Any]) -> str:
 def commands(path: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """One scan from the command line, by infnet and with PyTorch: all that their processes take."""
     with tempfile.TemporaryDirectory() as folder:
-        own = Path(folder)
-        small = own / "small.nii.gz"
-        phantom = chest_phantom((16, 256, 256), (15.0, 1.4, 1.4))
-        write_nifti(small, phantom.hu, phantom.affine)
-        infer = [sys.executable, "-m", "infnet_runtime.cli", "--model", str(options.model), "--device", "cpu"]
-        infer += ["--backend", options.backend, "--threads", "1", "--json", "--quiet", "-o", str(own / "out")]
-        kept = {"INFNET_CACHE": str(own / "cache")}
-        _process([*infer, str(small)], **kept)
+        infer, kept = _later_run(Path(folder), options, threads=1)
         said, infnet = _process([*infer, str(path.absolute())], **kept)
         infnet["slices"] = json.loads(said)["provenance"]["slices_run"]
         said, torch = _process(_contender(TORCH_COMMAND, path, options, 1))
         torch["slices"] = json.loads(said)["slices"]
     return {INFNET_COMMAND: infnet, TORCH_COMMAND: torch}
+
+
+def command_peak_mib(path: Path, options: argparse.Namespace, *, threads: int) -> float:
+    """Peak of memory of ``infnet-infer`` over one scan, seen from outside; Linux only."""
+    with tempfile.TemporaryDirectory() as folder:
+        infer, kept = _later_run(Path(folder), options, threads=threads)
+        command = [*infer, str(path.absolute())]
+        peak = 0.0
+        with subprocess.Popen(command, env={**os.environ, **kept}, stdout=subprocess.DEVNULL) as running:
+            while running.poll() is None:
+                peak = max(peak, _peak_mib(str(running.pid)))
+                time.sleep(_PEAK_SEEN_S)
+        if running.returncode:
+            raise subprocess.CalledProcessError(running.returncode, command)
+        return peak
+
+
+def _later_run(own: Path, options: argparse.Namespace, *, threads: int) -> tuple[list[str], dict[str, str]]:
+    """``infnet-infer`` after an earlier run, which leaves its compiled model; and its environment."""
+    small = own / "small.nii.gz"
+    phantom = chest_phantom((16, 256, 256), (15.0, 1.4, 1.4))
+    write_nifti(small, phantom.hu, phantom.affine)
+    infer = [sys.executable, "-m", "infnet_runtime.cli", "--model", str(options.model), "--device", "cpu"]
+    infer += ["--backend", options.backend, "--threads", str(threads), "--json", "--quiet"]
+    infer += ["-o", str(own / "out")]
+    kept = {"INFNET_CACHE": str(own / "cache")}
+    _process([*infer, str(small)], **kept)
+    return infer, kept
 
 
 def _process(command: list[str], **variables: str) -> tuple[str, dict[str, Any]]:
@@ -338,13 +360,15 @@ def _small() -> CtVolume:
     return CtVolume(phantom.hu, phantom.affine, Intensity.HU, "phantom")
 
 
-def _peak_mib() -> float:
+def _peak_mib(process: str = "self") -> float:
     try:  # getrusage of Linux also counts the process that started this one, before its program was loaded
-        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+        lines = Path(f"/proc/{process}/status").read_text("utf-8").splitlines()
     except OSError:
+        if process != "self":
+            return 0.0  # it has ended
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (_MIB if sys.platform == "darwin" else 1024)
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 def _processor() -> str:
