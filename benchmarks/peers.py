@@ -1,6 +1,6 @@
 """infnet beside lungmask on the same scan: CPU time and memory of the whole command, one thread, in one run.
 
-    python benchmarks/peers.py SCAN.nii.gz [--environment FOLDER] [--turns 1] [--json FILE]
+    python benchmarks/peers.py SCAN.nii.gz [--environment FOLDER] [--model MODEL] [--turns 1] [--json FILE]
 
 lungmask (J. Hofmanninger et al., European Radiology Experimental 2020) finds the lungs with the U-net R231:
 half of infnet's job, which finds the lungs and the infection inside. Its weights are random: nothing is
@@ -129,6 +129,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     def infnet(backend: str) -> dict[str, float]:
         command = [sys.executable, "-m", "infnet_runtime.cli", options.scan, "-o", folder / backend]
+        command += ["--model", options.model] if options.model else []
         return measured([*command, "--device", "cpu", "--threads", "1", "--backend", backend, "--quiet"])
 
     def peer() -> dict[str, float]:
@@ -193,6 +194,7 @@ def main() -> None:
     )
     parser.add_argument("scan", type=Path, help="a CT volume, .nii.gz")
     parser.add_argument("--environment", type=Path, help="virtual environment with lungmask; made if absent")
+    parser.add_argument("--model", type=Path, help="of infnet; what it takes on this machine if absent")
     parser.add_argument("--turns", type=int, default=1, help="lungmask takes minutes")
     parser.add_argument("--json", type=Path, help="write every number here")
     options = parser.parse_args()
