@@ -30,7 +30,7 @@ from infnet_runtime.segment.thinned import (
 )
 from infnet_runtime.slices.neighbours import volume_to_network
 from infnet_runtime.slices.preprocess import from_network
-from tiny_models import MANIFEST, mid_grey_detector
+from tiny_models import MANIFEST, coarse_detector, mid_grey_detector
 
 PLANES = 60
 
@@ -384,3 +384,18 @@ def test_a_real_scan_of_1_mm_is_that_of_the_simple_way(data_root: Path) -> None:
     assert mask.any()
     assert np.array_equal(volume.to_lps(fast.mask) > 0, mask)
     assert fast.provenance.slices_run == len(run) == 6
+
+
+def test_planes_between_come_from_coarse_logits_too(phantom: ChestPhantom, tmp_path: Path) -> None:
+    volume = thin(phantom)
+    lungs = as_stored(volume, phantom.lungs)
+    with infnet_runtime.load(coarse_detector(tmp_path / "model.onnx"), device="cpu", threads=1) as segmenter:
+        assert segmenter._session.coarse is not None
+        fast = segmenter.predict(volume, lungs=lungs, fast=True)
+        run = planes_to_run(np.flatnonzero(phantom.lungs.any(axis=(1, 2))).tolist(), 3)
+        mask, _ = simply(segmenter, volume, lungs, run)
+        full = segmenter.predict(volume, lungs=lungs)
+    assert mask.any()
+    assert np.array_equal(volume.to_lps(fast.mask) > 0, mask)
+    assert np.array_equal(volume.to_lps(fast.mask)[run], volume.to_lps(full.mask)[run])
+    assert fast.provenance.slices_interpolated > 0 == full.provenance.slices_interpolated
