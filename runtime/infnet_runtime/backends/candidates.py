@@ -4,7 +4,7 @@ With ``auto`` the first of these that works is used:
 
 1. TensorRT, if the model is an engine, and nothing else then;
 2. ONNX Runtime on CUDA, if it is installed with CUDA and the driver sees a GPU;
-3. OpenVINO on the CPU: it takes 0.58 of the CPU time of ONNX Runtime with AVX2, and 0.51 with AMX, each with
+3. OpenVINO on the CPU: it takes 0.55 of the CPU time of ONNX Runtime with AVX2, and 0.51 with AMX, each with
    the model that suits it, and its masks pass the gate (``docs/performance.md``, ``benchmarks/choice.py``);
 4. ONNX Runtime on the CPU, the reference.
 
