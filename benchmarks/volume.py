@@ -39,7 +39,7 @@ from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.candidates import CPU, candidates
 from infnet_runtime.backends.session import Outputs, run_checked
-from infnet_runtime.cpu import usable_cores
+from infnet_runtime.cpu import bf16_unit, int8_unit, usable_cores
 from infnet_runtime.io import open_scan
 from infnet_runtime.io.nifti import write_nifti
 from infnet_runtime.lungs import find_lungs, lung_box
@@ -55,11 +55,12 @@ from infnet_runtime.slices.preprocess import from_network, to_network
 Run = Callable[[FloatArray], FloatArray]
 
 TORCH, ALONE, INFNET = "torch", "network alone", "infnet"
+FAST = "infnet, fast"  # the same with fast=True; for goals.py
 CONTENDERS = (TORCH, ALONE, INFNET)
 TORCH_COMMAND, INFNET_COMMAND = "torch, command", "infnet, command"
 ALONE_BACKEND = "onnxruntime"
 DEFAULT_BACKEND = candidates(None, device=CPU)[0].backend
-GOALS = {TORCH: 8.0, ALONE: 1.0}  # times the CPU time of infnet, at least
+GOALS = {TORCH: 10.0, ALONE: 1.0}  # times the CPU time of infnet, at least
 COMMAND_GOAL = 7.0  # the same of the two commands
 _PEAK_SEEN_S = 0.01  # the peak of another process can be read while it lives, and only grows
 OUTSIDE_GOAL_MS = 3.0  # of CPU time for a slice of the scan that is not the network
@@ -156,7 +157,7 @@ def work(options: argparse.Namespace, out: Path) -> dict[str, Any]:
 
         def whole() -> dict[str, Any]:
             scan = open_scan(path)
-            result = segmenter.predict(scan.volume)
+            result = segmenter.predict(scan.volume, fast=name == FAST)
             scan.write_mask(out / f"mask{scan.mask_suffix}", result.mask)
             (out / "report.json").write_text(to_json(result, outputs={}), "utf-8")
             return {
@@ -218,7 +219,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             print(f"{path.name}: turn {turn + 1} of {options.turns}", file=sys.stderr)
         scans.append({"scan": path.name, "turns": turns, **summary(turns)})
     return {
-        "system": f"{platform.system()} {platform.machine()}, {_processor()}, {usable_cores()} cores",
+        "system": f"{platform.system()} {platform.machine()}, {_processor()}, {usable_cores()} cores, "
+        f"{units()}",
         "python": platform.python_version(),
         "model": options.model.name,
         "backend": options.backend,
@@ -371,6 +373,11 @@ def _peak_mib(process: str = "self") -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
+def units() -> str:
+    """What the processor has for 8-bit products and for bfloat16, in words."""
+    return f"8-bit products: {int8_unit() or 'none'}, bfloat16: {bf16_unit() or 'none'}"
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
@@ -391,7 +398,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--wall", action="store_true", help="also with all threads")
     parser.add_argument("--json", type=Path, help="write every number here")
-    parser.add_argument("--work", choices=(*CONTENDERS, TORCH_COMMAND), help=argparse.SUPPRESS)
+    parser.add_argument("--work", choices=(*CONTENDERS, FAST, TORCH_COMMAND), help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.model = options.model or default_model(int8=True)
