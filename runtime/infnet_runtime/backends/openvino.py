@@ -35,6 +35,7 @@ from infnet_runtime.model.coarse_logits import OutputShapes, outputs_given
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.recognise import recognised
 from infnet_runtime.model.signature import FLOAT, Port, check_signature, damaged
+from infnet_runtime.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -264,6 +265,7 @@ def _key(
 ) -> str:
     """Everything that a compiled model depends on."""
     facts = {
+        "infnet": __version__,  # which may cut the graph in another way
         "openvino": version,
         "model": model_sha256,
         "outputs": list(promised),

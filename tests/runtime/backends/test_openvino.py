@@ -123,6 +123,7 @@ def test_the_key_names_version_processor_and_settings() -> None:
     assert facts["settings"] == settings
     assert facts["outputs"] == ["infection_probability"]
     assert facts["processor"]
+    assert facts["infnet"] == infnet_runtime.__version__
     assert "FP32" in facts["capabilities"]
 
 
