@@ -16,7 +16,7 @@ from infnet_export.precision.quantised import FEWEST_SLICES
 from infnet_export.proof.gate import GateReport, LabelledVolume, compare_models
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session, open_session
-from infnet_runtime.backends.candidates import ONNXRUNTIME
+from infnet_runtime.backends.candidates import ONNXRUNTIME, OPENVINO, is_installed
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
@@ -41,7 +41,7 @@ class Judges:
     sets
         More labelled slices, by the name of their set.
     volumes
-        Scans, by the name of their set; opened one after the other when they are asked for, once.
+        Scans, by the name of their set; opened one after the other whenever they are gone through.
     """
 
     calibration: list[LabelledSlice]
@@ -73,13 +73,16 @@ def read_judges(wanted: Wanted) -> Judges:
             code=3121,
         )
     sets = {folder.name: list(read_labelled(folder, wanted.turn)) for folder in wanted.labelled}
-    return Judges(calibration, held_out, sets, {"scans": _volumes(wanted)})
+    return Judges(calibration, held_out, sets, {"scans": _Volumes(wanted)})
 
 
 def judged_int8(
     model: onnx.ModelProto, start: Start, judges: Judges, *, say: Callable[[str], None] = lambda text: None
 ) -> tuple[bytes, Int8Report, GateReport]:
     """Make the 8-bit file and compare its masks with those of the start.
+
+    Backends round differently in 8 bit, and which of them a user gets depends on the machine, so it is
+    compared in each that is installed; the start is computed in the reference.
 
     Parameters
     ----------
@@ -106,27 +109,56 @@ def judged_int8(
         paths = [Path(scratch) / name for name in ("reference.onnx", "int8.onnx")]
         for path, bytes_ in zip(paths, (start.content, content), strict=True):
             path.write_bytes(bytes_)
-        with _exact(paths[0]) as one, _exact(paths[1]) as other:
-            gate = compare_models(one, other, sets, judges.volumes, say=say)
-    return content, report, gate
+        with _exact(paths[0], ONNXRUNTIME) as one:
+            gates = [
+                _compared(one, paths[1], backend, sets, judges.volumes, say)
+                for backend in (ONNXRUNTIME, OPENVINO)
+                if is_installed(backend)
+            ]
+    together = {name: shift for gate in gates for name, shift in gate.sets.items()}
+    return content, report, replace(gates[0], sets=together)
 
 
-def _exact(path: Path) -> Session:
-    """In the reference, and what is not in 8 bit in single precision, whatever the processor has."""
-    return open_session(path, backend=ONNXRUNTIME, device="cpu", precision="f32")
+def _compared(
+    reference: Session,
+    candidate: Path,
+    backend: str,
+    slices: dict[str, Sequence[LabelledSlice]],
+    volumes: dict[str, Iterable[LabelledVolume]],
+    say: Callable[[str], None],
+) -> GateReport:
+    """The 8-bit file in a backend, which the names of the sets say where it is not the reference."""
+    where = "" if backend == ONNXRUNTIME else f", in {backend}"
+    with _exact(candidate, backend) as session:
+        return compare_models(
+            reference,
+            session,
+            {name + where: members for name, members in slices.items()},
+            {name + where: scans for name, scans in volumes.items()},
+            say=say,
+        )
 
 
-def _volumes(wanted: Wanted) -> Iterator[LabelledVolume]:
+def _exact(path: Path, backend: str) -> Session:
+    """What is not in 8 bit in single precision, whatever the processor has."""
+    return open_session(path, backend=backend, device="cpu", precision="f32")
+
+
+class _Volumes:
     """Volumes among the scans to verify on; a phantom where there is none, so that millilitres are judged."""
-    given = False
-    for path in scans_in(wanted.verify) if wanted.verify else []:
-        scan = open_scan(path).volume
-        if scan.grid.has_size:
-            given = True
-            yield path.name, scan, None
-    if given:
-        return
-    yield "phantom, for no volume was given by --verify", phantom_scan(), None
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._verify = wanted.verify
+
+    def __iter__(self) -> Iterator[LabelledVolume]:
+        given = False
+        for path in scans_in(self._verify) if self._verify else []:
+            scan = open_scan(path).volume
+            if scan.grid.has_size:
+                given = True
+                yield path.name, scan, None
+        if not given:
+            yield "phantom, for no volume was given by --verify", phantom_scan(), None
 
 
 def _inputs(slices: Sequence[LabelledSlice], manifest: ModelManifest) -> FloatArray:
