@@ -148,6 +148,12 @@ def test_millilitres_judge_the_8_bit_file_where_no_volume_was_given(made: Produc
     assert "Allowed in ml: the infection by at most 1% or 1 ml in each scan" in text
 
 
+def test_an_8_bit_file_goes_on_without_a_distance_between_backends(made: Products, tmp_path: Path) -> None:
+    again = make(start_from_onnx(made.files["int8"], "small"), tmp_path / "out", Wanted())
+    assert again.files["onnx"].is_file()
+    assert "rounds differently in 8 bit" in again.files["parity_table"].read_text()
+
+
 def test_volumes_given_judge_the_8_bit_file(start: Start, tmp_path: Path) -> None:
     """Both of them, the small one by millilitres; pictures beside them are for the distances alone."""
     for i in range(14):
