@@ -1,6 +1,7 @@
 """What tests of all components share."""
 
 import gc
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +32,12 @@ def data_root() -> Path:
 
 
 @pytest.fixture
-def no_collector() -> Iterator[None]:
-    """Without the collector of cycles: on a GPU what only it would free is freed too late."""
+def no_collector(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Without the collector of cycles: on a GPU what only it would free is freed too late.
+
+    With all messages kept, as by a program that sends its log away later: they must hold no exception either.
+    """
+    caplog.set_level(logging.DEBUG)
     gc.collect()
     gc.disable()
     yield

@@ -107,7 +107,7 @@ class CompiledModels:
             part.replace(self._path(key))
             self._remove_what_is_too_much()
         except OSError as error:
-            logger.info("a compiled model could not be kept in %s: %s", self.folder, error)
+            logger.info("a compiled model could not be kept in %s: %s", self.folder, str(error))
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)

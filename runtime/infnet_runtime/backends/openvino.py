@@ -248,7 +248,7 @@ def _kept(
     except ModelError:
         logger.info("a compiled model in %s is another one, compiling again", kept.folder)
     except Exception as error:  # as in _compiled
-        logger.info("a compiled model in %s is not taken (%s), compiling again", kept.folder, error)
+        logger.info("a compiled model in %s is not taken (%s), compiling again", kept.folder, str(error))
     else:
         logger.info("compiled model read from %s", kept.folder)
         return compiled

@@ -90,6 +90,6 @@ def choose(precision: str, *, able: bool, content: bytes, manifest: ModelManifes
     except ModelError as error:
         if precision == BF16:
             raise
-        logger.info("precision auto: f32, %s", error)
+        logger.info("precision auto: f32, %s", str(error))
         return F32
     return BF16

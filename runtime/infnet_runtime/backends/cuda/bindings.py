@@ -130,7 +130,7 @@ class BindingsDevice:
         try:
             self._call(function, *things)
         except CudaError as error:
-            logger.debug("%s", error)
+            logger.debug("%s", str(error))
 
     def _call(self, function: str, *arguments: object) -> Any:  # noqa: ANN401 - untyped library
         status, *values = getattr(self._driver, function)(*arguments)

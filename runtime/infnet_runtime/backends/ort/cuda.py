@@ -101,7 +101,7 @@ class OrtCudaSession(ClosedByBlock):
                 self._free()
                 if not graph:
                     raise _refusal(error, index, missing) from error
-                logger.info("without a CUDA graph: %s", error)
+                logger.info("without a CUDA graph: %s", str(error))
             else:
                 return
 
@@ -299,5 +299,5 @@ def _device_or_none(index: int) -> Device | None:
         # No driver: ONNX Runtime will not come up either, and that is told then.
         if error.code not in (5021, 5024):
             raise
-        logger.info("copies are not page-locked: %s", error)
+        logger.info("copies are not page-locked: %s", str(error))
         return None

@@ -147,7 +147,7 @@ class _Lane:
             try:
                 graph = self._device.capture(self._stream, partial(self._queue, program))
             except Exception as error:  # of whichever package the device is
-                logger.info("batches of %d run without a CUDA graph: %s", length, error)
+                logger.info("batches of %d run without a CUDA graph: %s", length, str(error))
         self._programs[length] = _Program(program.context, length, graph)
 
     def begin(self, part: FloatArray, length: int) -> None:
@@ -170,7 +170,7 @@ class _Lane:
         try:
             self._device.synchronize(self._stream)
         except Exception as error:  # the first error is the one to tell
-            logger.debug("after a failure: %s", error)
+            logger.debug("after a failure: %s", str(error))
 
     def close(self) -> None:
         """Let go."""
