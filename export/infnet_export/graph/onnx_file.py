@@ -10,10 +10,11 @@ from onnx import helper
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.borrowed import read_whole
 from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelManifest
-from infnet_runtime.model.protobuf import fields, text
+from infnet_runtime.model.protobuf import message, spans, text
 from infnet_runtime.model.recognise import refuse_other_kinds
 
 _METADATA = 14  # field of ``onnx.proto``
+_KEY, _VALUE = 1, 2  # of an entry of metadata
 
 BATCH_DIMENSION = "n"
 """What the free dimension of inputs and outputs is called."""
@@ -131,36 +132,15 @@ def with_metadata(content: bytes, key: str, value: str | None) -> bytes:
     ValueError
         If the bytes are no ONNX file.
     """
-    kept = [
-        _encoded(number, field)
-        for number, field in fields(memoryview(content))
-        if not (number == _METADATA and isinstance(field, memoryview) and text(field, 1) == key)
+    kept: list[bytes | memoryview] = [
+        whole
+        for number, field, whole in spans(memoryview(content))
+        if not (number == _METADATA and isinstance(field, memoryview) and text(field, _KEY) == key)
     ]
     if value is not None:
-        kept.append(_encoded(_METADATA, _encoded(1, key.encode()) + _encoded(2, value.encode())))
+        entry = (*message(_KEY, [key.encode()]), *message(_VALUE, [value.encode()]))
+        kept += message(_METADATA, entry)
     return b"".join(kept)
-
-
-def _encoded(number: int, value: int | bytes | memoryview) -> bytes:
-    """A field of a message of protocol buffers; a model has none of the types of fixed width."""
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    return b"".join((_varint(number << 3 | 2), _varint(len(value)), value))
-
-
-def _varint(value: int) -> bytes:
-    """A number in 7 bits a byte, the lowest first.
-
-    Examples
-    --------
-    >>> _varint(300).hex()
-    'ac02'
-    """
-    low = []
-    while value >= 0x80:
-        low.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*low, value])
 
 
 def _whole_number(version: str) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from infnet_runtime.errors import ModelError
-from infnet_runtime.model.protobuf import numbers, parts, spans, text, varint
+from infnet_runtime.model.protobuf import message, numbers, parts, spans, text
 from infnet_runtime.plain import from_plain, to_plain
 
 BORROWED_KEY = "infnet.weights"
@@ -22,7 +22,6 @@ _GRAPH, _METADATA = 7, 14  # of a model
 _WEIGHT = 5  # of a graph
 _RAW, _ELSEWHERE, _LOCATION = 9, 13, 14  # of a weight
 _KEY, _VALUE = 1, 2  # of an entry of metadata, and of what is said of a weight
-_LENGTH = 2  # wire type of a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +119,7 @@ def put_together(content: bytes, lent: bytes, name: str) -> bytes:
     kept: list[bytes | memoryview] = []
     for number, value, span in spans(memoryview(content)):
         if number == _GRAPH and isinstance(value, memoryview):
-            kept += _message(_GRAPH, _graph(value, memoryview(lent), name))
+            kept += message(_GRAPH, _graph(value, memoryview(lent), name))
         elif number != _METADATA or not isinstance(value, memoryview) or text(value, _KEY) != BORROWED_KEY:
             kept.append(span)
     return b"".join(kept)
@@ -130,7 +129,7 @@ def _graph(graph: memoryview, lent: memoryview, name: str) -> list[bytes | memor
     kept: list[bytes | memoryview] = []
     for number, value, span in spans(graph):
         if number == _WEIGHT and isinstance(value, memoryview) and (place := _place(value, name)):
-            kept += _message(_WEIGHT, _weight(value, _lent(lent, *place)))
+            kept += message(_WEIGHT, _weight(value, _lent(lent, *place)))
         else:
             kept.append(span)
     return kept
@@ -157,11 +156,7 @@ def _weight(weight: memoryview, raw: memoryview) -> list[bytes | memoryview]:
     fields = [(number, span) for number, _, span in spans(weight) if number not in (_ELSEWHERE, _LOCATION)]
     before = [span for number, span in fields if number < _RAW]
     after = [span for number, span in fields if number > _RAW]
-    return [*before, *_message(_RAW, [raw]), *after]
-
-
-def _message(number: int, content: list[bytes | memoryview]) -> list[bytes | memoryview]:
-    return [varint(number << 3 | _LENGTH), varint(sum(map(len, content))), *content]
+    return [*before, *message(_RAW, [raw]), *after]
 
 
 def _said(content: bytes) -> str | None:

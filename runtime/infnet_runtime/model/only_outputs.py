@@ -7,14 +7,13 @@ the bytes that it is given. The field numbers are those of ``onnx.proto``.
 
 from collections.abc import Collection, Iterator
 
-from infnet_runtime.model.protobuf import parts, spans, text, varint
+from infnet_runtime.model.protobuf import message, parts, spans, text
 
 _GRAPH = 7  # of a model
 _NODE, _OUTPUT = 1, 12  # of a graph
 _NAME = 1  # of an output
 _INPUTS, _OUTPUTS, _ATTRIBUTES = 1, 2, 5  # of a node
 _INNER_GRAPHS = (6, 11)  # of an attribute
-_LENGTH = 2  # wire type of a message
 
 
 def with_only_outputs(content: bytes, wanted: Collection[str]) -> bytes:
@@ -41,8 +40,7 @@ def with_only_outputs(content: bytes, wanted: Collection[str]) -> bytes:
         if number != _GRAPH or not isinstance(value, memoryview):
             kept.append(whole)
             continue
-        graph = list(_kept_of_graph(value, wanted))
-        kept += [varint(_GRAPH << 3 | _LENGTH), varint(sum(map(len, graph))), *graph]
+        kept += message(_GRAPH, _kept_of_graph(value, wanted))
     return b"".join(kept)
 
 
@@ -71,5 +69,5 @@ def _needed_nodes(nodes: list[memoryview], wanted: Collection[str]) -> list[bool
     return needed[::-1]
 
 
-def _texts(message: memoryview, field: int) -> set[str]:
-    return {bytes(value).decode("utf-8", "replace") for value in parts(message, field)}
+def _texts(node: memoryview, field: int) -> set[str]:
+    return {bytes(value).decode("utf-8", "replace") for value in parts(node, field)}

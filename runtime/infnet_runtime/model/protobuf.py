@@ -1,6 +1,6 @@
 """The fields of a message of protocol buffers, read without its library, which the runtime does not need."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
@@ -63,12 +63,24 @@ def text(message: memoryview, field: int) -> str:
     return bytes(found[-1]).decode("utf-8", "replace") if found else ""
 
 
-def varint(value: int) -> bytes:
+def message(number: int, content: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:
+    """A field that holds a message, text or bytes, in the pieces that it is written in.
+
+    Examples
+    --------
+    >>> b"".join(message(1, [b"in", b"fnet"])).hex()
+    '0a06696e666e6574'
+    """
+    pieces = list(content)
+    return [_written(number << 3 | _BYTES), _written(sum(map(len, pieces))), *pieces]
+
+
+def _written(value: int) -> bytes:
     """A number as a message holds it.
 
     Examples
     --------
-    >>> varint(300).hex()
+    >>> _written(300).hex()
     'ac02'
     """
     found = bytearray()
