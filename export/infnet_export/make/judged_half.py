@@ -4,18 +4,16 @@ The gate is that of the 8-bit file, on whole scans, through ONNX Runtime on the 
 precision between the layers. What passed is written into the form, where the runtime looks for it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from infnet_export.graph.onnx_file import with_metadata
-from infnet_export.make.judged_bf16 import judgement_of, opened
-from infnet_export.proof.gate import GateReport, LabelledVolume, check_gate, compare_models
+from infnet_export.make.judging import compared_on, judgement_of, subject_in, with_record
+from infnet_export.proof.gate import GateReport, check_gate
 from infnet_runtime.backends.open import open_content
 from infnet_runtime.model.arithmetic import FLOAT16
-from infnet_runtime.model.judged import JUDGED_KEY, Judgement, Record, subject_of
-from infnet_runtime.model.recognise import recognised
+from infnet_runtime.model.judged import Judgement
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +66,9 @@ def judge_half(
     GateError
         If it moves masks or volumes too far, or too few of the scans have infection to judge by.
     """
-    sets: dict[str, Iterable[LabelledVolume]] = {path.name: opened(path) for path in volumes}
     with open_content(reference, name) as one, open_content(content, name) as other:
-        gate = compare_models(one, other, {}, sets, say=say)
-        subject = subject_of(content, other.manifest)
+        gate = compared_on(one, other, volumes, say)
     check_gate(gate, advice="keep more of the model in single precision")
     how = f"Rounded to half precision between the layers, ONNX Runtime {version('onnxruntime')} on the CPU"
-    against = subject_of(reference, recognised(reference, Path(name)).manifest)
-    judgement = judgement_of(gate, against, method=how)
-    record = Record(subject_sha256=subject, passed={FLOAT16: judgement})
-    return JudgedHalf(with_metadata(content, JUDGED_KEY, record.to_json()), gate, judgement)
+    judgement = judgement_of(gate, subject_in(reference, name), method=how)
+    return JudgedHalf(with_record(content, name, FLOAT16, judgement), gate, judgement)

@@ -17,9 +17,10 @@ from infnet_export.graph.hu_entry import with_hu_entry
 from infnet_export.graph.onnx_file import model_bytes, with_metadata
 from infnet_export.make.comparison import compare_all, comparison_slices, hu_entry_result
 from infnet_export.make.in_place import write_all
-from infnet_export.make.judged_bf16 import JudgedBf16, judge_bf16, volumes_in
+from infnet_export.make.judged_bf16 import JudgedBf16, judge_bf16
 from infnet_export.make.judged_half import JudgedHalf, judge_half
 from infnet_export.make.judged_int8 import judged_int8, read_judges
+from infnet_export.make.judging import volumes_in
 from infnet_export.make.start import Start
 from infnet_export.make.wanted import Wanted
 from infnet_export.precision.borrowed import borrowing
