@@ -4,13 +4,16 @@ A network knows nothing of files, devices or runs; what the rest knows of it is 
 """
 
 from infnet_train.networks.inf_net import ALL_PARTS, InfNet, Part, SideOutputs
-from infnet_train.networks.interface import Network, Outputs
+from infnet_train.networks.interface import CLASSES, ClassMaps, InfectionMap, Network, Outputs
 from infnet_train.networks.registry import NETWORKS, NetworkConfig, build_network
 
 __all__ = [
     "ALL_PARTS",
+    "CLASSES",
     "NETWORKS",
+    "ClassMaps",
     "InfNet",
+    "InfectionMap",
     "Network",
     "NetworkConfig",
     "Outputs",

@@ -45,6 +45,11 @@ class SideOutputs(NamedTuple):
         return self.s3
 
     @property
+    def classes(self) -> None:
+        """It knows of none."""
+        return
+
+    @property
     def infection_maps(self) -> dict[str, Tensor]:
         """The maps of the infection from coarse to fine, each once."""
         if self.s5 is None or self.s4 is None:

@@ -1,9 +1,13 @@
 """What a network is to everything that trains, evaluates and stores one."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
+
+CLASSES = ("ground_glass", "consolidation")
+"""What a network that tells classes apart says of infection; channel 0 of its logits is the background."""
 
 
 class Outputs(Protocol):
@@ -11,7 +15,12 @@ class Outputs(Protocol):
 
     @property
     def prediction(self) -> Tensor:
-        """The map that is evaluated and exported."""
+        """The map of the infection that is evaluated and exported."""
+        ...
+
+    @property
+    def classes(self) -> Tensor | None:
+        """Background and each of :data:`CLASSES`, (n, 1 + classes, h, w), if the network tells them apart."""
         ...
 
     @property
@@ -29,12 +38,65 @@ class Outputs(Protocol):
         ...
 
 
+class InfectionMap(NamedTuple):
+    """What a network says that has one map and no side outputs, (n, 1, h, w)."""
+
+    prediction: Tensor
+
+    @property
+    def classes(self) -> None:
+        """It knows of none."""
+        return
+
+    @property
+    def infection_maps(self) -> dict[str, Tensor]:
+        """The prediction."""
+        return {"prediction": self.prediction}
+
+    @property
+    def edge(self) -> None:
+        """It draws none."""
+        return
+
+    def to_float(self) -> "InfectionMap":
+        """The same in single precision."""
+        return InfectionMap(self.prediction.float())
+
+
+class ClassMaps(NamedTuple):
+    """What a network says that tells classes apart and nothing else, (n, 1 + classes, h, w)."""
+
+    classes: Tensor
+
+    @property
+    def prediction(self) -> Tensor:
+        """Logit of the infection, (n, 1, h, w): of all classes against the background."""
+        infected = torch.logsumexp(self.classes[:, 1:], dim=1, keepdim=True)
+        return infected - self.classes[:, :1]
+
+    @property
+    def infection_maps(self) -> dict[str, Tensor]:
+        """None is compared with the mask: the classes are, with their labels."""
+        return {}
+
+    @property
+    def edge(self) -> None:
+        """It draws none."""
+        return
+
+    def to_float(self) -> "ClassMaps":
+        """The same in single precision."""
+        return ClassMaps(self.classes.float())
+
+
 class Network(nn.Module):
     """A segmentation network of one slice: an interface, because a module cannot be a protocol.
 
-    Which slices it takes is said by ``infnet_runtime.slices.preprocess``; sides are multiples of 32.
+    Which slices it takes is said by ``infnet_runtime.slices.preprocess``; sides are multiples of 32. A
+    network with a prior takes three more channels: the probability of infection three times, 0..1 normalised
+    as a slice is.
     """
 
     def forward(self, x: Tensor) -> Outputs:
-        """Segment a batch, (n, 3, h, w)."""
+        """Segment a batch, (n, 3, h, w), or (n, 6, h, w) with a prior."""
         raise NotImplementedError
