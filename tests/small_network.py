@@ -1,30 +1,11 @@
 """A network of two convolutions, for what asks how a run goes and not what Inf-Net computes."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
-from infnet_train.networks import NETWORKS, Network, Outputs
+from infnet_train.networks import NETWORKS, InfectionMap, Network
 
 NAME = "plain"
-
-
-class OneMap(NamedTuple):
-    """No side outputs and no edge."""
-
-    prediction: Tensor
-
-    @property
-    def infection_maps(self) -> dict[str, Tensor]:
-        return {"prediction": self.prediction}
-
-    @property
-    def edge(self) -> None:
-        return None
-
-    def to_float(self) -> Outputs:
-        return OneMap(self.prediction.float())
 
 
 class Plain(Network):
@@ -35,8 +16,8 @@ class Plain(Network):
         self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 1, 3, padding=1)
         self.norm = nn.BatchNorm2d(8)
 
-    def forward(self, x: Tensor) -> OneMap:
-        return OneMap(self.last(torch.relu(self.norm(self.first(x)))))
+    def forward(self, x: Tensor) -> InfectionMap:
+        return InfectionMap(self.last(torch.relu(self.norm(self.first(x)))))
 
 
 def register() -> None:

@@ -19,7 +19,7 @@ from infnet_runtime.slices.preprocess import normalise_planes
 from infnet_train.assess.predict import logits_of
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.networks import Network, Outputs
-from infnet_train.networks.losses import LossConfig, pixel_weights, structure_loss_terms
+from infnet_train.networks.losses import LossConfig, loss_of_classes, pixel_weights, structure_loss_terms
 from infnet_train.run.curves import as_csv, as_picture
 
 if TYPE_CHECKING:
@@ -122,12 +122,18 @@ def contours(grey: ByteArray, truth: BoolArray, prediction: BoolArray) -> ByteAr
 
 @torch.no_grad()
 def loss_parts(
-    logits: Outputs, masks: Tensor, config: LossConfig, keep: Tensor | None = None
+    logits: Outputs,
+    masks: Tensor,
+    config: LossConfig,
+    keep: Tensor | None = None,
+    classes: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """The part of each infection map in the loss; the rest of it is the edge."""
+    """The part of each infection map in the loss, and of the classes; the rest of it is the edge."""
     weights = pixel_weights(masks)
     parts = {}
     for name, found in logits.infection_maps.items():
         bce_term, iou_term = structure_loss_terms(found, masks, weights=weights, bce=config.bce, keep=keep)
         parts[name] = bce_term + iou_term
+    if logits.classes is not None and classes is not None:
+        parts["classes"] = config.class_weight * loss_of_classes(logits.classes, classes, config, keep=keep)
     return parts

@@ -27,13 +27,15 @@ def take_step(
         group["lr"] = rate
     images = batch.images.to(ranks.device, non_blocking=True, memory_format=torch.channels_last)
     masks, edges = (t.to(ranks.device, non_blocking=True) for t in (batch.masks, batch.edges))
-    keep = None if batch.keep is None else batch.keep.to(ranks.device, non_blocking=True)
+    keep, classes = (
+        None if t is None else t.to(ranks.device, non_blocking=True) for t in (batch.keep, batch.classes)
+    )
     with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=bf16):
         outputs: Outputs = run.network(images)
     logits = outputs.to_float()
     own = len(images)
     if own:
-        loss = total_loss(logits, masks, edges, config.loss, keep=keep)
+        loss = total_loss(logits, masks, edges, config.loss, keep=keep, classes=classes)
         weighted = loss * (own * ranks.count / batch.total)  # the mean over the ranks is that of all slices
     else:
         loss = weighted = _nothing(logits)
@@ -52,12 +54,12 @@ def take_step(
     run.step += 1
     if run.step % STEPS_BETWEEN_SCALARS == 0 and ranks.is_first:
         # The first rank always has slices; the parts are those of its share.
-        named = loss_parts(logits, masks, config.loss, keep)
+        named = loss_parts(logits, masks, config.loss, keep, classes)
         parts = {f"loss/{name}": part.item() for name, part in named.items()}
         monitor.scalars({"loss/total": loss.item(), "learning_rate": rate} | parts, run.step)
 
 
 def _nothing(logits: Outputs) -> Tensor:
     """The loss of no slices: zero, with a graph through every map."""
-    maps = [*logits.infection_maps.values(), logits.edge]
+    maps = [*logits.infection_maps.values(), logits.edge, logits.classes]
     return torch.stack([m.sum() for m in maps if m is not None]).sum()
