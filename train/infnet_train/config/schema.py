@@ -35,6 +35,9 @@ class TrainConfig:
         How a slice becomes network input; it travels in the model file.
     init_from
         Weights to start from, a checkpoint of an earlier run, or ``stage:NAME`` in a recipe with stages.
+    train_only
+        Parts of the network that are trained, by their names in it; the others keep weights and statistics.
+        All of them where it is empty.
     teacher
         A checkpoint of an earlier run that refines the labels of the sources with a ``teacher_share``.
     propagation
@@ -51,6 +54,7 @@ class TrainConfig:
     schedule: Schedule = field(default_factory=Schedule, metadata=INLINE)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig, metadata=INLINE)
     init_from: str = ""
+    train_only: tuple[str, ...] = ()
     teacher: str = ""
     propagation: PropagationConfig | None = None
 

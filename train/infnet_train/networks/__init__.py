@@ -4,6 +4,7 @@ A network knows nothing of files, devices or runs; what the rest knows of it is 
 """
 
 from infnet_train.networks.inf_net import ALL_PARTS, InfNet, Part, SideOutputs
+from infnet_train.networks.inf_net_classes import ClassOutputs, InfNetClasses
 from infnet_train.networks.interface import CLASSES, ClassMaps, InfectionMap, Network, Outputs
 from infnet_train.networks.registry import NETWORKS, NetworkConfig, build_network
 
@@ -12,7 +13,9 @@ __all__ = [
     "CLASSES",
     "NETWORKS",
     "ClassMaps",
+    "ClassOutputs",
     "InfNet",
+    "InfNetClasses",
     "InfectionMap",
     "Network",
     "NetworkConfig",

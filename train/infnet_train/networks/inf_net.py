@@ -61,6 +61,25 @@ class SideOutputs(NamedTuple):
         return SideOutputs._make(None if map_ is None else map_.float() for map_ in self)
 
 
+class Features(NamedTuple):
+    """What Inf-Net makes on its way to the prediction.
+
+    Parameters
+    ----------
+    f2, f3 : (n, 256, h / 4, w / 4), (n, 512, h / 8, w / 8)
+        Of the backbone.
+    reduced : (n, 32, ...) each
+        f3, f4 and f5 as the partial decoder gets them, or f5 alone without it.
+    prediction : (n, 1, h / 8, w / 8)
+        Logits, before they are enlarged.
+    """
+
+    f2: Tensor
+    f3: Tensor
+    reduced: tuple[Tensor, ...]
+    prediction: Tensor
+
+
 class InfNet(Network):
     """The segmentation network of the paper, 31,072,721 parameters.
 
@@ -128,26 +147,34 @@ class InfNet(Network):
         ValueError
             If height or width is not a multiple of 32.
         """
+        return self._segment(x)[0]
+
+    def _segment(self, x: Tensor) -> tuple[SideOutputs, Features]:
+        """What :meth:`forward` returns, and what it was made from."""
         _check_size(x)
         f2, f3, f4, f5 = self.backbone(x)
+        reduced: tuple[Tensor, ...] = (self.rfb5(f5),)
         edge_features, edge = self.edge_attention(f2) if "edge_attention" in self.parts else (None, None)
         if "partial_decoder" in self.parts:
-            s_g = self.partial_decoder(self.rfb3(f3), self.rfb4(f4), self.rfb5(f5))
+            reduced = (self.rfb3(f3), self.rfb4(f4), *reduced)
+            s_g = self.partial_decoder(*reduced)
         else:
-            s_g = resize(self.plain_decoder(self.rfb5(f5)), 4)
+            s_g = resize(self.plain_decoder(*reduced), 4)
         if "reverse_attention" not in self.parts:
             global_map = resize(s_g, 8)
-            return SideOutputs(global_map, s5=None, s4=None, s3=global_map, edge=_resize_if(edge, 4))
+            outputs = SideOutputs(global_map, s5=None, s4=None, s3=global_map, edge=_resize_if(edge, 4))
+            return outputs, Features(f2, f3, reduced, s_g)
         s5 = self.reverse_attention5(f5, resize(s_g, 0.25), _resize_if(edge_features, 0.125))
         s4 = self.reverse_attention4(f4, resize(s5, 2), _resize_if(edge_features, 0.25))
         s3 = self.reverse_attention3(f3, resize(s4, 2), _resize_if(edge_features, 0.5))
-        return SideOutputs(
+        outputs = SideOutputs(
             global_map=resize(s_g, 8),
             s5=resize(s5, 32),
             s4=resize(s4, 16),
             s3=resize(s3, 8),
             edge=_resize_if(edge, 4),
         )
+        return outputs, Features(f2, f3, reduced, s3)
 
 
 def _resize_if(x: Tensor | None, factor: float) -> Tensor | None:

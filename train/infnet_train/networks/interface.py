@@ -95,7 +95,14 @@ class Network(nn.Module):
     Which slices it takes is said by ``infnet_runtime.slices.preprocess``; sides are multiples of 32. A
     network with a prior takes three more channels: the probability of infection three times, 0..1 normalised
     as a slice is.
+
+    Attributes
+    ----------
+    begins_without
+        Parts that weights to start from need not have.
     """
+
+    begins_without: tuple[str, ...] = ()
 
     def forward(self, x: Tensor) -> Outputs:
         """Segment a batch, (n, 3, h, w), or (n, 6, h, w) with a prior."""

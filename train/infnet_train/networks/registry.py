@@ -7,6 +7,7 @@ from typing import Literal
 
 from infnet_train.errors import ConfigError
 from infnet_train.networks.inf_net import ALL_PARTS, InfNet, Part
+from infnet_train.networks.inf_net_classes import InfNetClasses
 from infnet_train.networks.interface import Network
 
 Labels = Literal["infection", "classes"]
@@ -48,6 +49,7 @@ class NetworkConfig:
 
 NETWORKS: dict[str, Callable[[NetworkConfig], Network]] = {
     "inf-net": lambda config: InfNet(config.parts),
+    "inf-net-classes": lambda _config: InfNetClasses(),
 }
 
 

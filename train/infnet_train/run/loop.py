@@ -30,6 +30,7 @@ from infnet_train.run.clock import Clock
 from infnet_train.run.curves import best_epoch, epoch_line
 from infnet_train.run.eta import Eta
 from infnet_train.run.folder import WEIGHTS, refuse_begun
+from infnet_train.run.frozen import to_training
 from infnet_train.run.monitor import Monitor, open_monitor
 from infnet_train.run.sources import load_slices
 from infnet_train.run.speed import Speed
@@ -138,7 +139,7 @@ def train(
         eta, epoch_began = Eta(), time.monotonic()
         eta.left_s(*clock.done_of_total)
         with open_monitor(out if ranks.is_first else None, step=run.step) as monitor, ahead as ready:
-            run.model.train()
+            to_training(run.model, config.train_only)
             while not clock.is_over:
                 with speed.waiting():
                     batch = next(ready)
@@ -165,7 +166,7 @@ def train(
                         )
                         logger.info("%s", line)
                         epoch_began = saved_at
-                    run.model.train()
+                    to_training(run.model, config.train_only)
                 elif ranks.is_first and time.monotonic() - saved_at > between_saves_s:
                     before = time.monotonic()
                     save_run(run, config, out)

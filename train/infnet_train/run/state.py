@@ -15,6 +15,7 @@ from infnet_train.config.schema import TrainConfig
 from infnet_train.machine.ranks import Ranks
 from infnet_train.networks import Network, build_network
 from infnet_train.run.folder import LAST, WEIGHTS
+from infnet_train.run.frozen import freeze_all_but
 from infnet_train.run.optimiser import make_optimiser, resume_optimiser
 from infnet_train.weights.channels import start_from
 from infnet_train.weights.checkpoint import (
@@ -99,6 +100,7 @@ def start_run(
         fill_backbone(model, backbone_weights)
     if not resumed and config.init_from:
         start_from(model, Path(config.init_from), config.preprocess)
+    freeze_all_but(model, config.train_only)
     model.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = None
     if config.optimiser.ema:

@@ -22,6 +22,8 @@ _OWN = 1  # between below and above
 def start_from(model: Network, path: Path, spec: PreprocessSpec) -> None:
     """Fill ``model`` with the weights of a checkpoint, made ready for the channels of a training.
 
+    A network that another one has grown to begins with what the other has.
+
     Parameters
     ----------
     spec
@@ -33,7 +35,7 @@ def start_from(model: Network, path: Path, spec: PreprocessSpec) -> None:
         If the checkpoint is missing, damaged or of another network, or of one that this is not known of.
     """
     checkpoint = read_checkpoint(path)
-    fill_weights(model, checkpoint, path)
+    fill_weights(model, checkpoint, path, without=model.begins_without)
     before = checkpoint.state.get("config", {}).get("preprocess", {}).get("channels", EQUAL)
     if spec.channels == NEIGHBOURS and before == EQUAL:
         if not isinstance(model, InfNet):

@@ -107,8 +107,15 @@ def load_weights(model: nn.Module, path: Path) -> None:
     fill_weights(model, read_checkpoint(path), path)
 
 
-def fill_weights(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+def fill_weights(
+    model: nn.Module, checkpoint: Checkpoint, path: Path, *, without: tuple[str, ...] = ()
+) -> None:
     """:func:`load_weights` for a checkpoint that has been read already; ``path`` is for messages.
+
+    Parameters
+    ----------
+    without
+        Parts of the network that keep the weights they have where the checkpoint has nothing of them.
 
     Raises
     ------
@@ -116,7 +123,11 @@ def fill_weights(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
         If the weights are those of another network.
     """
     try:
-        model.load_state_dict(checkpoint.group("weights"))
+        weights = checkpoint.group("weights")
+        for part in without:
+            if not any(name.startswith(f"{part}.") for name in weights):
+                weights |= {n: w for n, w in model.state_dict().items() if n.startswith(f"{part}.")}
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise ModelError(f"{path} holds weights of another network: {error}", code=4003) from error
 
