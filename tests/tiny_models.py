@@ -11,6 +11,7 @@ from infnet_runtime.backends import Session
 from infnet_runtime.model.coarse_logits import COARSE_KEY, COARSE_OUTPUT, CoarseSpec
 from infnet_runtime.model.judged import JUDGED_KEY, Judgement, Record, subject_of
 from infnet_runtime.model.manifest import METADATA_KEY, ClassSpec, ModelManifest, OutputSpec, PreprocessSpec
+from infnet_runtime.model.specs import CLASS_OUTPUT
 
 SIZE = 192
 SPEC = PreprocessSpec(size=SIZE)
@@ -31,8 +32,10 @@ KINDS = OutputSpec(
     ),
     thresholds=(),
 )
+WITH_CLASSES = replace(
+    MANIFEST, name="mid-grey with classes", outputs=(OutputSpec(), CLASS_OUTPUT), contract_version=2
+)
 TWO_OUTPUTS = replace(MANIFEST, name="mid-grey and kinds", outputs=(KINDS, OutputSpec()), contract_version=2)
-
 COARSE = CoarseSpec(probability=MANIFEST.output.name, factor=8)
 
 
@@ -61,6 +64,40 @@ def two_outputs(path: Path, *, sum_of_kinds: float = 1.0) -> Path:
         helper.make_tensor_value_info(KINDS.name, TensorProto.FLOAT, ["n", KINDS.channels, SIZE, SIZE])
     )
     helper.set_model_props(model, {METADATA_KEY: TWO_OUTPUTS.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def classes_detector(path: Path, *, of: Path | None = None) -> Path:
+    """Add ground glass and consolidation to a mid-grey detector: the darker grey, and the lighter.
+
+    Its probabilities are a softmax of (0, 20 d, -20 d), where d is how much darker a pixel is than 0.45.
+
+    Parameters
+    ----------
+    of
+        The detector; a plain one where absent.
+    """
+    model = onnx.load_from_string((of or mid_grey_detector(path)).read_bytes())
+    graph = model.graph
+    for name, value in (("steep", -20.0), ("minus", -1.0), ("nothing", 0.0)):
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    graph.node.extend(
+        [
+            helper.make_node("Mul", ["channel", "std"], ["own_spread"]),
+            helper.make_node("Add", ["own_spread", "mean"], ["own_from_middle"]),
+            helper.make_node("Mul", ["own_from_middle", "steep"], ["dark"]),
+            helper.make_node("Mul", ["dark", "minus"], ["light"]),
+            helper.make_node("Mul", ["dark", "nothing"], ["neither"]),
+            helper.make_node("Concat", ["neither", "dark", "light"], ["class_logits"], axis=1),
+            helper.make_node("Softmax", ["class_logits"], [CLASS_OUTPUT.name], axis=1),
+        ]
+    )
+    shape = ["n", CLASS_OUTPUT.channels, SIZE, SIZE]
+    graph.output.append(helper.make_tensor_value_info(CLASS_OUTPUT.name, TensorProto.FLOAT, shape))
+    properties = {p.key: p.value for p in model.metadata_props} | {METADATA_KEY: WITH_CLASSES.to_json()}
+    helper.set_model_props(model, properties)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
     return path

@@ -34,6 +34,7 @@ from infnet_runtime.model.borrowed import read_whole
 from infnet_runtime.model.manifest import METADATA_KEY, OutputSpec
 from infnet_runtime.segment.sampled import phantom_input
 from infnet_train.weights.trained import TrainedNetwork
+from tiny_models import classes_detector
 from train_slices import write_slice
 from twin import CARD, DAMPING
 
@@ -292,6 +293,17 @@ def test_int8_from_labelled_slices(onnx_source: Path, tmp_path: Path) -> None:
         assert "the costliest parts are" in done.stderr
         assert "Kept: twin.onnx; the report is" in done.stderr
         assert not (tmp_path / "o" / "twin.int8.onnx").exists()
+
+
+def test_inspect_names_the_classes_beside_the_infection(tmp_path: Path) -> None:
+    model = classes_detector(tmp_path / "classes.onnx")
+    done = CliRunner().invoke(app, ["inspect", str(model)])
+    assert done.exit_code == 0, done.exception
+    assert "labels     1 = infection (SCT 882784691000119100," in done.stdout
+    assert (
+        "also gives 'class_probability', softmax: 1 = ground glass (DCM 112120, Ground glass opacity), "
+        "2 = consolidation (SCT 9656002, Consolidation)" in done.stdout
+    )
 
 
 def test_inspect(onnx_source: Path) -> None:

@@ -20,6 +20,7 @@ from infnet_runtime.model.coarse_logits import CoarseSpec
 from infnet_runtime.model.judged import Judgement, judgement
 from infnet_runtime.model.manifest import ENTRY_KEY, ModelManifest
 from infnet_runtime.model.recognise import holds_weights
+from infnet_runtime.model.specs import OutputSpec
 
 
 @dataclass(frozen=True)
@@ -267,10 +268,6 @@ def _manifest_rows(manifest: ModelManifest, entry: dict[str, Any] | None = None)
         )
         mask = f"probability >= {output.threshold:g}, inside the lungs, both the caller's; temperature "
         mask += f"{output.temperature:g} is in the file"
-    labels = (
-        f"{value} = {label['name']} ({label['scheme']} {label['code']}, {label['meaning']})"
-        for value, label in manifest.labels.items()
-    )
     return {
         "model": f"{manifest.name} {manifest.version}",
         "licence": manifest.licence,
@@ -279,10 +276,28 @@ def _manifest_rows(manifest: ModelManifest, entry: dict[str, Any] | None = None)
         "contract": str(manifest.contract_version),
         "slices": slices,
         "mask": mask,
-        "labels": "; ".join(labels),
+        "labels": _labels(output),
+        **_others_row(manifest),
         "metrics": _listed(manifest.metrics) or "none recorded",
         "made with": _listed(manifest.created_with),
     }
+
+
+def _labels(output: OutputSpec) -> str:
+    return ", ".join(
+        f"{value} = {label['name']} ({label['scheme']} {label['code']}, {label['meaning']})"
+        for value, label in output.labels.items()
+    )
+
+
+def _others_row(manifest: ModelManifest) -> dict[str, str]:
+    """What the model gives beside the infection."""
+    others = [o for o in manifest.outputs if o is not manifest.output]
+    return (
+        {"also gives": "; ".join(f"'{o.name}', {o.activation}: {_labels(o)}" for o in others)}
+        if others
+        else {}
+    )
 
 
 def _coarse_row(coarse: CoarseSpec | None) -> dict[str, str]:

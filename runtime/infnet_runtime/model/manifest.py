@@ -7,8 +7,6 @@ from a wrong input. ``docs/contract.md`` explains each value.
 
 import dataclasses
 import json
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -24,6 +22,7 @@ from infnet_runtime.model.specs import (
     ManifestError,
     OutputSpec,
     PreprocessSpec,
+    check_once,
 )
 from infnet_runtime.plain import NoTable, WrongKeys, WrongValue, from_plain
 
@@ -89,9 +88,8 @@ class ModelManifest:
         if version not in READ_VERSIONS:
             raise ManifestError(f"contract is {version}, expected one of {READ_VERSIONS}", code=4022)
         FalseMarks.of(self.metrics)  # refuses numbers that cannot be
-        _check_once("output", (o.name for o in outputs))
-        _check_once("value", (c.value for o in outputs for c in o.classes))
-        _check_once("class", (c.name for o in outputs for c in o.classes))
+        check_once("output", (o.name for o in outputs), "the outputs")
+        check_once("class", (c.name for o in outputs for c in o.classes), "the outputs")
         if [o.activation for o in outputs if o.has_infection] != [SIGMOID]:
             raise ManifestError(
                 f"outputs are {', '.join(o.name for o in outputs)}; expected among them one with the class "
@@ -116,9 +114,14 @@ class ModelManifest:
         return FalseMarks.of(self.metrics)
 
     @property
+    def class_output(self) -> OutputSpec | None:
+        """The output that tells ground glass from consolidation; None where there is none."""
+        return next((o for o in self.outputs if o.tells_classes), None)
+
+    @property
     def labels(self) -> dict[str, dict[str, str]]:
-        """Values of the masks, each with its name and code."""
-        return {value: label for o in self.outputs for value, label in o.labels.items()}
+        """Values of the infection mask, each with its name and code."""
+        return self.output.labels
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
@@ -173,9 +176,3 @@ class ModelManifest:
             ) from error
         except WrongValue as error:
             raise ManifestError(str(error), code=4021) from error
-
-
-def _check_once(what: str, found: Iterable[object]) -> None:
-    twice = [name for name, count in Counter(found).items() if count > 1]
-    if twice:
-        raise ManifestError(f"{what} '{twice[0]}' stands twice in the outputs, expected once", code=4024)

@@ -4,6 +4,8 @@
 """
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from infnet_runtime.errors import ModelError
@@ -20,6 +22,19 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 class ManifestError(ModelError):
     """The manifest is absent, foreign, of another version, or contradicts itself."""
+
+
+def check_once(what: str, found: Iterable[object], where: str) -> None:
+    """Refuse what stands twice.
+
+    Raises
+    ------
+    ManifestError
+        Naming it.
+    """
+    twice = [name for name, count in Counter(found).items() if count > 1]
+    if twice:
+        raise ManifestError(f"{what} '{twice[0]}' stands twice in {where}, expected once", code=4024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +115,7 @@ class ClassSpec:
     Parameters
     ----------
     value
-        In the mask, 1 to 255.
+        In the label map of its output, 1 to 255.
     scheme, code, meaning
         Coding scheme designator as in DICOM, the code in it, and its meaning.
     """
@@ -123,6 +138,23 @@ INFECTION_CLASS = ClassSpec(
     code="882784691000119100",
     meaning="Pneumonia caused by severe acute respiratory syndrome coronavirus 2",
 )
+
+# The two kinds of infection in the paper, section III-D, with the values of its labels.
+GROUND_GLASS = ClassSpec(
+    value=1,
+    name="ground glass",
+    scheme="DCM",  # context groups 6102 and 6104 of DICOM PS3.16
+    code="112120",
+    meaning="Ground glass opacity",
+)
+CONSOLIDATION = ClassSpec(
+    value=2,
+    name="consolidation",
+    scheme="SCT",  # SNOMED CT, a morphologic abnormality; DICOM has no code of its own
+    code="9656002",
+    meaning="Consolidation",
+)
+_KINDS = (GROUND_GLASS, CONSOLIDATION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +191,7 @@ class OutputSpec:
             )
         if not self.classes:
             raise ManifestError(f"output '{self.name}' has no classes", code=4024)
+        check_once("value", (c.value for c in self.classes), f"output '{self.name}'")
         argmax = self.activation == SOFTMAX and not self.thresholds
         if len(self.thresholds) != len(self.classes) and not argmax:
             raise ManifestError(
@@ -181,7 +214,7 @@ class OutputSpec:
 
     @property
     def labels(self) -> dict[str, dict[str, str]]:
-        """Values of the mask, each with its name and code."""
+        """Values of its label map, each with its name and code."""
         keys = ("name", "scheme", "code", "meaning")
         return {str(c.value): {key: getattr(c, key) for key in keys} for c in self.classes}
 
@@ -189,6 +222,12 @@ class OutputSpec:
     def has_infection(self) -> bool:
         """Whether one of the classes is the infection."""
         return any(c.name == INFECTION for c in self.classes)
+
+    @property
+    def tells_classes(self) -> bool:
+        """Whether it tells ground glass from consolidation, with the values that the class map has."""
+        found = [(c.value, c.name) for c in self.classes]
+        return self.activation == SOFTMAX and found == [(c.value, c.name) for c in _KINDS]
 
     @property
     def infection_channel(self) -> int:
@@ -199,3 +238,15 @@ class OutputSpec:
     def threshold(self) -> float:
         """Threshold of the infection, in the output that has it."""
         return self.thresholds[self.infection_channel]
+
+
+CLASS_OUTPUT = OutputSpec(
+    name="class_probability",
+    activation=SOFTMAX,
+    classes=_KINDS,
+    thresholds=(),
+)
+"""The output that tells ground glass from consolidation, beside that of the infection.
+
+Asked where the infection mask is, it says which of the two is more probable, so a threshold is not needed.
+"""

@@ -14,6 +14,7 @@ from infnet_runtime.model.manifest import (
     OutputSpec,
     PreprocessSpec,
 )
+from infnet_runtime.model.specs import CLASS_OUTPUT, CONSOLIDATION, GROUND_GLASS
 from infnet_runtime.plain import to_plain
 from tiny_models import KINDS
 
@@ -50,7 +51,8 @@ def test_the_example_of_the_documentation_is_read() -> None:
     manifest = ModelManifest.from_json(example, source="docs/contract.md")
     assert manifest.contract_version == 2
     assert manifest.preprocess.channels == "neighbours"
-    assert [o.name for o in manifest.outputs] == ["infection_probability", "kind_probability"]
+    assert [o.name for o in manifest.outputs] == ["infection_probability", "class_probability"]
+    assert manifest.class_output == CLASS_OUTPUT
 
 
 def test_the_infection_is_found_among_the_outputs() -> None:
@@ -59,11 +61,23 @@ def test_the_infection_is_found_among_the_outputs() -> None:
     both = OutputSpec(name="all", classes=(KINDS.classes[0], *OutputSpec().classes), thresholds=(0.2, 0.6))
     assert (both.infection_channel, both.threshold, both.channels) == (1, 0.6, 2)
     assert KINDS.channels == 3
-    assert {value: label["name"] for value, label in MANIFEST.labels.items()} == {
-        "1": "infection",
+    assert {value: label["name"] for value, label in MANIFEST.labels.items()} == {"1": "infection"}
+    assert {value: label["name"] for value, label in KINDS.labels.items()} == {
         "2": "ground glass",
         "3": "consolidation",
     }
+
+
+def test_the_classes_are_found_among_the_outputs() -> None:
+    assert MANIFEST.class_output is None, "other values than those of the class map"
+    outputs = (OutputSpec(), CLASS_OUTPUT)
+    assert replace(MANIFEST, outputs=outputs).class_output is CLASS_OUTPUT
+    coded = replace(CLASS_OUTPUT, name="other", classes=(replace(GROUND_GLASS, code="GGO"), CONSOLIDATION))
+    assert replace(MANIFEST, outputs=(coded, OutputSpec())).class_output is coded
+    turned = replace(CLASS_OUTPUT, classes=CLASS_OUTPUT.classes[::-1])
+    sigmoids = replace(CLASS_OUTPUT, activation="sigmoid", thresholds=(0.5, 0.5))
+    for other in (turned, sigmoids):
+        assert replace(MANIFEST, outputs=(OutputSpec(), other)).class_output is None
 
 
 def test_nothing_of_it_appears_in_what_is_written_today() -> None:
@@ -110,11 +124,15 @@ def preprocess(**values: object) -> dict[str, Any]:
         (kinds(temperature=0), 4023, "temperature is 0"),
         (kinds(classes=[]), 4024, "output 'kind_probability' has no classes"),
         (output(name="kind_probability"), 4024, "output 'kind_probability' stands twice"),
-        (output(classes=[asdict(KINDS.classes[0])]), 4024, "value '2' stands twice"),
+        (
+            kinds(classes=[asdict(c) | {"value": 1} for c in KINDS.classes]),
+            4024,
+            "value '1' stands twice in output 'kind_probability', expected once",
+        ),
         (
             output(classes=[{**asdict(KINDS.classes[0]), "value": 9}]),
             4024,
-            "class 'ground glass' stands twice",
+            "class 'ground glass' stands twice in the outputs, expected once",
         ),
         (
             output(classes=[{**asdict(KINDS.classes[0]), "value": 0}]),
