@@ -27,14 +27,14 @@ def test_augmentation_moves_mask_and_image_together(data: LabelledSlices) -> Non
 
 def test_no_augmentation_changes_nothing(data: LabelledSlices) -> None:
     rng = np.random.default_rng(0)
-    grey, mask, edge, _ = augment(slice_planes(data, 0), AugmentConfig(), rng)
+    grey, mask, edge, *_ = augment(slice_planes(data, 0), AugmentConfig(), rng)
     for found, given in ((grey, data.images[0]), (mask, data.masks[0]), (edge, data.edges[0])):
         assert np.array_equal(np.rint(found * 255), given)
 
 
 def test_enhancement_equalises_the_grey_alone(data: LabelledSlices) -> None:
     planes = data.images[0], data.masks[0], data.edges[0]
-    grey, mask, edge, _ = augment(slice_planes(data, 0), AugmentConfig(enhance=1), np.random.default_rng(0))
+    grey, mask, edge, *_ = augment(slice_planes(data, 0), AugmentConfig(enhance=1), np.random.default_rng(0))
     assert np.array_equal(np.rint(mask * 255), planes[1])
     assert np.array_equal(np.rint(edge * 255), planes[2])
     assert grey.dtype == np.float32

@@ -202,7 +202,8 @@ def test_reserved_cases_are_never_written(sets: Path, tmp_path: Path) -> None:
     counts = prepare(sets, tmp_path / "out")
     assert (counts["labelled"], counts["pseudo"], counts["transferred"]) == (1, 2, 1)
     names = [p.name for p in (tmp_path / "out").rglob("*.png")]
-    assert len(names) == 2 * sum(counts.values()) + 2 * counts["volumes"]  # those have neighbours
+    # Those of volumes have neighbours and classes.
+    assert len(names) == 2 * sum(counts.values()) + 3 * counts["volumes"]
     assert not [name for name in names if any(case in name for case in RESERVED)]
 
 

@@ -61,9 +61,21 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ConfigError("the configuration has no [[sources]]; name at least one folder", code=3101)
+        self._check_classes()
         taught = [source.name for source in self.sources if source.teacher_share]
         if bool(taught) != bool(self.teacher):
             raise ConfigError(
                 f"teacher is '{self.teacher}', sources with a teacher_share are {taught}; give both or none",
+                code=3101,
+            )
+
+    def _check_classes(self) -> None:
+        """Classes as numbers and as the grey codes of the released code do not go into one run."""
+        ways = {source.class_resize if source.classes else "nearest" for source in self.sources}
+        scored = "nearest" if self.validation is None else self.validation.class_resize
+        if len(ways) > 1 or scored != "nearest":
+            raise ConfigError(
+                "class_resize is 'bilinear' in some sources alone, or in the validation; expected it in all "
+                "sources, each with classes, or in none, and scores on classes as they were drawn",
                 code=3101,
             )

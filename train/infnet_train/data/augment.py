@@ -74,6 +74,8 @@ class SlicePlanes:
         Absent where nothing is ignored.
     below, above
         Absent where the slice repeats itself.
+    classes
+        Numbers, as in :mod:`~infnet_train.data.classes`; absent where they are not asked for.
     """
 
     image: ByteArray
@@ -82,10 +84,11 @@ class SlicePlanes:
     ignore: ByteArray | None = None
     below: ByteArray | None = None
     above: ByteArray | None = None
+    classes: ByteArray | None = None
 
 
 class Augmented(NamedTuple):
-    """One slice, 0..1.
+    """One slice, 0..1 but the classes.
 
     Parameters
     ----------
@@ -94,12 +97,15 @@ class Augmented(NamedTuple):
     mask, edge : (size, size)
     ignore : (size, size)
         Absent where nothing is ignored.
+    classes : (size, size)
+        Absent where they are not asked for.
     """
 
     grey: FloatArray
     mask: FloatArray
     edge: FloatArray
     ignore: FloatArray | None
+    classes: ByteArray | None = None
 
 
 def augment(planes: SlicePlanes, config: AugmentConfig, rng: np.random.Generator) -> Augmented:
@@ -119,14 +125,25 @@ def augment(planes: SlicePlanes, config: AugmentConfig, rng: np.random.Generator
     greys = np.stack([moved(p, cv2.BORDER_REPLICATE) for p in (planes.image, *neighbours)])
     mask, edge = (moved(p, cv2.BORDER_CONSTANT) for p in (planes.mask, planes.edge))
     ignore = None if planes.ignore is None else moved(planes.ignore, cv2.BORDER_CONSTANT)
+    classes = None if planes.classes is None else _moved_classes(planes.classes, transform)
     own, *others = _change_grey(greys, config, rng)
     if not others:
-        return Augmented(own, mask, edge, ignore)
+        return Augmented(own, mask, edge, ignore, classes)
     below = others[0] if planes.below is not None else own
     above = others[-1] if planes.above is not None else own
     keeps_below, keeps_above = _kept_neighbours(config, rng)
     grey = np.stack([below if keeps_below else own, own, above if keeps_above else own])
-    return Augmented(grey, mask, edge, ignore)
+    return Augmented(grey, mask, edge, ignore, classes)
+
+
+def _moved_classes(classes: ByteArray, transform: DoubleArray | None) -> ByteArray:
+    """By the nearest neighbour: a number between two classes would be another class."""
+    if transform is None:
+        return classes
+    moved = cv2.warpAffine(
+        classes, transform, classes.shape[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT
+    )
+    return np.asarray(moved, np.uint8)
 
 
 def _kept_neighbours(config: AugmentConfig, rng: np.random.Generator) -> tuple[bool, bool]:

@@ -259,37 +259,59 @@ def _load_batch(
     rng = np.random.default_rng((config.seed, _STREAM_AUGMENT, *place))
     own = ranks.share(len(picks))
     size = spec.size
-    masks, edges, ignore = (np.zeros((len(own), size, size), np.float32) for _ in range(3))
+    masks, edges, ignore, classes = (np.zeros((len(own), size, size), np.float32) for _ in range(4))
+    with_classes = any(slices.classes is not None for _, slices in sources)
     channels = len(spec.mean) if spec.channels == NEIGHBOURS else 1
     grey = np.zeros((len(own), channels, size, size), np.float32)
     for number, (source, i) in enumerate(picks[: own.stop]):
-        made = augment(slice_planes(sources[source][1], i), config.augment, rng)
+        planes = slice_planes(sources[source][1], i, classes=with_classes)
+        made = augment(planes, config.augment, rng)
         if number in own:
             k = number - own.start
             grey[k], masks[k], edges[k] = made.grey, made.mask, made.edge
             if made.ignore is not None:
                 ignore[k] = made.ignore
+            if made.classes is not None:
+                classes[k] = made.classes
     return Batch(
         torch.from_numpy(normalise_planes(grey, spec)),
         torch.from_numpy(masks[:, None]),
         torch.from_numpy(edges[:, None]),
         torch.from_numpy(1 - ignore[:, None]) if ignore.any() else None,
         len(picks),
+        torch.from_numpy(classes[:, None]) if with_classes else None,
     )
 
 
-def slice_planes(slices: LabelledSlices, i: int) -> SlicePlanes:
-    """One slice of a source; a neighbour that is the slice itself is absent."""
+def slice_planes(slices: LabelledSlices, i: int, *, classes: bool = False) -> SlicePlanes:
+    """One slice of a source; a neighbour that is the slice itself is absent.
+
+    Parameters
+    ----------
+    classes
+        Its classes too, whether or not its source has them.
+    """
     below, above = (
         None if planes is None or np.array_equal(planes[i], slices.images[i]) else planes[i]
         for planes in (slices.below, slices.above)
     )
     ignore = None if slices.ignore is None or not slices.ignore[i].any() else slices.ignore[i]
-    return SlicePlanes(slices.images[i], slices.masks[i], slices.edges[i], ignore, below, above)
+    return SlicePlanes(
+        slices.images[i],
+        slices.masks[i],
+        slices.edges[i],
+        ignore,
+        below,
+        above,
+        slices.known_classes(i) if classes else None,
+    )
 
 
 def _at_size(batch: Batch, size: int, config: Batching) -> Batch:
-    """Resize image, mask and edge tensors as the original code does (aligned corners, no antialias)."""
+    """Resize image, mask and edge tensors as the original code does (aligned corners, no antialias).
+
+    Classes are taken from the nearest pixel with aligned corners too, so that they stay on the picture.
+    """
     if batch.images.shape[-1] == size:
         return batch
 
@@ -301,4 +323,13 @@ def _at_size(batch: Batch, size: int, config: Batching) -> Batch:
 
     of_masks = nearest if config.mask_resize == "nearest" else bilinear
     keep = None if batch.keep is None else of_masks(batch.keep)
-    return Batch(bilinear(batch.images), of_masks(batch.masks), of_masks(batch.edges), keep, batch.total)
+    classes = None if batch.classes is None else _nearest_aligned(batch.classes, size)
+    return Batch(
+        bilinear(batch.images), of_masks(batch.masks), of_masks(batch.edges), keep, batch.total, classes
+    )
+
+
+def _nearest_aligned(x: Tensor, size: int) -> Tensor:
+    """Nearest pixels of (n, 1, h, h) at another size, the centres of the corners on each other."""
+    places = torch.linspace(0, x.shape[-1] - 1, size).round().long()
+    return x[..., places[:, None], places]

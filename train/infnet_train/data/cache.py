@@ -91,6 +91,8 @@ def source_facts(root: Path, source: SourceConfig, size: int, *, neighbours: boo
     )
     # All masks decide together how they are read.
     masks = sorted(mask_folder(folder).glob("*"))
+    if source.classes and folder / source.classes != mask_folder(folder):
+        masks += sorted((folder / source.classes).glob("*"))
     states = [(path, path.stat()) for path in (*files, *masks)]
     # These three do not change the slices.
     prepared = replace(source, name="", draws=0, teacher_share=0.0)

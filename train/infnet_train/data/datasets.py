@@ -13,6 +13,14 @@ import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.slices.preprocess import resize
+from infnet_train.data.classes import (
+    BACKGROUND,
+    IGNORED,
+    class_mask_of,
+    read_classified,
+    resized_classes,
+    unknown_classes,
+)
 from infnet_train.data.edges import edges
 from infnet_train.data.masks import read_pair
 from infnet_train.data.pictures import (
@@ -49,6 +57,9 @@ class LabelledSlices:
     below, above : (n, size, size), 0..255
         Grey of the planes towards the feet and towards the head, the slice itself where they are not known;
         absent where none is.
+    classes : (n, size, size)
+        As in :mod:`~infnet_train.data.classes`, or the grey codes of the released code where the source says
+        ``class_resize = "bilinear"``; absent where the source has none.
     """
 
     names: tuple[str, ...]
@@ -58,13 +69,14 @@ class LabelledSlices:
     ignore: ByteArray | None = None
     below: ByteArray | None = None
     above: ByteArray | None = None
+    classes: ByteArray | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
     def planes(self) -> dict[str, ByteArray]:
         """The arrays that there are, by name."""
-        names = ("images", "masks", "edges", "ignore", "below", "above")
+        names = ("images", "masks", "edges", "ignore", "below", "above", "classes")
         found = {name: getattr(self, name) for name in names}
         return {name: array for name, array in found.items() if array is not None}
 
@@ -79,6 +91,12 @@ class LabelledSlices:
         if self.below is not None and self.above is not None:
             planes = np.stack([self.below[chosen], planes[:, 0], self.above[chosen]], axis=1)
         return planes.astype(np.float32) / np.float32(255)
+
+    def known_classes(self, chosen: int | slice) -> ByteArray:
+        """Classes of some slices; of unknown class where the source has none."""
+        if self.classes is not None:
+            return self.classes[chosen]
+        return unknown_classes(self.masks[chosen], None if self.ignore is None else self.ignore[chosen])
 
 
 def load_source(root: Path, source: SourceConfig, size: int, *, neighbours: bool = False) -> LabelledSlices:
@@ -108,6 +126,8 @@ def load_source(root: Path, source: SourceConfig, size: int, *, neighbours: bool
     if any("below" in planes or "above" in planes for planes in loaded):
         for name in ("below", "above"):
             arrays[name] = np.stack([planes.get(name, planes["images"]) for planes in loaded])
+    if source.classes:
+        arrays["classes"] = np.stack([planes["classes"] for planes in loaded])
     return LabelledSlices(tuple(p.stem for p in chosen), **arrays)
 
 
@@ -167,7 +187,7 @@ def is_chosen(name: str, source: SourceConfig) -> bool:
 
 def _load_slice(path: Path, source: SourceConfig, size: int, *, neighbours: bool) -> dict[str, ByteArray]:
     """Planes of one slice at network size, those that there are."""
-    pair = read_pair(path, soft=source.soft_labels)
+    pair, classes = _read(path, source)
     image, mask = (upright(pixels, source.turn) for pixels in pair)
     grey = regrade(image, source)
     infected = mask > INFECTED
@@ -195,8 +215,27 @@ def _load_slice(path: Path, source: SourceConfig, size: int, *, neighbours: bool
             planes[name] = (
                 (turned > INFECTED).astype(np.float32) if name == "ignore" else regrade(turned, source)
             )
+    ignored = planes["ignore"] > 0 if "ignore" in planes else np.zeros_like(infected)
+    if classes is not None:
+        classes = upright(classes, source.turn)
+        ignored = ignored | (classes == IGNORED)
+        if ignored.any():
+            planes["ignore"] = ignored.astype(np.float32)
     small = np.rint(resize(np.stack(list(planes.values())), size, size) * 255).astype(np.uint8)
-    return dict(zip(planes, small, strict=True))
+    made = dict(zip(planes, small, strict=True))
+    if classes is not None:
+        kept = np.where(ignored, IGNORED, np.where(inside, classes, BACKGROUND)).astype(np.uint8)
+        where = class_mask_of(path, source.classes)
+        made["classes"] = resized_classes(kept, size, source.class_resize, where)
+    return made
+
+
+def _read(path: Path, source: SourceConfig) -> tuple[tuple[ByteArray, ByteArray], ByteArray | None]:
+    """A slice with its mask, and its classes where the source has them; as stored."""
+    if not source.classes:
+        return read_pair(path, soft=source.soft_labels), None
+    grey, mask, classes = read_classified(path, source.classes, soft=source.soft_labels)
+    return (grey, mask), classes
 
 
 def _lung_hulls(grey: FloatArray) -> BoolArray:

@@ -78,15 +78,45 @@ class LabelMeaning:
         Every label but 0 and the ignored ones where empty. Labels in neither are not infection.
     ignored
         Pixels that count neither as infected nor as healthy.
+    ground_glass, consolidation
+        Labels that are infection of that class; those of ``infection`` are of unknown class then.
+
+    Raises
+    ------
+    DataError
+        If one label is to be two things.
     """
 
     infection: tuple[int, ...] = ()
     ignored: tuple[int, ...] = ()
+    ground_glass: tuple[int, ...] = ()
+    consolidation: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        classes = (self.ground_glass, self.consolidation, self.infection, self.ignored)
+        named = [label for labels in classes for label in set(labels)]
+        twice = sorted({label for label in named if named.count(label) > 1 or label == 0})
+        if self.has_classes and twice:
+            raise DataError(
+                f"label {', '.join(map(str, twice))} is 0, or was named as more than one of ground glass, "
+                "consolidation, infection of unknown class and ignored; expected one meaning for each label",
+                code=3168,
+            )
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether labels say ground glass or consolidation."""
+        return bool(self.ground_glass or self.consolidation)
+
+    @property
+    def infected(self) -> tuple[int, ...]:
+        """Labels that are infection, of whatever class."""
+        return (*self.infection, *self.ground_glass, *self.consolidation)
 
     def of(self, labels: AnyArray) -> tuple[BoolArray, BoolArray]:
         """Infection, and what is to be ignored."""
         ignored = np.isin(labels, self.ignored) if self.ignored else np.zeros(labels.shape, np.bool_)
-        infected = np.isin(labels, self.infection) if self.infection else (labels != 0) & ~ignored
+        infected = np.isin(labels, self.infected) if self.infected else (labels != 0) & ~ignored
         return np.asarray(infected, np.bool_), np.asarray(ignored, np.bool_)
 
 
@@ -188,7 +218,7 @@ def levels_of(stored: AnyArray, path: Path) -> Levels:
         if set(found.tolist()) <= {0, 65535}:
             return np.where(stored > 0, 255, 0).astype(np.int32)
     if stored.dtype != np.uint8 or not is_coloured(stored):
-        if _is_transparency(stored):
+        if is_transparency(stored):
             raise DataError(
                 f"{path} has one colour and a transparency that differs, expected a mask in grey; convert it",
                 code=3134,
@@ -197,10 +227,18 @@ def levels_of(stored: AnyArray, path: Path) -> Levels:
         if path.suffix.lower() != ".png" and grey.max() > INFECTED:
             grey = _without_ringing(grey, path)
         return grey.astype(np.int32)
-    blue, green, red = (stored[..., i].astype(np.int32) for i in range(3))
-    levels = np.where((blue == green) & (green == red), blue, 256 + blue + 256 * (green + 256 * red))
+    levels = levels_by_colour(stored)
     if len(np.unique(levels)) > _MOST_LABELS:
         raise DataError(f"{path} is in colour, expected 8-bit grey, 0..255; convert it", code=3134)
+    return levels
+
+
+def levels_by_colour(stored: AnyArray) -> Levels:
+    """Grey as it is, and a number above 255 for each colour: 256 + blue + 256 * (green + 256 * red)."""
+    if stored.ndim == 2:
+        return stored.astype(np.int32)
+    blue, green, red = (stored[..., i].astype(np.int32) for i in range(3))
+    levels = np.where((blue == green) & (green == red), blue, 256 + blue + 256 * (green + 256 * red))
     return np.asarray(levels, np.int32)
 
 
@@ -217,7 +255,7 @@ def _without_ringing(grey: ByteArray, path: Path) -> ByteArray:
     return np.where(grey > INFECTED, 255, 0).astype(np.uint8)
 
 
-def _is_transparency(stored: AnyArray) -> bool:
+def is_transparency(stored: AnyArray) -> bool:
     """Whether the labels lie in the fourth channel alone."""
     if stored.ndim != 3 or stored.shape[2] != 4:
         return False

@@ -65,6 +65,10 @@ class DeviceSlices:
         ignored = any(s.ignore is not None for s in slices)
         self._grey = torch.cat([self._to_device(_grey_planes(s, neighbours=neighbours)) for s in slices])
         self._labels = torch.cat([self._to_device(_label_planes(s, ignored=ignored)) for s in slices])
+        self._classes = None
+        if any(s.classes is not None for s in slices):
+            known = (self._to_device(s.known_classes(slice(None))[:, None]) for s in slices)
+            self._classes = torch.cat(list(known))
         alone = (self._grey[:, ::2] == self._grey[:, 1:2]).flatten(2).all(dim=2) if neighbours else None
         self._alone = None if alone is None else alone.cpu().numpy()  # (slices, 2)
 
@@ -108,6 +112,10 @@ class DeviceSlices:
 
         grey = moved(self._grey, mode="bilinear", border="border")
         labels = moved(self._labels, mode="nearest" if hard_labels else "bilinear", border="zeros")
+        classes = None
+        if self._classes is not None:  # a number between two classes would be another class
+            numbers = self._classes[index].float()
+            classes = functional.grid_sample(numbers, grid, "nearest", "zeros", align_corners=True)
         grey = self._change_grey(grey, draws, part, seed)
         if self._alone is not None:
             kept = torch.from_numpy(draws.kept[part] & ~self._alone[chosen]).to(self._device)
@@ -121,6 +129,7 @@ class DeviceSlices:
             labels[:, 1:2],
             1 - labels[:, 2:] if labels.shape[1] > 2 else None,
             len(picks),
+            classes,
         )
 
     def _change_grey(self, grey: Tensor, draws: _Draws, part: slice, seed: tuple[int, ...]) -> Tensor:

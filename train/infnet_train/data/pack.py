@@ -34,6 +34,7 @@ QUALITY = 85
 _NEIGHBOUR_QUALITY = 70
 _INDEX = "pack.json"
 _GREY = ("images", "below", "above")
+_PLAIN = SourceConfig(name="", folder="")
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,9 @@ class Pack:
                 f"{'with' if neighbours else 'without'}: pack it for this recipe",
                 code=3152,
             )
-        kind = json.loads(json.dumps(asdict(_kind(source))))
-        entry = next((e for e in self._index["entries"] if e["source"] == kind), None)
+        plain, kind = (json.loads(json.dumps(asdict(_kind(s)))) for s in (_PLAIN, source))
+        # A pack of an earlier version does not know every key.
+        entry = next((e for e in self._index["entries"] if plain | e["source"] == kind), None)
         slices = [s for s in entry["slices"] if is_chosen(s["name"], source)] if entry else []
         if not slices:
             raise DataError(

@@ -5,21 +5,22 @@ Each set has its own orientation, grey scale and file kind; after :func:`prepare
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray
+from infnet_train.data.classes import class_mask_of, read_classes, within_infection
 from infnet_train.data.manual import manual_slices
-from infnet_train.data.masks import read_pair
+from infnet_train.data.masks import LabelMeaning, read_pair
 from infnet_train.data.negatives import normal_slices
 from infnet_train.data.neighbours import NEIGHBOUR_STEP_MM
-from infnet_train.data.pictures import DataError, read_grey, slices_in, upright
+from infnet_train.data.pictures import INFECTED, DataError, check_size, read_grey, slices_in, upright
 from infnet_train.data.prepared import PreparedSlice, write_folders
 from infnet_train.data.reserved import is_reserved
-from infnet_train.data.semiseg import LABELLED, PSEUDO, regraded, turn_of, upright_pair
+from infnet_train.data.semiseg import LABELLED, MULTI_CLASS, PSEUDO, regraded, turn_of, upright_pair
 from infnet_train.data.volumes import slices_of_volume
 
 # The enhanced slices have half the pixels of the volumes they were made from, on each side.
@@ -27,6 +28,10 @@ _TWIN_REDUCTION = 2
 # Correlation of a slice with its enhanced twin. Twins reach 0.73 to 0.94, the slices beside them up to 0.92
 # but less than the twin, and slices of volumes without a twin 0.56 at most.
 _TWIN_CORRELATION = 0.75
+
+
+# Labels of the Radiopaedia volumes; the class of 3 is lost in their source.
+_RADIOPAEDIA = LabelMeaning(infection=(3,), ground_glass=(1,), consolidation=(2,))
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,9 @@ def _makers(data: Path, step_mm: float) -> dict[str, Callable[[], Iterator[Prepa
     if (semiseg / PSEUDO).is_dir():
         makers["pseudo"] = lambda: _pseudo_labelled(semiseg)
     if volumes:
-        makers["volumes"] = lambda: (one for v in volumes for one in _volumes(v, step_mm, second))
+        makers["volumes"] = lambda: (
+            one for v in volumes for one in _volumes(v, step_mm, second, _RADIOPAEDIA)
+        )
     if enhanced.is_dir() and "pseudo" in makers:
         makers["transferred"] = lambda: transfer_labels(enhanced, semiseg)
     if manual.is_dir() and "pseudo" in makers:
@@ -190,8 +197,18 @@ def _find_twin(image: ByteArray, slices: dict[str, ByteArray]) -> _Twin | None:
 
 
 def _labelled(semiseg: Path) -> Iterator[PreparedSlice]:
+    classified = (semiseg / MULTI_CLASS).is_dir()
     for path in _open_slices(semiseg / LABELLED):
-        yield upright_pair(path, "transpose")
+        pair = upright_pair(path, "transpose")
+        yield replace(pair, classes=_classes_of(semiseg, pair)) if classified else pair
+
+
+def _classes_of(semiseg: Path, one: PreparedSlice) -> ByteArray:
+    """Of a labelled slice; the set has a folder of its own for them."""
+    path = class_mask_of(semiseg / MULTI_CLASS / "Imgs" / f"{one.name}.jpg", "GT")
+    classes = upright(read_classes(path), "transpose")
+    check_size(path, classes, one.infection)
+    return within_infection(classes, one.infection > INFECTED, path)
 
 
 def _pseudo_labelled(semiseg: Path) -> Iterator[PreparedSlice]:
@@ -204,7 +221,12 @@ def _open_slices(folder: Path) -> list[Path]:
     return [path for path in slices_in(folder) if not is_reserved(path.stem)]
 
 
-def _volumes(folder: Path, step_mm: float, second_readers: Path | None = None) -> Iterator[PreparedSlice]:
+def _volumes(
+    folder: Path,
+    step_mm: float,
+    second_readers: Path | None = None,
+    meaning: LabelMeaning | None = None,
+) -> Iterator[PreparedSlice]:
     for ct in sorted(folder.glob("*_ct.nii.gz")):
         if not is_reserved(ct.name):
             case = ct.name.removesuffix("_ct.nii.gz")
@@ -216,4 +238,5 @@ def _volumes(folder: Path, step_mm: float, second_readers: Path | None = None) -
                 lungs if lungs.is_file() else None,
                 second_reader=second if second and second.is_file() else None,
                 neighbour_step_mm=step_mm,
+                meaning=meaning,
             )

@@ -14,6 +14,7 @@ from infnet_runtime.io.atomic import atomic_write, prepare_folder
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.model.specs import NEIGHBOURS, PreprocessSpec
 from infnet_runtime.version import __version__
+from infnet_train.data.classes import FOLDER
 from infnet_train.data.pictures import DataError
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class PreparedSlice:
     below, above : (rows, columns)
         The same part of the planes towards the feet and towards the head, at the distance that the set was
         prepared with; absent where they are not known.
+    classes : (rows, columns)
+        Numbers as in :mod:`~infnet_train.data.classes`; absent where the set has none.
     """
 
     name: str
@@ -44,6 +47,7 @@ class PreparedSlice:
     ignore: ByteArray | None = None
     below: ByteArray | None = None
     above: ByteArray | None = None
+    classes: ByteArray | None = None
 
     def pictures(self) -> dict[str, ByteArray]:
         """Its pictures by the names of their folders."""
@@ -53,6 +57,7 @@ class PreparedSlice:
             "Ignore": self.ignore,
             "Below": self.below,
             "Above": self.above,
+            FOLDER: self.classes,
         }
         return {kind: pixels for kind, pixels in known.items() if pixels is not None}
 

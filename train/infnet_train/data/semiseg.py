@@ -11,6 +11,8 @@ from infnet_train.data.prepared import PreparedSlice
 
 LABELLED = Path("TrainingSet/LungInfection-Train/Doctor-label")
 PSEUDO = Path("TrainingSet/LungInfection-Train/Pseudo-label")
+MULTI_CLASS = Path("TrainingSet/MultiClassInfection-Train")
+"""The labelled slices again, with masks that tell ground glass from consolidation."""
 
 # Grey levels of each coronacases volume of COVID-SemiSeg that become 0 and 255: lines through the modes of
 # healthy lung and soft tissue, which stand at 46 and 214.5 in the labelled slices (docs/contract.md).

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from infnet_train.data.classes import FOLDER, ClassResize
 from infnet_train.data.pictures import Turn
 from infnet_train.errors import ConfigError, check_number
 
@@ -45,6 +46,13 @@ class SourceConfig:
         Slices drawn from this source in an epoch; 0 draws each once.
     teacher_share
         How far the labels follow the teacher of the run: 0 keeps them, 1 replaces them.
+    classes
+        Folder beside ``Imgs`` with the classes of the infection, ground glass and consolidation: ``Classes``
+        in prepared data, or that of the masks itself (``GT``) where these hold the classes, as in
+        MultiClassInfection-Train of COVID-SemiSeg. Without it nothing is known but the infection.
+    class_resize
+        How classes come to network size. ``nearest`` keeps them; ``bilinear`` is the released code, which
+        interpolates their grey codes, and goes with ``class_loss = "as_released"`` alone.
     """
 
     name: str
@@ -61,6 +69,8 @@ class SourceConfig:
     edge: EdgeKind = "gradient"
     draws: int = 0
     teacher_share: float = 0.0
+    classes: str = ""
+    class_resize: ClassResize = "nearest"
 
     def __post_init__(self) -> None:
         check_number(f"source '{self.name}': draws", self.draws, 0)
@@ -74,4 +84,17 @@ class SourceConfig:
         if not 0 <= self.teacher_share <= 1:
             raise ConfigError(
                 f"source '{self.name}': teacher_share is {self.teacher_share}, expected 0..1", code=3101
+            )
+        if self.classes and self.teacher_share:
+            raise ConfigError(
+                f"source '{self.name}' has classes = '{self.classes}' and a teacher_share of "
+                f"{self.teacher_share}: a teacher would change the infection under its classes; leave one "
+                "of them out",
+                code=3101,
+            )
+        if self.class_resize != "nearest" and not self.classes:
+            raise ConfigError(
+                f"source '{self.name}' has class_resize = '{self.class_resize}' and no classes; name their "
+                f'folder, for example classes = "{FOLDER}"',
+                code=3101,
             )

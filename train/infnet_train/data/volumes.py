@@ -13,6 +13,7 @@ from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.slices.preprocess import to_grey
+from infnet_train.data.classes import IGNORED, classes_by
 from infnet_train.data.masks import LabelMeaning
 from infnet_train.data.neighbours import neighbours_of
 from infnet_train.data.pictures import DataError, mask_name
@@ -44,7 +45,8 @@ def slices_of_volume(
     neighbour_step_mm : mm
         How far the planes below and above are; 0 leaves them out.
     meaning
-        Which labels are infection and which do not count, where not every one but 0 is infection.
+        Which labels are infection and which do not count, where not every one but 0 is infection; and of
+        which class.
 
     Raises
     ------
@@ -53,10 +55,15 @@ def slices_of_volume(
     """
     spec = spec or PreprocessSpec()
     scan = read_nifti(ct).volume
-    infected, disputed = (meaning or LabelMeaning()).of(labels_on(scan, infection))
+    meaning = meaning or LabelMeaning()
+    labels = labels_on(scan, infection)
+    infected, disputed = meaning.of(labels)
+    classes = classes_by(meaning, labels) if meaning.has_classes else None
     if second_reader is not None:
         other = labels_on(scan, second_reader)
         disputed |= (other != _NOT_READ) & (infected != (other != 0))
+    if classes is not None:
+        classes[disputed] = IGNORED
     voxels, spacing_mm = scan.to_lps(), scan.lps_spacing_mm
     if lungs is None:
         lung_labels = find_lungs(voxels, spacing_mm, scan.intensity)
@@ -78,7 +85,8 @@ def slices_of_volume(
             places = neighbours_of(int(k), len(voxels), spacing_mm[0], neighbour_step_mm)
             below, above = (grey_of(n) for n in places)
         ignore = mask_of(disputed, k) if disputed[k][box].any() else None
-        yield PreparedSlice(f"{name}_{k:03d}", grey_of(k), mask_of(infected, k), ignore, below, above)
+        kinds = None if classes is None else np.ascontiguousarray(classes[k][box])
+        yield PreparedSlice(f"{name}_{k:03d}", grey_of(k), mask_of(infected, k), ignore, below, above, kinds)
 
 
 def labels_on(scan: CtVolume, file: Path) -> AnyArray:
