@@ -17,10 +17,9 @@ from infnet_train.networks.blocks import (
     ReverseAttention,
     resize,
 )
-from infnet_train.networks.interface import Network
+from infnet_train.networks.interface import Network, check_size
 from infnet_train.networks.res2net import Res2Net50
 
-INPUT_MULTIPLE = 32
 Part = Literal["edge_attention", "partial_decoder", "reverse_attention"]
 ALL_PARTS: tuple[Part, ...] = get_args(Part)
 
@@ -151,7 +150,7 @@ class InfNet(Network):
 
     def _segment(self, x: Tensor) -> tuple[SideOutputs, Features]:
         """What :meth:`forward` returns, and what it was made from."""
-        _check_size(x)
+        check_size(x)
         f2, f3, f4, f5 = self.backbone(x)
         reduced: tuple[Tensor, ...] = (self.rfb5(f5),)
         edge_features, edge = self.edge_attention(f2) if "edge_attention" in self.parts else (None, None)
@@ -186,13 +185,4 @@ def _check_parts(parts: tuple[Part, ...]) -> None:
     if unknown:
         raise ValueError(
             f"the network has no part {', '.join(map(repr, unknown))}; its parts are {', '.join(ALL_PARTS)}"
-        )
-
-
-def _check_size(x: Tensor) -> None:
-    height, width = x.shape[-2:]
-    if height % INPUT_MULTIPLE or width % INPUT_MULTIPLE:
-        raise ValueError(
-            f"slices are {height} x {width}, expected multiples of {INPUT_MULTIPLE}: "
-            "resize them before the network"
         )

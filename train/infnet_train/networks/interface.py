@@ -9,6 +9,9 @@ from torch import Tensor, nn
 CLASSES = ("ground_glass", "consolidation")
 """What a network that tells classes apart says of infection; channel 0 of its logits is the background."""
 
+INPUT_MULTIPLE = 32
+"""Sides of a slice are multiples of this for every network."""
+
 
 class Outputs(Protocol):
     """What a network says of a batch: logits at input size, (n, 1, h, w) each."""
@@ -107,3 +110,24 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Outputs:
         """Segment a batch, (n, 3, h, w), or (n, 6, h, w) with a prior."""
         raise NotImplementedError
+
+
+def outputs_of(logits: Tensor) -> Outputs:
+    """What a network says that ends in one layer: the infection map, or background and classes."""
+    return InfectionMap(logits) if logits.shape[1] == 1 else ClassMaps(logits)
+
+
+def check_size(x: Tensor) -> None:
+    """Refuse slices of a size that no network takes.
+
+    Raises
+    ------
+    ValueError
+        If height or width is not a multiple of 32.
+    """
+    height, width = x.shape[-2:]
+    if height % INPUT_MULTIPLE or width % INPUT_MULTIPLE:
+        raise ValueError(
+            f"slices are {height} x {width}, expected multiples of {INPUT_MULTIPLE}: "
+            "resize them before the network"
+        )

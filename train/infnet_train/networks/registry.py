@@ -8,7 +8,8 @@ from typing import Literal
 from infnet_train.errors import ConfigError
 from infnet_train.networks.inf_net import ALL_PARTS, InfNet, Part
 from infnet_train.networks.inf_net_classes import InfNetClasses
-from infnet_train.networks.interface import Network
+from infnet_train.networks.interface import CLASSES, Network
+from infnet_train.networks.unet import UNet
 
 Labels = Literal["infection", "classes"]
 
@@ -46,10 +47,16 @@ class NetworkConfig:
         """Of the input."""
         return 6 if self.prior else 3
 
+    @property
+    def out_channels(self) -> int:
+        """One for the infection, or the background and each class."""
+        return 1 if self.labels == "infection" else 1 + len(CLASSES)
+
 
 NETWORKS: dict[str, Callable[[NetworkConfig], Network]] = {
     "inf-net": lambda config: InfNet(config.parts),
     "inf-net-classes": lambda _config: InfNetClasses(),
+    "unet": lambda config: UNet(config.in_channels, config.out_channels),
 }
 
 

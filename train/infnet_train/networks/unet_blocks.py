@@ -1,0 +1,35 @@
+"""What the U-Nets are made of."""
+
+from torch import Tensor, nn
+
+from infnet_train.networks.blocks import resize
+
+WIDTHS = (32, 64, 128, 256, 512)
+"""Channels at 1/1, 1/2, 1/4, 1/8 and 1/16 of the input: half of those of Ronneberger et al., MICCAI 2015."""
+
+
+class DoubleConv(nn.Sequential):
+    """Twice a 3x3 convolution with bias, batch normalisation and ReLU.
+
+    The bias does nothing before a normalisation; the published networks have it and count it.
+
+    Parameters
+    ----------
+    middle_channels
+        Between the two convolutions; as many as come out unless it is said.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, middle_channels: int | None = None) -> None:
+        middle = out_channels if middle_channels is None else middle_channels
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, middle, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(middle)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(middle, out_channels, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.relu2 = nn.ReLU(inplace=True)
+
+
+def twice(x: Tensor) -> Tensor:
+    """Twice the size, bilinear; corners are aligned, as in the networks that are rebuilt here."""
+    return resize(x, 2, align_corners=True)
