@@ -5,10 +5,13 @@ import torch
 from torch import nn
 
 from infnet_train.config.steps import OptimiserConfig, Schedule
+from infnet_train.errors import ConfigError
 from infnet_train.run.optimiser import learning_rate, make_optimiser, resume_optimiser, update_running_mean
 from infnet_train.weights.checkpoint import flatten_optimiser
 
 CONFIG = OptimiserConfig(weight_decay=0.1)
+SGD = OptimiserConfig(optimiser="sgd", momentum=0.7, weight_decay=0.1)
+PLAIN_SGD = OptimiserConfig(optimiser="sgd")
 
 
 def layer(seed: int = 0) -> nn.Conv2d:
@@ -61,6 +64,45 @@ def test_a_resumed_optimiser_goes_on_as_if_it_had_not_stopped(saved_by_fused: bo
             assert torch.equal(one, other)
         else:
             torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("config", [SGD, PLAIN_SGD], ids=["momentum", "plain"])
+def test_resumed_gradient_descent_goes_on_as_if_it_had_not_stopped(config: OptimiserConfig) -> None:
+    whole = layer()
+    optimiser = make_optimiser(whole, config, 1e-3)
+    walk(whole, optimiser, range(3))
+    half = layer()
+    half.load_state_dict(whole.state_dict())
+    resumed = make_optimiser(half, config, 1e-3)
+    resume_optimiser(resumed, {k: v.clone().contiguous() for k, v in flatten_optimiser(optimiser).items()})
+    walk(whole, optimiser, range(3, 6))
+    walk(half, resumed, range(3, 6))
+    assert all(map(torch.equal, whole.parameters(), half.parameters()))
+    assert any(not torch.equal(*pair) for pair in zip(whole.parameters(), layer().parameters(), strict=True))
+
+
+def test_gradient_descent_has_the_momentum_of_the_released_code() -> None:
+    """v <- 0.7 v + g, w <- w - rate v, from the first step on."""
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    model = nn.Module()
+    model.weight = weight
+    optimiser = make_optimiser(model, OptimiserConfig(optimiser="sgd", momentum=0.7), 0.1)
+    expected, velocity = weight.detach().clone(), torch.zeros(2)
+    for gradient in (torch.tensor([1.0, 3.0]), torch.tensor([-2.0, 0.5]), torch.tensor([0.0, 1.0])):
+        weight.grad = gradient
+        optimiser.step()
+        velocity = 0.7 * velocity + gradient
+        expected = expected - 0.1 * velocity
+        torch.testing.assert_close(weight.detach(), expected)
+
+
+def test_a_momentum_belongs_to_gradient_descent() -> None:
+    with pytest.raises(
+        ConfigError, match=r"INF-3174\] momentum is 0.7 and optimiser is 'adam', which has its"
+    ):
+        OptimiserConfig(momentum=0.7)
+    with pytest.raises(ConfigError, match=r"INF-3101\] momentum is 1.0, expected 0 to 1, below 1"):
+        OptimiserConfig(optimiser="sgd", momentum=1.0)
 
 
 def test_the_running_mean_is_that_of_every_tensor_by_itself() -> None:

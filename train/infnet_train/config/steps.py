@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from infnet_train.errors import check_number
+from infnet_train.errors import ConfigError, check_number
 
+Optimiser = Literal["adam", "sgd"]
 LrSchedule = Literal["compounding", "step", "constant", "cosine"]
 
 
@@ -17,7 +18,7 @@ class Schedule:
     epochs
         How often all slices are gone through; with ``--time-budget`` the time decides.
     learning_rate
-        Of Adam, at its height.
+        Of the optimiser, at its height.
     lr_schedule
         ``compounding`` is the released code: from epoch ``lr_step`` on the rate is multiplied by 0.1 *every*
         epoch, so that training stops in effect two epochs later. ``step`` is one factor of 0.1 there.
@@ -47,8 +48,13 @@ class OptimiserConfig:
 
     Parameters
     ----------
+    optimiser
+        ``adam``: AdamW, which without weight decay is the Adam of the paper. ``sgd``: gradient descent with
+        ``momentum``, of the paper's multi-class networks.
+    momentum
+        Of ``sgd``.
     weight_decay
-        Of AdamW; 0 is the Adam of the paper.
+        Of AdamW beside the gradient; of ``sgd`` added to it.
     clip_value
         Clamp of single gradient elements (the released code: 0.5); 0 is off.
     clip_norm
@@ -57,6 +63,8 @@ class OptimiserConfig:
         Decay of the running mean of the weights that is evaluated and exported; 0 is off.
     """
 
+    optimiser: Optimiser = "adam"
+    momentum: float = 0.0
     weight_decay: float = 0.0
     clip_value: float = 0.5
     clip_norm: float = 0.0
@@ -66,3 +74,10 @@ class OptimiserConfig:
         for name in ("weight_decay", "clip_value", "clip_norm"):
             check_number(name, getattr(self, name), 0)
         check_number("ema", self.ema, 0, 1, without=(1,))
+        check_number("momentum", self.momentum, 0, 1, without=(1,))
+        if self.momentum and self.optimiser != "sgd":
+            raise ConfigError(
+                f"momentum is {self.momentum} and optimiser is '{self.optimiser}', which has its own; leave "
+                'momentum out, or set optimiser = "sgd"',
+                code=3174,
+            )

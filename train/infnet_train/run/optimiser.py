@@ -1,4 +1,4 @@
-"""The optimiser of a run: learning rate, AdamW, its state after a resume, running mean of the weights."""
+"""The optimiser of a run: its rate, AdamW or SGD, its state after a resume, running mean of the weights."""
 
 import math
 
@@ -43,12 +43,14 @@ def rate_at_share(schedule: Schedule, step: int, share: float) -> float:
 
 
 def make_optimiser(model: nn.Module, config: OptimiserConfig, rate: float) -> torch.optim.Optimizer:
-    """AdamW, which without weight decay is the Adam of the paper.
+    """AdamW, which without weight decay is the Adam of the paper, or gradient descent with momentum.
 
     All tensors are updated in one pass (``fused``): a third of the time on a CPU, one kernel on a GPU. Its
     rounding differs from that of the plain form in the last bit.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(trained, rate, config.momentum, weight_decay=config.weight_decay, fused=True)
     return torch.optim.AdamW(trained, lr=rate, weight_decay=config.weight_decay, fused=True)
 
 
