@@ -26,6 +26,23 @@ def write_slice(folder: Path, name: str, seed: int, shape: tuple[int, int] = (70
         cv2.imwrite(str(path), picture.astype(np.uint8))
 
 
+def add_classes(folder: Path, *, unknown: tuple[str, ...] = ()) -> None:
+    """Class masks for the slices of a folder: ground glass above in each disc, consolidation below.
+
+    Parameters
+    ----------
+    unknown
+        Slices whose infection is of unknown class.
+    """
+    for path in sorted((folder / "GT").glob("*.png")):
+        infected = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0
+        middle = np.flatnonzero(infected.any(axis=1)).mean()
+        classes = np.where(np.arange(len(infected))[:, None] < middle, 1, 2) * infected
+        if path.stem in unknown:
+            classes = 3 * infected
+        write_picture(folder / "Classes" / path.name, classes.astype(np.uint8))
+
+
 def blobs(seed: int, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Smooth random texture over the whole grey scale, alike for no two seeds."""
     smooth = cv2.GaussianBlur(np.random.default_rng(seed).normal(0, 1, shape), (0, 0), 5)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infnet_train.networks import NETWORKS
-from small_network import NAME, Plain
+from small_network import MAKERS, NAME
 from train_slices import write_slice
 
 
@@ -21,7 +21,8 @@ def slices(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def small_network() -> Iterator[str]:
-    """Name of a network that the registry knows for the tests of this file."""
+    """Name of a network that the registry knows for the tests of this file; it knows ``CLASSES_NAME`` too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(NETWORKS, NAME, lambda _config: Plain())
+        for name, maker in MAKERS.items():
+            patch.setitem(NETWORKS, name, maker)
         yield NAME

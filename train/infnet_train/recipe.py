@@ -2,9 +2,9 @@
 
 Without ``[stages]`` the file is one training. With it, the keys at the top hold for all stages, and each
 table ``[stages.<name>]`` changes some of them. Its own ``sources`` table chooses among the sources at the top
-by name and may change their keys; ``validation = false`` leaves the validation of the top out. ``init_from``
-and ``teacher`` may name the weights of an earlier stage as ``stage:<name>``, and the ``folder`` of a source
-the labels that an earlier stage of kind ``propagate`` made.
+by name and may change their keys; ``validation = false`` leaves the validation of the top out. ``init_from``,
+``teacher`` and ``priors.model`` may name the weights of an earlier stage as ``stage:<name>``, and the
+``folder`` of a source the labels that an earlier stage of kind ``propagate`` made.
 """
 
 import dataclasses
@@ -140,7 +140,7 @@ def run_recipe(
     if budget_s is not None and any(stage.kind != "train" for stage in stages):
         raise ConfigError("a recipe that makes labels while it runs takes no time budget", code=3101)
     result, began, names = out / stages[-1].name / WEIGHTS, time.monotonic(), [stage.name for stage in stages]
-    starts = [Path(start) for stage in stages if (start := stage.config.init_from) and ":" not in start]
+    starts = [Path(p) for stage in stages for p in _weights(stage.config) if not p.startswith(_REFERENCE)]
     needed = [data_root, *starts, *([backbone_weights] if backbone_weights else [])]
     with claimed(out, names, resume=resume, force=force, needed=needed):
         complete = _complete(stages, out) if resume else frozenset[str]()
@@ -286,8 +286,14 @@ def _chosen_sources(sources: list[dict[str, Any]], chosen: object, place: str) -
 
 def _references(config: TrainConfig) -> list[str]:
     """Names of the stages that a stage builds on."""
-    values = [config.init_from, config.teacher, *(source.folder for source in config.sources)]
+    values = [*_weights(config), *(source.folder for source in config.sources)]
     return [v.removeprefix(_REFERENCE).split("/")[0] for v in values if v.startswith(_REFERENCE)]
+
+
+def _weights(config: TrainConfig) -> list[str]:
+    """Weights that a stage needs besides its own."""
+    priors = config.priors.model if config.priors else ""
+    return [path for path in (config.init_from, config.teacher, priors) if path]
 
 
 def _resolved(config: TrainConfig, out: Path) -> TrainConfig:
@@ -299,8 +305,12 @@ def _resolved(config: TrainConfig, out: Path) -> TrainConfig:
         return str((out / value.removeprefix(_REFERENCE) / last).resolve())
 
     sources = tuple(dataclasses.replace(s, folder=path(s.folder, "")) for s in config.sources)
+    priors = config.priors
+    if priors is not None:
+        priors = dataclasses.replace(priors, model=path(priors.model, WEIGHTS))
     return dataclasses.replace(
         config,
+        priors=priors,
         init_from=path(config.init_from, WEIGHTS),
         teacher=path(config.teacher, WEIGHTS),
         sources=sources,

@@ -1,10 +1,8 @@
-"""A network on labelled slices: quickly during a run, and by both protocols of the metrics afterwards."""
+"""A model on labelled slices, by both protocols of the metrics."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from infnet_runtime.io.atomic import prepare_folder, refuse_existing
 from infnet_runtime.metrics import SliceScores, score_slices
@@ -14,38 +12,15 @@ from infnet_runtime.plain import to_plain
 from infnet_runtime.slices.temperature import without_temperature
 from infnet_runtime.version import __version__
 from infnet_train.assess.by_case import maps_folder, write_case_rows
-from infnet_train.assess.predict import input_batches, logits_of, open_model
-from infnet_train.data.datasets import LabelledSlices
+from infnet_train.assess.predict import open_model
 from infnet_train.data.masks import read_labelled
 from infnet_train.data.pictures import Turn
 from infnet_train.data.preflight import look_at_folder
 from infnet_train.data.seen import warn_if_seen
-from infnet_train.networks import Network
 
 # The columns of the paper's Tables II and III, and what a reader of masks asks for.
 _PAPER = ("mean_dice", "mean_sensitivity", "mean_specificity", "s_measure", "mean_e_measure", "mae")
 _CLINICAL = ("dice", "sensitivity", "precision", "specificity")
-
-
-def mean_dice(
-    model: Network, slices: LabelledSlices, spec: PreprocessSpec, device: str, *, bf16: bool = False
-) -> float:
-    """Mean over the slices of the Dice at probability 0.5, at network size; 1 where both are empty.
-
-    Pixels to ignore do not count.
-    """
-    model.eval()
-    scores: list[float] = []
-    for part, images in input_batches(slices, spec, device):
-        found = (logits_of(model, images, bf16=bf16) >= 0).cpu().numpy()
-        truth = slices.masks[part] > 127
-        if slices.ignore is not None:
-            kept = slices.ignore[part] <= 127
-            found, truth = found & kept, truth & kept
-        overlap = (found & truth).sum((1, 2))
-        sizes = found.sum((1, 2)) + truth.sum((1, 2))
-        scores += [2 * o / s if s else 1.0 for o, s in zip(overlap, sizes, strict=True)]
-    return float(np.mean(scores))
 
 
 @dataclass(frozen=True)

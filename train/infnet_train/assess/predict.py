@@ -36,6 +36,14 @@ def input_batches(
 
 
 @torch.no_grad()
+def outputs_of(network: Network, images: Tensor, *, bf16: bool = False) -> Outputs:
+    """What a network in evaluation mode says of network input, in single precision."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        outputs: Outputs = network(images)
+    return outputs.to_float()
+
+
+@torch.no_grad()
 def logits_of(network: Network, images: Tensor, *, bf16: bool = False) -> Tensor:
     """What a network in evaluation mode predicts: (n, 3, h, w) to logits in single precision, (n, h, w)."""
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.plain import INLINE
+from infnet_train.config.priors import PriorsConfig
 from infnet_train.config.propagation import PropagationConfig
 from infnet_train.config.steps import OptimiserConfig, Schedule
 from infnet_train.data.batches import Batching
@@ -40,6 +41,8 @@ class TrainConfig:
         All of them where it is empty.
     teacher
         A checkpoint of an earlier run that refines the labels of the sources with a ``teacher_share``.
+    priors
+        Where the prior of a network with ``prior = true`` comes from.
     propagation
         How pseudo-labels are made; a training does not look at it.
     """
@@ -56,12 +59,20 @@ class TrainConfig:
     init_from: str = ""
     train_only: tuple[str, ...] = ()
     teacher: str = ""
+    priors: PriorsConfig | None = None
     propagation: PropagationConfig | None = None
 
     def __post_init__(self) -> None:
         if not self.sources:
             raise ConfigError("the configuration has no [[sources]]; name at least one folder", code=3101)
         self._check_classes()
+        if self.architecture.prior != (self.priors is not None):
+            given = "given" if self.priors else "not given"
+            raise ConfigError(
+                f"prior is {str(self.architecture.prior).lower()} and [priors] is {given}; a network with a "
+                "prior needs [priors], and no other takes it",
+                code=3176,
+            )
         taught = [source.name for source in self.sources if source.teacher_share]
         if bool(taught) != bool(self.teacher):
             raise ConfigError(
@@ -78,4 +89,11 @@ class TrainConfig:
                 "class_resize is 'bilinear' in some sources alone, or in the validation; expected it in all "
                 "sources, each with classes, or in none, and scores on classes as they were drawn",
                 code=3101,
+            )
+        with_classes = any(source.classes for source in self.sources)
+        if with_classes and (ways == {"bilinear"}) != (self.loss.class_loss == "as_released"):
+            raise ConfigError(
+                f"class_loss is '{self.loss.class_loss}' and class_resize '{ways.pop()}'; "
+                "'as_released' and 'bilinear' belong together, 'softmax' takes classes by 'nearest'",
+                code=3178,
             )

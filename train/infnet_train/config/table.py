@@ -30,7 +30,7 @@ keys below that are other than at the top. What only a stage has:
 | `kind` | `"train"`, the default, or `"propagate"`: pseudo-labels by Algorithm 1 of the paper |
 | `sources` | a table: names of sources at the top that this stage takes, each with the keys it changes |
 | `validation` | `false` leaves the validation of the top out |
-| `init_from`, `teacher`, `folder` | may begin with `stage:NAME`, an earlier stage |
+| `init_from`, `teacher`, `priors.model`, `folder` | may begin with `stage:NAME`, an earlier stage |
 
 `--set KEY=VALUE` holds for all stages, `--set stages.NAME.KEY=VALUE` for one.
 """

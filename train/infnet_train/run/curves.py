@@ -10,13 +10,20 @@ import cv2
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray
+from infnet_train.assess.validation import DICE
+from infnet_train.networks import CLASSES
 from infnet_train.run.eta import in_words
 
 Row = dict[str, float]
-"""An epoch: ``epoch``, ``step``, ``learning_rate``, ``loss``, and with a validation ``validation_dice``."""
+"""An epoch: ``epoch``, ``step``, ``learning_rate``, ``loss``, and with a validation its scores."""
 
-_DICE = "validation_dice"
-_TITLES = {"loss": "loss", _DICE: "validation Dice", "learning_rate": "learning rate"}
+_OF_PARTS = {f"{DICE}_{part}": part.replace("_", " ") for part in (*CLASSES, "infection")}
+_TITLES = {
+    "loss": "loss",
+    DICE: "validation Dice",
+    **{name: f"validation Dice, {part}" for name, part in _OF_PARTS.items()},
+    "learning_rate": "learning rate",
+}
 _WIDTH, _HEIGHT = 880, 240  # of a panel, pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 90, 30, 40, 40
 _INK, _PALE, _LINE, _BEST = (40, 40, 40), (225, 225, 225), (170, 90, 30), (60, 140, 40)  # blue, green, red
@@ -26,8 +33,8 @@ _MOST_TICKS = 8
 
 def best_epoch(history: Sequence[Row]) -> Row | None:
     """The first epoch of the best validation; None without one."""
-    scored = [row for row in history if _DICE in row]
-    return max(scored, key=lambda row: row[_DICE]) if scored else None
+    scored = [row for row in history if DICE in row]
+    return max(scored, key=lambda row: row[DICE]) if scored else None
 
 
 def epoch_line(history: Sequence[Row], *, epochs: int | None, took_s: float, left_s: float | None) -> str:
@@ -48,9 +55,10 @@ def epoch_line(history: Sequence[Row], *, epochs: int | None, took_s: float, lef
     """
     row, best = history[-1], best_epoch(history)
     said = [f"loss {row['loss']:.3f}"]
-    if best is not None and _DICE in row:
-        rank = "the best" if best is row else f"best {best[_DICE]:.4f} in epoch {best['epoch']:.0f}"
-        said.append(f"validation Dice {row[_DICE]:.4f} ({rank})")
+    if best is not None and DICE in row:
+        rank = "the best" if best is row else f"best {best[DICE]:.4f} in epoch {best['epoch']:.0f}"
+        said.append(f"validation Dice {row[DICE]:.4f} ({rank})")
+    said += [f"{part} {row[name]:.4f}" for name, part in _OF_PARTS.items() if name in row]
     if "learning_rate" in row:
         said.append(f"learning rate {row['learning_rate']:.3g}")
     of_all = "" if epochs is None else f" of {epochs}"
@@ -86,7 +94,7 @@ def _panel(history: Sequence[Row], name: str, across: str, best: Row | None) -> 
     points = [(row[across], row[name]) for row in history if name in row]
     x_ticks = _ticks(min(p[0] for p in points), max(p[0] for p in points), whole=True)
     finite = [y for _, y in points if math.isfinite(y)]
-    low, high = (0.0, 1.0) if name == _DICE else (min([0.0, *finite]), max(finite, default=1.0))
+    low, high = (0.0, 1.0) if name.startswith(DICE) else (min([0.0, *finite]), max(finite, default=1.0))
     y_ticks = _ticks(low, high)
     x_range = (points[0][0] - (len(points) == 1), points[-1][0])
     y_range = (min(y_ticks[0], low), max(y_ticks[-1], high))
@@ -111,8 +119,8 @@ def _panel(history: Sequence[Row], name: str, across: str, best: Row | None) -> 
     _write(canvas, across, (_WIDTH - _RIGHT, _HEIGHT - 6), align=1.0)
     if best is not None:
         cv2.line(canvas, place(best[across], y_range[0]), place(best[across], y_range[1]), _BEST, 1)
-        if name == _DICE:
-            text = f"best {best[_DICE]:.4f} in epoch {best['epoch']:.0f}"
+        if name == DICE:
+            text = f"best {best[DICE]:.4f} in epoch {best['epoch']:.0f}"
             _write(canvas, text, (_WIDTH - _RIGHT, _TOP - 16), align=1.0, colour=_BEST)
     drawn = [place(x, y) for x, y in points if math.isfinite(y)]
     if drawn:

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from infnet_runtime.io.atomic import prepare_folder
-from infnet_train.assess.evaluate import mean_dice
+from infnet_train.assess.priors import Prior
+from infnet_train.assess.validation import validation_scores
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Sources, batches, prefetched, refuse_one_slice, steps_per_epoch
 from infnet_train.data.datasets import LabelledSlices
@@ -26,12 +27,14 @@ from infnet_train.errors import ConfigError
 from infnet_train.machine.compiled import CompiledOrPlain
 from infnet_train.machine.ranks import Ranks, join
 from infnet_train.run.budget import TimeBudget
+from infnet_train.run.classes import refuse_without_classes
 from infnet_train.run.clock import Clock
 from infnet_train.run.curves import best_epoch, epoch_line
 from infnet_train.run.eta import Eta
 from infnet_train.run.folder import WEIGHTS, refuse_begun
 from infnet_train.run.frozen import to_training
 from infnet_train.run.monitor import Monitor, open_monitor
+from infnet_train.run.priors import open_prior
 from infnet_train.run.sources import load_slices
 from infnet_train.run.speed import Speed
 from infnet_train.run.state import How, Run, is_finished, read_losses, save_run, start_run, weights_only
@@ -111,14 +114,17 @@ def train(
             )
         sources, validation = load_slices(config, data_root, ranks, cache=cache, bf16=bf16)
         refuse_one_slice(config.batching, sources)
+        prior = open_prior(config, ranks.device)
         how = How(
             data=str(data_root.resolve()),
             slices=tuple(len(slices) for _, slices in sources),
             device=ranks.device.split(":")[0],
             precision="bf16" if bf16 else "fp32",
             augment_on_device=augment_on_device,
+            prior=prior.weights_sha256 if prior else "",
         )
         run = start_run(config, ranks, out, backbone_weights, how, resume=resume)
+        refuse_without_classes(run.model, config, sources, validation, ranks.device)
         if ranks.is_first:
             write_seen(prepare_folder(out), (slices for _, slices in sources))
         if compiled:
@@ -145,7 +151,7 @@ def train(
                     batch = next(ready)
                 rate = clock.learning_rate
                 with speed.step(len(batch.images)), clock.step():
-                    take_step(run, batch, config, ranks, monitor, rate=rate, bf16=bf16)
+                    take_step(run, batch, config, ranks, monitor, rate=rate, bf16=bf16, prior=prior)
                 if progress and ranks.is_first:
                     recent = np.mean(run.epoch_losses[-_RECENT_STEPS:] or [math.nan])
                     progress(*clock.done_of_total, f"epoch {clock.epoch}, loss {recent:.3f}")
@@ -156,7 +162,15 @@ def train(
                     run.epoch_losses.clear()
                     if ranks.is_first:
                         with clock.end():
-                            _end_epoch(run, config, out, monitor, row, validation, ranks.device, bf16=bf16)
+                            if validation:
+                                model, device = run.weights(), ranks.device
+                                row |= validation_scores(
+                                    model, validation, config.preprocess, device, prior=prior, bf16=bf16
+                                )
+                                monitor.predictions(
+                                    model, validation, config.preprocess, device, run.step, prior=prior
+                                )
+                            _end_epoch(run, config, out, monitor, row)
                         saved_at = time.monotonic()
                         line = epoch_line(
                             run.history,
@@ -197,15 +211,8 @@ def _end_epoch(
     out: Path,
     monitor: Monitor,
     row: dict[str, float],
-    validation: LabelledSlices | None,
-    device: str,
-    *,
-    bf16: bool,
 ) -> None:
-    """Validate, note the epoch in the curves, and write the checkpoints."""
-    if validation:
-        row["validation_dice"] = mean_dice(run.weights(), validation, config.preprocess, device, bf16=bf16)
-        monitor.predictions(run.weights(), validation, config.preprocess, device, run.step)
+    """Note the epoch in the curves, and write the checkpoints."""
     run.history.append(row)
     monitor.epoch(run.history)
     if best_epoch(run.history) is row:

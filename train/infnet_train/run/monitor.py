@@ -17,6 +17,8 @@ from infnet_runtime.io.png import png_bytes
 from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise_planes
 from infnet_train.assess.predict import logits_of
+from infnet_train.assess.priors import Prior
+from infnet_train.assess.validation import DICE
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.networks import Network, Outputs
 from infnet_train.networks.losses import LossConfig, loss_of_classes, pixel_weights, structure_loss_terms
@@ -53,11 +55,18 @@ class Monitor:
             file.write(as_csv(history).encode())
         with atomic_write(self._out / "curves.png") as file:
             file.write(png_bytes(as_picture(history)))
-        curves = {f"epoch/{name}": row[name] for name in ("loss", "validation_dice") if name in row}
+        curves = {f"epoch/{name}": row[name] for name in row if name == "loss" or name.startswith(DICE)}
         self.scalars(curves, int(row["step"]))
 
     def predictions(
-        self, model: Network, slices: LabelledSlices, spec: PreprocessSpec, device: str, step: int
+        self,
+        model: Network,
+        slices: LabelledSlices,
+        spec: PreprocessSpec,
+        device: str,
+        step: int,
+        *,
+        prior: Prior | None = None,
     ) -> None:
         """Show a few slices, spread over the validation, with the contours of truth and prediction."""
         if self._writer is None:
@@ -65,7 +74,11 @@ class Monitor:
         chosen = np.unique(np.linspace(0, len(slices) - 1, _PICTURES).round().astype(int))
         grey = slices.grey(chosen)
         model.eval()
-        found = logits_of(model, torch.from_numpy(normalise_planes(grey, spec)).to(device)) >= 0
+        images = torch.from_numpy(normalise_planes(grey, spec)).to(device)
+        if prior is not None:
+            truth = torch.from_numpy(slices.masks[chosen, None]).to(device)  # (n, 1, size, size)
+            images = prior.beside(images, truth / 255)
+        found = logits_of(model, images) >= 0
         for number, prediction in zip(chosen, found.cpu().numpy(), strict=True):
             picture = contours(slices.images[number], slices.masks[number] > 127, prediction)
             name = f"validation/{slices.names[number]}"

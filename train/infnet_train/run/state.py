@@ -40,6 +40,8 @@ class How:
     ----------
     slices
         Of each source.
+    prior
+        Hash of the weights whose probability is the prior; empty where there are none.
     """
 
     data: str
@@ -47,6 +49,7 @@ class How:
     device: str
     precision: str
     augment_on_device: bool
+    prior: str = ""
 
 
 @dataclass
@@ -231,18 +234,25 @@ def _differences(key: str, then: object, now: object) -> Iterator[str]:
 
 
 def _say_what_differs(then: How, now: How) -> None:
-    """Refuse other slices, and say what else is not as it was: the weights are then not those of one go.
+    """Refuse other slices or priors, and say what else is not as it was: weights are then not of one go.
 
     Raises
     ------
     ModelError
-        If the sources have other numbers of slices than at the start.
+        If the sources have other numbers of slices than at the start, or the priors come from other weights.
     """
     if then.slices != now.slices:
         raise ModelError(
             f"the run began with {list(then.slices)} slices in its sources and would go on with "
             f"{list(now.slices)}; resume with the data of the start, or start a new run",
             code=4004,
+        )
+    if then.prior != now.prior:
+        raise ModelError(
+            f"the run began with the priors of weights {then.prior[:12] or 'none'} and would go on with "
+            f"those of {now.prior[:12] or 'none'}: priors.model is another file now; put the one of the start "
+            "back, or start a new run",
+            code=4142,
         )
     for difference in _differences("", to_plain(then), to_plain(now)):
         logger.warning("not as at the start of this run: %s; the weights are not those of one go", difference)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from infnet_train.assess.priors import Prior
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batch import Batch
 from infnet_train.machine.ranks import Ranks
@@ -10,13 +11,27 @@ from infnet_train.networks import Outputs
 from infnet_train.networks.losses import total_loss
 from infnet_train.run.monitor import STEPS_BETWEEN_SCALARS, Monitor, loss_parts
 from infnet_train.run.optimiser import update_running_mean
+from infnet_train.run.priors import training_input
 from infnet_train.run.state import Run, read_losses
 
 
 def take_step(
-    run: Run, batch: Batch, config: TrainConfig, ranks: Ranks, monitor: Monitor, *, rate: float, bf16: bool
+    run: Run,
+    batch: Batch,
+    config: TrainConfig,
+    ranks: Ranks,
+    monitor: Monitor,
+    *,
+    rate: float,
+    bf16: bool,
+    prior: Prior | None = None,
 ) -> None:
     """Forward, loss, backward, and the new weights.
+
+    Parameters
+    ----------
+    prior
+        What the network is given beside the slices; absent where it is given nothing.
 
     Raises
     ------
@@ -30,6 +45,10 @@ def take_step(
     keep, classes = (
         None if t is None else t.to(ranks.device, non_blocking=True) for t in (batch.keep, batch.classes)
     )
+    if prior is not None:
+        images = training_input(
+            prior, images, masks, config, ranks, step=run.step, total=batch.total, bf16=bf16
+        )
     with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=bf16):
         outputs: Outputs = run.network(images)
     logits = outputs.to_float()

@@ -29,11 +29,18 @@ class TrainedNetwork:
         How its training slices were prepared.
     kind
         Name of the network, see :data:`~infnet_train.networks.NETWORKS`.
+    config
+        The rest that decides what it is.
+    prior_sha256
+        Hash of the weights (:attr:`weights_sha256`) whose probability was its prior in training; empty where
+        it has no prior, or had the truth alone.
     """
 
     network: Network
     preprocess: PreprocessSpec
     kind: str = NetworkConfig().network
+    config: NetworkConfig = NetworkConfig()
+    prior_sha256: str = ""
 
     @property
     def weights_sha256(self) -> str:
@@ -75,7 +82,13 @@ def read_network(path: Path, *, purpose: str) -> TrainedNetwork:
     config = _architecture(checkpoint.state, path)
     network = build_network(config).eval()
     fill_weights(network, checkpoint, path)
-    return TrainedNetwork(network, _preprocess(checkpoint.state, path, purpose), config.network)
+    return TrainedNetwork(
+        network,
+        _preprocess(checkpoint.state, path, purpose),
+        config.network,
+        config,
+        checkpoint.state.get("how", {}).get("prior", ""),
+    )
 
 
 def _architecture(state: dict[str, Any], path: Path) -> NetworkConfig:
