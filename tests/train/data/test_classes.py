@@ -298,7 +298,7 @@ def test_as_the_released_code_the_grey_codes_are_interpolated(classified: Path) 
 
 def test_the_released_way_is_that_of_all_sources_or_none() -> None:
     released = dataclasses.replace(CLASSIFIED, class_resize="bilinear")
-    train_config(name="a", sources=(released,), validation=CLASSIFIED)
+    train_config(name="a", class_loss="as_released", sources=(released,), validation=CLASSIFIED)
     for config in (
         {"sources": (released, dataclasses.replace(PLAIN, name="b"))},
         {"sources": (released, dataclasses.replace(CLASSIFIED, name="b"))},

@@ -16,11 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from infnet_runtime.io.atomic import prepare_folder
-from infnet_train.assess.priors import Prior
 from infnet_train.assess.validation import validation_scores
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Sources, batches, prefetched, refuse_one_slice, steps_per_epoch
-from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.on_device import DeviceSlices
 from infnet_train.data.seen import write_seen
 from infnet_train.errors import ConfigError

@@ -250,8 +250,8 @@ def _say_what_differs(then: How, now: How) -> None:
     if then.prior != now.prior:
         raise ModelError(
             f"the run began with the priors of weights {then.prior[:12] or 'none'} and would go on with "
-            f"those of {now.prior[:12] or 'none'}: priors.model is another file now; put the one of the start "
-            "back, or start a new run",
+            f"those of {now.prior[:12] or 'none'}: priors.model is another file now; put the one of the "
+            "start back, or start a new run",
             code=4142,
         )
     for difference in _differences("", to_plain(then), to_plain(now)):

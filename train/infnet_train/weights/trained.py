@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class TrainedNetwork:
     network: Network
     preprocess: PreprocessSpec
     kind: str = NetworkConfig().network
-    config: NetworkConfig = NetworkConfig()
+    config: NetworkConfig = field(default_factory=NetworkConfig)
     prior_sha256: str = ""
 
     @property
