@@ -117,7 +117,9 @@ def make(
     weights: Annotated[
         _Weights, typer.Option(help="Precision the weights are stored in; arithmetic is FP32 with both.")
     ] = _Weights.fp16,
-    name: Annotated[str, typer.Option(help="Name of the model.")] = "inf-net",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model; without it, that of its network.")
+    ] = None,
     model_version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
     licence: Annotated[str, typer.Option(help="What the weights may be used for.")] = "not stated",
     training_data: Annotated[str, typer.Option(help="One line on the training data.")] = "not stated",

@@ -11,9 +11,15 @@ from infnet_runtime.model.manifest import OutputSpec
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What the person who exports says; see :class:`~infnet_runtime.model.manifest.ModelManifest`."""
+    """What the person who exports says; see :class:`~infnet_runtime.model.manifest.ModelManifest`.
 
-    name: str = "inf-net"
+    Parameters
+    ----------
+    name
+        Of the model; None takes that of its network.
+    """
+
+    name: str | None = None
     version: str = "0.1.0"
     licence: str = "not stated"
     training_data: str = "not stated"

@@ -60,7 +60,9 @@ def start_from_network(
         If a weight is too large for half precision.
     """
     manifest, exporter, network = manifest_of(trained, card), exporter_of(trained), trained.network
-    model = with_notes(onnx_model(exporter.inference(network), manifest), exporter.notes)
+    model = onnx_model(exporter.inference(network), manifest)
+    if exporter.notes:
+        model = with_notes(model, exporter.notes)
     half = None
     if weights is WeightStorage.FP16:
         model, half = with_half_weights(model)
@@ -87,7 +89,7 @@ def manifest_of(trained: TrainedNetwork, card: ModelCard) -> ModelManifest:
     """The manifest that travels in the file."""
     outputs = tuple(_as_on_card(o, card) if o.has_infection else o for o in exporter_of(trained).outputs)
     return ModelManifest(
-        name=card.name,
+        name=card.name or trained.kind,
         version=card.version,
         licence=card.licence,
         training_data=card.training_data,

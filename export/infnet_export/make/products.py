@@ -24,10 +24,16 @@ from infnet_export.make.judging import volumes_in
 from infnet_export.make.start import Start
 from infnet_export.make.wanted import Wanted
 from infnet_export.precision.borrowed import borrowing
-from infnet_export.precision.choice import keep_of, kept_in_words
+from infnet_export.precision.choice import KeepFp32, keep_of, kept_in_words
 from infnet_export.precision.float16 import Float16Report, to_float16
 from infnet_export.precision.int8 import Int8Report
-from infnet_export.precision.ranges import RangeReport, check_ranges, measure_magnitudes
+from infnet_export.precision.ranges import (
+    RangeReport,
+    check_ranges,
+    measure_magnitudes,
+    range_report,
+    with_offenders,
+)
 from infnet_export.proof.gate import GateReport, check_gate
 from infnet_export.proof.parity_report import FormResult, ParityReport
 from infnet_export.tensorrt.engine import EngineReport, build_engine
@@ -54,12 +60,15 @@ class Products:
         Kind to path.
     failed
         Kind of file to why it was refused.
+    kept
+        What of the FP16 file is in single precision.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
     failed: dict[str, GateError] = field(default_factory=dict)
     parity: ParityReport | None = None
     float16: Float16Report | None = None
+    kept: KeepFp32 = field(default_factory=KeepFp32)
     ranges: RangeReport | None = None
     int8: Int8Report | None = None
     gate: GateReport | None = None
@@ -198,7 +207,7 @@ def _made(start: Start, folder: Path, wanted: Wanted, say: Say) -> Products:
             made.files["fp16"],
             folder / f"{start.name}.plan",
             wanted.engine,
-            kept_in_fp32=kept_in_words(keep_of(model), [o.channels for o in start.manifest.outputs]),
+            kept_in_fp32=kept_in_words(made.kept, [o.channels for o in start.manifest.outputs]),
         )
         made.files["engine"] = made.engine.path
     if wanted.triton and "onnx" in made.files:
@@ -245,10 +254,27 @@ def _given(wanted: Wanted) -> list[Path]:
 
 def _half(model: onnx.ModelProto, slices: FloatArray, made: Products, say: Say) -> bytes:
     say(f"FP16: ranges of all tensors on {len(slices)} slices")
-    half, made.float16 = to_float16(model, keep_of(model))
+    made.kept = keep_of(model)
+    half, made.float16 = to_float16(model, made.kept)
     magnitudes = measure_magnitudes(model, slices, threads=usable_cores())
+    found = range_report(magnitudes, made.float16.half_tensors, slices=len(slices))
+    if found.offenders:
+        made.kept = with_offenders(made.kept, found)
+        large = len(made.kept.tensors)
+        say(f"FP16: {large} tensors are too large for it; what makes or takes them stays FP32")
+        half, made.float16 = to_float16(model, made.kept)
+        _refuse_nothing_left(made.float16, made.kept)
     made.ranges = check_ranges(magnitudes, made.float16.half_tensors, slices=len(slices))
     return model_bytes(half)
+
+
+def _refuse_nothing_left(report: Float16Report, kept: KeepFp32) -> None:
+    if report.fp16_nodes == 0:
+        raise GateError(
+            f"half precision holds none of the {len(report.fp32_nodes)} layers: {len(kept.tensors)} tensors "
+            "are too large for it; use the file in single precision, or train again with smaller weights",
+            code=7006,
+        )
 
 
 def _with_coarse(kind: str, content: bytes, say: Say) -> bytes:

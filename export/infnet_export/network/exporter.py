@@ -1,8 +1,10 @@
 """What the export knows of one kind of network: all that depends on how it is built."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from infnet_export.precision.notes import PrecisionNotes
@@ -12,17 +14,38 @@ from infnet_train.networks import Network
 INFECTION = (OutputSpec(),)
 """One map with the probability of infection."""
 
-_NO_NOTES = PrecisionNotes()
+
+class InfectionProbability(nn.Module):
+    """Infection probability of some slices, and nothing else.
+
+    Parameters
+    ----------
+    network
+        Becomes the attribute ``network``.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """(n, channels, h, w) -> (n, 1, h, w), probabilities."""
+        return infection_probability(self.network, slices)
 
 
-def any_network(network: Network) -> str | None:
-    """Nothing is wrong with it."""
-    return None
+def infection_probability(network: Network, slices: Tensor) -> Tensor:
+    """Slices through a network, (n, channels, h, w) -> (n, 1, h, w)."""
+    return torch.sigmoid(network(slices).prediction)
+
+
+def as_trained(network: Network) -> nn.Module:
+    """A copy of a network with nothing rewritten; normalisations are folded when it is traced."""
+    return InfectionProbability(copy.deepcopy(network).float().eval()).eval()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exporter:
-    """A kind of network.
+    """A kind of network; with nothing said, any that gives one map of the infection.
 
     Parameters
     ----------
@@ -35,13 +58,10 @@ class Exporter:
     outputs
         What it gives; threshold and temperature of the infection are those of the person who exports.
     notes
-        Precision that its parts need.
-    refusal
-        Why a network of this kind cannot be exported, after "holds", or None.
+        Precision that its parts need; None leaves that to what the graph shows and to measurement.
     """
 
-    inference: Callable[[Network], nn.Module]
-    probabilities: Callable[[Network, Tensor], Tensor | tuple[Tensor, ...]]
+    inference: Callable[[Network], nn.Module] = as_trained
+    probabilities: Callable[[Network, Tensor], Tensor | tuple[Tensor, ...]] = infection_probability
     outputs: tuple[OutputSpec, ...] = INFECTION
-    notes: PrecisionNotes = _NO_NOTES
-    refusal: Callable[[Network], str | None] = any_network
+    notes: PrecisionNotes | None = None

@@ -1,7 +1,8 @@
 """From the network to an ONNX model that is complete, clean and the same every time.
 
 PyTorch's exporter writes the graph. Everything it adds for debugging is left behind (stack traces with local
-paths among it): the model is built again from operators, weights and names only.
+paths among it): the model is built again from operators, weights and names only. It folds a normalisation
+into the convolution before it, where nothing else reads that.
 
 Nodes and weights carry the name of their module, ``decoder.conv5/Conv``, so that a pass over the
 graph can choose by module. Such passes are functions from model to model; ``half_weights`` is one.
@@ -19,6 +20,7 @@ from onnx_ir.passes import Sequential, common
 from onnxscript.optimizer import fold_constants_ir
 from torch import nn
 
+from infnet_export.graph.factors import state_factors
 from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model, set_manifest
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.model.manifest import ModelManifest
@@ -30,6 +32,7 @@ PRODUCER = "infnet-export"
 _TRACED_BATCH = 2  # a batch of one would be taken for a constant
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _OWN_SCOPE = "network."  # our wrapper's name for the network
+_WEIGHT = ".weight"
 
 
 def onnx_model(module: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:
@@ -45,6 +48,7 @@ def onnx_model(module: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:
     Input ``slices`` (n, channels, size, size), outputs (n, channels, size, size), batch free, FP32, checked.
     """
     program = _trace(module, manifest.preprocess.input_shape, [o.name for o in manifest.outputs])
+    state_factors(program.model)
     model = _rebuilt(program.model_proto)
     set_manifest(model, manifest)
     check_model(model)
@@ -156,7 +160,9 @@ def _node_names(nodes: Iterable[onnx.NodeProto]) -> list[str]:
     for node in nodes:
         # ['', 'network', 'network.rfb3', 'conv2d_7']: the modules around the operation, then its own name
         scopes: list[str] = ast.literal_eval(_metadata(node, _SCOPES) or "[]")
-        if len(scopes) > 1:
+        if owner := _owner(node):
+            module = owner
+        elif len(scopes) > 1:
             module = scopes[-2].removeprefix("network").removeprefix(".")
         else:  # the exporter forgets where a Split was; it belongs to what it splits
             module = modules.get(node.input[0], "")
@@ -165,6 +171,13 @@ def _node_names(nodes: Iterable[onnx.NodeProto]) -> list[str]:
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
     return names
+
+
+def _owner(node: onnx.NodeProto) -> str | None:
+    """Module of the weight of a node: where a normalisation was folded, its scope is that of the latter."""
+    weight = "".join(node.input[1:2])
+    own = weight.startswith(_OWN_SCOPE) and weight.endswith(_WEIGHT)
+    return weight.removeprefix(_OWN_SCOPE).removesuffix(_WEIGHT) if own else None
 
 
 def _metadata(node: onnx.NodeProto, key: str) -> str | None:

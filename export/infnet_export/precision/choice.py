@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx
 
@@ -38,11 +38,14 @@ class KeepFp32:
     output_maps
         Also whatever gives maps with as many channels as one of the outputs: the logits from the last
         convolution of each level to the sigmoid, which are added up from level to level.
+    tensors
+        Names of tensors: what makes or takes one stays FP32.
     """
 
     modules: tuple[str, ...] = ()
     operators: tuple[str, ...] = SENSITIVE_OPERATORS
     output_maps: bool = True
+    tensors: frozenset[str] = field(default_factory=frozenset)
 
 
 def keep_of(model: onnx.ModelProto) -> KeepFp32:
@@ -57,10 +60,14 @@ def kept_in_words(keep: KeepFp32, output_channels: Collection[int]) -> tuple[str
     --------
     >>> kept_in_words(KeepFp32(("decoder",)), [1]), kept_in_words(KeepFp32(), [3, 1])
     (('decoder', 'maps of one channel'), ('maps of 1 or 3 channels',))
+    >>> kept_in_words(KeepFp32(tensors=frozenset({"up.2/Conv:0", "up.2/Relu:0"})), [1])
+    ('what makes or takes the large values of up.2', 'maps of one channel')
     """
+    places = sorted({name.rpartition("/")[0] or name for name in keep.tensors})
+    large = [f"what makes or takes the large values of {', '.join(places)}"] if places else []
     counts = sorted(set(output_channels))
     channels = "one channel" if counts == [1] else f"{' or '.join(map(str, counts))} channels"
-    return (*keep.modules, f"maps of {channels}")
+    return (*keep.modules, *large, f"maps of {channels}")
 
 
 def refuse_unknown_modules(model: onnx.ModelProto, keep: KeepFp32) -> None:
@@ -84,6 +91,7 @@ def stays(node: onnx.NodeProto, types: TensorTypes, keep: KeepFp32) -> bool:
     return (
         node.op_type in keep.operators
         or any(in_module(node, module) for module in keep.modules)
+        or not keep.tensors.isdisjoint((*node.input, *node.output))
         or (keep.output_maps and any(name in types.output_maps for name in node.output))
     )
 

@@ -5,8 +5,8 @@ model to model. Every node is FP16 or FP32 by :class:`KeepFp32`; a ``Cast`` stan
 sides, one for each tensor, behind what produces it. Inputs and outputs of the graph keep their types.
 
 Logits are sums that nothing in the graph bounds, so they stay FP32 unless told otherwise, and with them the
-modules that the network names (``notes``). ``ranges`` measures whether that is enough for the weights and
-slices at hand.
+modules that the network names (``notes``). ``ranges`` measures what else is too large for half precision with
+the weights and slices at hand, and that stays FP32 too.
 """
 
 import copy

@@ -18,6 +18,7 @@ from infnet_export.graph.plain_weights import plain_weights
 from infnet_export.graph.tensor_types import TensorTypes
 
 NOTES_KEY = "infnet.precision"
+_SHARES = ("Sigmoid", "HardSigmoid", "Softmax")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +61,12 @@ def notes_by_rule(model: onnx.ModelProto) -> PrecisionNotes:
     """What the graph itself shows.
 
     A module that multiplies feature maps of several channels with each other stays FP32; a gate, which
-    multiplies with a map of one channel, does not count. A module with more than half of the weights is
-    divided.
+    multiplies with a map of one channel or with shares between 0 and 1, does not count. A module with more
+    than half of the weights is divided.
     """
     plain = plain_weights(model)
     channels = TensorTypes(plain).channels
+    shares = {name for node in plain.graph.node if node.op_type in _SHARES for name in node.output}
     sizes = {t.name: math.prod(t.dims) for t in plain.graph.initializer}
     products: dict[str, None] = {}  # in the order of the graph
     weights: Counter[str] = Counter()
@@ -72,7 +74,9 @@ def notes_by_rule(model: onnx.ModelProto) -> PrecisionNotes:
         if not module_of(node):
             continue
         module = module_of(node)[0]
-        if node.op_type == "Mul" and all(channels.get(name, 0) > 1 for name in node.input):
+        if node.op_type == "Mul" and all(
+            channels.get(name, 0) > 1 and name not in shares for name in node.input
+        ):
             products[module] = None
         weights[module] += sum(sizes.get(name, 0) for name in node.input)
     half = weights.total() / 2

@@ -7,7 +7,7 @@ and no others, hence the margin.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from infnet_export.graph.plain_weights import plain_weights
 from infnet_export.graph.raw_session import raw_session
 from infnet_export.graph.tensor_types import TensorTypes
+from infnet_export.precision.choice import KeepFp32
 from infnet_export.precision.half import LARGEST_HALF
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.errors import GateError
@@ -92,6 +93,15 @@ def measure_magnitudes(model: onnx.ModelProto, slices: FloatArray, *, threads: i
     rows = rows.reshape(len(slices), len(names), 2)  # the largest, the sum
     largest = np.where(np.isfinite(rows).all(2), rows[:, :, 0], np.inf).max(0)
     return dict(zip(names, largest.tolist(), strict=True))
+
+
+def with_offenders(keep: KeepFp32, report: RangeReport) -> KeepFp32:
+    """Also keep what makes or takes a tensor that is too large for half precision.
+
+    What is not finite is left for :func:`check_ranges` to refuse: single precision cannot hold it either.
+    """
+    large = {name for name, factor in report.offenders.items() if math.isfinite(factor)}
+    return replace(keep, tensors=keep.tensors | large)
 
 
 def check_ranges(magnitudes: Mapping[str, float], half_tensors: Iterable[str], *, slices: int) -> RangeReport:

@@ -24,8 +24,7 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".nii", ".nii.gz")
 def phantom_slices(count: int, size: int) -> npt.NDArray[np.int16]:
     """Axial slices of a synthetic chest with ground glass, for where no scan is at hand.
 
-    Smooth but for the noise of a scanner: white noise drives the partial decoder's products to values no CT
-    gives.
+    Smooth but for the noise of a scanner: white noise drives products of feature maps to values no CT gives.
 
     Returns
     -------

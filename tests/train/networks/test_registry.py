@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from infnet_export.make.card import ModelCard
+from infnet_export.make.from_network import start_from_network
 from infnet_export.network.exportable import read_trained
 from infnet_runtime.errors import ModelError
 from infnet_train.assess.evaluate import evaluate_file
@@ -74,15 +76,14 @@ def test_another_network_trains_and_resumes_to_the_same_weights(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole | resumed)
 
 
-def test_another_network_is_evaluated_and_teaches_but_is_not_exported(
+def test_another_network_is_evaluated_and_teaches_and_is_exported(
     config: TrainConfig, data: Path, tmp_path: Path
 ) -> None:
     weights = train(config, data, tmp_path / "run")
     assert isinstance(read_network(weights, purpose="evaluate").network, Plain)
     assert evaluate_file(weights, data / "small", device="cpu").to_dict()["slices"] == 6
-    with pytest.raises(ModelError, match="holds the network 'plain'; only inf-net can be exported") as caught:
-        read_trained(weights)
-    assert caught.value.code == 4104
+    start, _ = start_from_network(read_trained(weights), "plain", ModelCard())
+    assert start.manifest.name == "plain"
     taught = {"name": "small", "folder": "small", "teacher_share": 0.5}
     train(changed(config, sources=[taught], teacher=str(weights), epochs=1), data, tmp_path / "taught")
     propagation = PropagationConfig(unlabelled=(ALL,), group_size=6, epochs=1)

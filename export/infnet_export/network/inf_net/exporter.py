@@ -1,30 +1,24 @@
 """What the export knows of Inf-Net."""
 
-import torch
-from torch import Tensor
+from torch import nn
 
 from infnet_export.network.exporter import Exporter
-from infnet_export.network.inf_net.inference_module import InferenceModule, inference_module
+from infnet_export.network.inf_net.inference_module import ablated_module, inference_module
 from infnet_export.precision.notes import PrecisionNotes
 from infnet_train.networks import ALL_PARTS, InfNet, Network
 
 
-def _inference(network: Network) -> InferenceModule:
+def inf_net_exporter(network: Network) -> Exporter:
+    """For the network of the paper, or a row of its ablation."""
+    return INF_NET if set(_inf_net(network).parts) == set(ALL_PARTS) else ABLATED
+
+
+def _inference(network: Network) -> nn.Module:
     return inference_module(_inf_net(network))
 
 
-def _probabilities(network: Network, slices: Tensor) -> Tensor:
-    return torch.sigmoid(_inf_net(network)(slices).s3)
-
-
-def _refusal(network: Network) -> str | None:
-    missing = [part for part in ALL_PARTS if part not in _inf_net(network).parts]
-    if not missing:
-        return None
-    return (
-        f"an ablated network, without {', '.join(missing)}; only the full network can be exported: "
-        "train with all parts"
-    )
+def _ablated_inference(network: Network) -> nn.Module:
+    return ablated_module(_inf_net(network))
 
 
 def _inf_net(network: Network) -> InfNet:
@@ -34,8 +28,9 @@ def _inf_net(network: Network) -> InfNet:
 
 INF_NET = Exporter(
     inference=_inference,
-    probabilities=_probabilities,
     # The decoder multiplies feature maps with each other; nothing in the graph bounds the products.
     notes=PrecisionNotes(fp32=("partial_decoder",), divided=("backbone",)),
-    refusal=_refusal,
 )
+
+ABLATED = Exporter(inference=_ablated_inference)
+"""With fewer parts than all, so that nothing is said of any of them."""

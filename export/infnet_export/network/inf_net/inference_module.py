@@ -8,43 +8,24 @@ with all its outputs; :class:`PredictionPath` then keeps what the prediction nee
 import copy
 import re
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from infnet_export.network.exporter import InfectionProbability
 from infnet_export.network.inf_net.merged_convolutions import (
     EdgePyramid,
     MergedReceptiveField,
     MergedShortcut,
     shrunk_global_map,
 )
-from infnet_train.networks import InfNet
+from infnet_train.networks import InfectionMap, InfNet, Network
 from infnet_train.networks.blocks import ReceptiveFieldBlock, ReverseAttention, resize
 from infnet_train.networks.res2net import Bottle2neck
 
 _LAST_CONV_OF_STEM = "stem.6"
-_LEVELS = ("reverse_attention5", "reverse_attention4", "reverse_attention3")
 
 
-class InferenceModule(nn.Module):
-    """Infection probability of some slices, and nothing else.
-
-    Parameters
-    ----------
-    network
-        Gives the logits of S3 at the size of the slices.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, slices: Tensor) -> Tensor:
-        """(n, 3, h, w) -> (n, 1, h, w), probabilities."""
-        return torch.sigmoid(self.network(slices))
-
-
-class PredictionPath(nn.Module):
+class PredictionPath(Network):
     """The part of a network that its prediction S3 depends on.
 
     The global map and the coarser levels stay, because they feed the finest one; their enlarged copies and
@@ -66,7 +47,7 @@ class PredictionPath(nn.Module):
         self.reverse_attention4 = network.reverse_attention4
         self.reverse_attention3 = network.reverse_attention3
 
-    def forward(self, slices: Tensor) -> Tensor:
+    def forward(self, slices: Tensor) -> InfectionMap:
         """(n, 3, h, w), h and w multiples of 32 -> logits of S3, (n, 1, h, w)."""
         f2, f3, f4, f5 = self.backbone(slices)
         edge3, edge4, edge5 = self.edge_attention(f2)
@@ -74,7 +55,7 @@ class PredictionPath(nn.Module):
         s5 = self.reverse_attention5(f5, s_g, edge5)
         s4 = self.reverse_attention4(f4, resize(s5, 2), edge4)
         s3 = self.reverse_attention3(f3, resize(s4, 2), edge3)
-        return resize(s3, 8)
+        return InfectionMap(resize(s3, 8))
 
 
 class ChannelBias(nn.Module):
@@ -112,28 +93,37 @@ class ReducedReverseAttention(nn.Module):
         self.level = copy.deepcopy(level)
         self.level.set_submodule("reduce", ChannelBias(wide.bias))
 
-    def forward(self, feature: Tensor, coarser_map: Tensor, edge: Tensor) -> Tensor:
+    def forward(self, feature: Tensor, coarser_map: Tensor, edge: Tensor | None) -> Tensor:
         """Shapes as in :class:`~infnet_train.networks.blocks.ReverseAttention`."""
         refined: Tensor = self.level(self.reduce(feature), coarser_map, edge)
         return refined
 
 
-def inference_module(network: InfNet) -> InferenceModule:
+def inference_module(network: InfNet) -> InfectionProbability:
     """Rewrite a trained network for inference.
 
     Parameters
     ----------
     network
-        Stays as it is.
+        With all parts; stays as it is.
 
     Returns
     -------
     In single precision and evaluation mode.
     """
+    return InfectionProbability(PredictionPath(_rewritten(network))).float().eval()
+
+
+def ablated_module(network: InfNet) -> InfectionProbability:
+    """The same for a network with any parts; what the prediction does not need is left out by the trace."""
+    return InfectionProbability(_rewritten(network)).float().eval()
+
+
+def _rewritten(network: InfNet) -> InfNet:
     rewritten = copy.deepcopy(network).double().eval()
     for rewrite in REWRITES:
         rewrite(rewritten)
-    return InferenceModule(PredictionPath(rewritten)).float().eval()
+    return rewritten
 
 
 def fold_batch_norms(network: InfNet) -> None:
@@ -182,7 +172,8 @@ def simplify_pools(network: InfNet) -> None:
 
 def reduce_before_attention(network: InfNet) -> None:
     """Replace every reverse attention level by :class:`ReducedReverseAttention`, in place."""
-    for name in _LEVELS:
+    levels = [name for name, module in network.named_modules() if isinstance(module, ReverseAttention)]
+    for name in levels:
         level = network.get_submodule(name)
         assert isinstance(level, ReverseAttention)
         network.set_submodule(name, ReducedReverseAttention(level))
