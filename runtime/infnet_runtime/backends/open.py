@@ -30,6 +30,7 @@ from infnet_runtime.backends.session import Session
 from infnet_runtime.backends.suited_model import suited_model
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import BackendError, ModelError
+from infnet_runtime.model.asked import NO_CLASSES, Asked
 from infnet_runtime.model.shipped import named_model
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def open_session(
     cache: bool = True,
     precision: str = AUTO,
     coarse: bool = False,
+    asked: Asked = Asked.EVERY,
 ) -> Session:
     """Load a model.
 
@@ -73,6 +75,8 @@ def open_session(
     coarse
         Give coarse logits in the place of the probabilities they lead to, where the file has them: for masks,
         which need few of them enlarged.
+    asked
+        Outputs that are given; on a CPU, and by ONNX Runtime on a GPU, no other is computed.
 
     Raises
     ------
@@ -90,6 +94,7 @@ def open_session(
         cache=cache,
         precision=precision,
         coarse=coarse,
+        asked=asked,
     )[0]
 
 
@@ -103,6 +108,7 @@ def open_chosen(
     cache: bool = True,
     precision: str = AUTO,
     coarse: bool = False,
+    asked: Asked = Asked.EVERY,
 ) -> tuple[Session, str]:
     """As :func:`open_session`, with what was chosen and why; empty where all was asked for by name.
 
@@ -129,10 +135,15 @@ def open_chosen(
                 cache=cache,
                 precision=precision,
                 coarse=coarse,
+                asked=asked,
             )
         except (BackendError, ModelError) as error:
             # What one library does not take another may; the last says what is wrong with the model.
-            if after is None or (isinstance(error, ModelError) and candidate.kind != CPU):
+            if (
+                after is None
+                or error.code == NO_CLASSES
+                or (isinstance(error, ModelError) and candidate.kind != CPU)
+            ):
                 raise
             passed_over.append(f"not {candidate}: {error.args[0]}")
             if candidate.kind == CPU:
@@ -157,6 +168,7 @@ def open_candidate(
     cache: bool = True,
     precision: str = AUTO,
     coarse: bool = False,
+    asked: Asked = Asked.EVERY,
 ) -> Session:
     """Load a model on exactly this backend and device; parameters as of :func:`open_session`.
 
@@ -175,6 +187,7 @@ def open_candidate(
         cache=cache,
         precision=precision,
         coarse=coarse,
+        asked=asked,
     )
     check_used(session, precision)
     return session
@@ -189,19 +202,28 @@ def _opened(
     cache: bool,
     precision: str,
     coarse: bool,
+    asked: Asked,
 ) -> Session:
     kept = compiled_models() if cache else None
     if candidate.backend == TENSORRT:
         from infnet_runtime.backends.tensorrt.session import TensorRtSession
 
-        return TensorRtSession(model, index=candidate.index, batch_size=batch_size, kept=kept, coarse=coarse)
+        return TensorRtSession(
+            model, index=candidate.index, batch_size=batch_size, kept=kept, coarse=coarse, asked=asked
+        )
     if not is_installed(candidate.backend):
         raise nothing_installed(candidate.backend)
     if candidate.backend == OPENVINO:
         from infnet_runtime.backends.openvino import OpenVinoSession
 
         return OpenVinoSession(
-            model, threads=threads, batch_size=batch_size, kept=kept, precision=precision, coarse=coarse
+            model,
+            threads=threads,
+            batch_size=batch_size,
+            kept=kept,
+            precision=precision,
+            coarse=coarse,
+            asked=asked,
         )
     try:
         from infnet_runtime.backends.ort.cpu import OrtSession
@@ -212,14 +234,21 @@ def _opened(
             code=5032,
         ) from error
     if candidate.kind == CPU:
-        return OrtSession(model, threads=threads, batch_size=batch_size, coarse=coarse)
+        return OrtSession(model, threads=threads, batch_size=batch_size, coarse=coarse, asked=asked)
     from infnet_runtime.backends.ort.cuda import OrtCudaSession
 
-    return OrtCudaSession(model, index=candidate.index, threads=threads, batch_size=batch_size, coarse=coarse)
+    return OrtCudaSession(
+        model, index=candidate.index, threads=threads, batch_size=batch_size, coarse=coarse, asked=asked
+    )
 
 
 def open_content(
-    content: bytes, name: str, *, backend: str = ONNXRUNTIME, threads: int = 0, coarse: bool = False
+    content: bytes,
+    name: str,
+    *,
+    backend: str = ONNXRUNTIME,
+    threads: int = 0,
+    coarse: bool = False,
 ) -> Session:
     """Load a model that is not on disk yet, on the CPU, in single precision.
 

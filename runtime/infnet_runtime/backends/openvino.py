@@ -30,6 +30,7 @@ from infnet_runtime.errors import BackendError, ModelError
 from infnet_runtime.instructions import cpu_flags
 from infnet_runtime.model.arithmetic import BF16 as BF16_WORD
 from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
+from infnet_runtime.model.asked import Asked
 from infnet_runtime.model.borrowed import read_whole
 from infnet_runtime.model.coarse_logits import OutputShapes, outputs_given
 from infnet_runtime.model.manifest import ModelManifest
@@ -70,6 +71,8 @@ class OpenVinoSession(ClosedByBlock):
         the processor has units for it and the file a record that it passed.
     coarse
         Give coarse logits in the place of the probabilities, where the file has them.
+    asked
+        Outputs that are given.
 
     Raises
     ------
@@ -91,6 +94,7 @@ class OpenVinoSession(ClosedByBlock):
         kept: CompiledModels | None = None,
         precision: str = AUTO,
         coarse: bool = False,
+        asked: Asked = Asked.EVERY,
     ) -> None:
         openvino = load_openvino()
         content = read_whole(model) if content is None else content
@@ -98,12 +102,13 @@ class OpenVinoSession(ClosedByBlock):
         self.device = "cpu"
         self.batch_size = batch_size or (_BATCH_WITH_UNITS if int8_unit() else _BATCH)
         self._one_at_a_time = threading.Lock()
-        file = recognised(content, model)
+        whole = recognised(content, model)
+        file = whole.only(asked, model)
         self.manifest = file.manifest
         self.coarse = file.coarse if coarse else None
         promised = outputs_given(self.manifest, self.coarse)
         core = core_of(openvino)
-        wanted = choose(precision, able=can_bf16(core), content=content, manifest=self.manifest, model=model)
+        wanted = choose(precision, able=can_bf16(core), content=content, manifest=whole.manifest, model=model)
         settings = {
             "INFERENCE_PRECISION_HINT": wanted,
             "PERFORMANCE_HINT": "LATENCY",

@@ -51,7 +51,7 @@ class Session(Protocol):
 
     @property
     def manifest(self) -> ModelManifest:
-        """The manifest stored in the model."""
+        """The manifest stored in the model, with the outputs that were asked for."""
 
     @property
     def model_sha256(self) -> str:
@@ -170,9 +170,14 @@ def infection_probability(session: Session, batch: FloatArray) -> FloatArray:
     ModelError, GateError
         As of :func:`run_checked`.
     """
+    return whole_infection(run_checked(session, batch), session)
+
+
+def whole_infection(outputs: Outputs, session: Session) -> FloatArray:
+    """:func:`infection_of`, also where coarse logits lead to it: all of them enlarged."""
     if session.coarse is None:
-        return infection_of(run_checked(session, batch), session.manifest)
-    return enlarged(infection_logits(session, batch, session.coarse), session.coarse.factor)
+        return infection_of(outputs, session.manifest)
+    return enlarged(logits_of(outputs, session.manifest, session.coarse), session.coarse.factor)
 
 
 def infection_logits(session: Session, batch: FloatArray, coarse: CoarseSpec) -> FloatArray:
@@ -187,7 +192,18 @@ def infection_logits(session: Session, batch: FloatArray, coarse: CoarseSpec) ->
     -------
     (n, size / factor, size / factor)
     """
-    return run_checked(session, batch)[coarse.output][:, session.manifest.output.infection_channel]
+    return logits_of(run_checked(session, batch), session.manifest, coarse)
+
+
+def logits_of(outputs: Outputs, manifest: ModelManifest, coarse: CoarseSpec) -> FloatArray:
+    """Coarse logits of infection, (n, size / factor, size / factor)."""
+    return outputs[coarse.output][:, manifest.output.infection_channel]
+
+
+def classes_of(outputs: Outputs, manifest: ModelManifest) -> FloatArray | None:
+    """Probabilities of ground glass and of consolidation, (n, 2, size, size); None where none were asked."""
+    spec = manifest.class_output
+    return None if spec is None else outputs[spec.name][:, 1:]  # without the background
 
 
 def _as_promised(

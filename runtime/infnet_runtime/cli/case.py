@@ -124,6 +124,9 @@ def _write(scan: Scan, result: Segmentation, files: dict[str, Path]) -> None:
         scan.write_mask(files["lungs"], result.lungs)
     if "probability" in files and result.probability is not None:
         scan.write_probability(files["probability"], result.probability)
+    kinds = result.quantification.classes
+    if "classes" in files and result.classes is not None and kinds is not None:
+        scan.write_classes(files["classes"], result.classes, kinds.labels)
     if "overlay" in files:
         from infnet_runtime.report.overlay import overlay_png
 

@@ -99,6 +99,14 @@ def infer(
             "--overlay", help="Also write NAME.overlay.png: slices with lungs and infection outlined."
         ),
     ] = False,
+    classes: Annotated[
+        bool,
+        typer.Option(
+            "--classes",
+            help="Also write NAME.classes.nii.gz: 1 ground glass, 2 consolidation, where infection is; and "
+            "report both in ml. For models that tell them apart.",
+        ),
+    ] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Make a phantom volume and run on it.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report of each scan as one line of JSON.")
@@ -152,6 +160,7 @@ def infer(
         expect_mask_file(lungs)
     others = [path for path in (lungs, model or named_model()) if path]
     wanted = {"mask": True, "lungs": lungs_out, "probability": probability_out, "overlay": overlay}
+    wanted["classes"] = classes
     kinds = tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
     plan = plan_cases(paths, out=out, kinds=kinds, others=others)
     if lungs and len(plan.cases) > 1:
@@ -191,6 +200,7 @@ def infer(
             backend=backend,
             batch_size=batch_size,
             precision=precision,
+            classes=classes,
         ),
         done=done,
         failed=failed,

@@ -119,4 +119,6 @@ def _model() -> str:
         manifest = manifest_of(model)
     except InfnetError as error:
         return f"none: {error}"
-    return f"{manifest.name} {manifest.version}, {model}"
+    return (
+        f"{manifest.name} {manifest.version}, {model}{', with classes' * (manifest.class_output is not None)}"
+    )

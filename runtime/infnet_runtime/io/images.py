@@ -5,6 +5,7 @@ patient's right at the left edge and the front at the top, with a spacing of 1 m
 """
 
 import hashlib
+import json
 import struct
 import zlib
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ import numpy as np
 from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io.atomic import atomic_write
-from infnet_runtime.io.mask_bytes import mask_bytes, probability_map
-from infnet_runtime.io.png import png_bytes
+from infnet_runtime.io.mask_bytes import LabelNames, mask_bytes, probability_map
+from infnet_runtime.io.png import palette_png, png_bytes
 from infnet_runtime.plausible.intensity import decide_intensity
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.ids import ScanId
@@ -26,6 +27,9 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8"
 # The name of an EXIF block, and the first bytes of the TIFF header in it: no orientation without them.
 _EXIF_MARKS = (b"Exif", b"eXIf", b"exif", b"II*\0", b"MM\0*")
+CLASS_COLOURS = ((0, 0, 0), (255, 200, 40), (255, 40, 40))
+"""Red, green and blue of nothing, ground glass and consolidation, here and in overlays."""
+
 # Four times the side of the largest CT matrix, 2048.
 _LARGEST_SIDE = 8192
 # Stored axes of a picture are rows (to the back), columns (to the left) and one slice, in RAS+ world.
@@ -56,11 +60,32 @@ class ImageScan:
         OutputError
             If the mask does not fit the picture or cannot be written.
         """
-        if path.suffix != ".png":
-            raise OutputError(f"cannot write {path}: the mask of a picture is a .png; rename it", code=8008)
+        _check_name(path)
         picture = np.where(mask_bytes(mask, self.volume)[..., 0] > 0, 255, 0).astype(np.uint8)
         with atomic_write(path) as file:
             file.write(png_bytes(picture))
+
+    def write_classes(self, path: Path, classes: AnyArray, names: LabelNames) -> None:
+        """Write a label map as a PNG with a palette: its pixels are the labels, and it is seen in colour.
+
+        Parameters
+        ----------
+        path
+            Ends with ``.png``.
+        classes : (rows, columns, 1)
+        names
+            Value to name and code; written into the file as JSON, under ``labels``.
+
+        Raises
+        ------
+        OutputError
+            As of :meth:`write_mask`.
+        """
+        _check_name(path)
+        labels = mask_bytes(classes, self.volume)[..., 0]
+        text = json.dumps({"labels": names}, sort_keys=True)
+        with atomic_write(path) as file:
+            file.write(palette_png(labels, CLASS_COLOURS, labels=text))
 
     def write_probability(self, path: Path, probability: AnyArray) -> None:
         """Write probabilities as a grey PNG of the size of the picture, 0 to 255.
@@ -79,6 +104,11 @@ class ImageScan:
         values = probability_map(probability, self.volume)[..., 0].astype(np.float32)
         with atomic_write(path) as file:
             file.write(png_bytes(np.rint(255 * values).astype(np.uint8)))
+
+
+def _check_name(path: Path) -> None:
+    if path.suffix != ".png":
+        raise OutputError(f"cannot write {path}: the mask of a picture is a .png; rename it", code=8008)
 
 
 def read_image(path: Path, *, intensity: Intensity | None = None) -> ImageScan:

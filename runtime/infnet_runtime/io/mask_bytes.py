@@ -1,10 +1,16 @@
 """What every writer asks of a mask or map before it is written."""
 
+from collections.abc import Mapping
+from typing import TypeAlias
+
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray, ByteArray, HalfArray
 from infnet_runtime.errors import OutputError
 from infnet_runtime.scan.ct import CtVolume
+
+LabelNames: TypeAlias = Mapping[str, Mapping[str, str]]
+"""Value of a label map, as text, to the name and the code of what it marks."""
 
 
 def mask_bytes(mask: AnyArray, volume: CtVolume) -> ByteArray:

@@ -9,6 +9,7 @@ from typing import Protocol
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.io.formats import ScanFormat, scan_format
 from infnet_runtime.io.images import read_image
+from infnet_runtime.io.mask_bytes import LabelNames
 from infnet_runtime.io.nifti import read_nifti
 from infnet_runtime.scan.ct import CtVolume, Intensity
 
@@ -29,6 +30,9 @@ class Scan(Protocol):
 
     def write_mask(self, path: Path, mask: AnyArray) -> None:
         """Write a mask (i, j, k) in the geometry of the scan."""
+
+    def write_classes(self, path: Path, classes: AnyArray, names: LabelNames) -> None:
+        """Write a label map (i, j, k) in the geometry of the scan, with names and codes of its values."""
 
     def write_probability(self, path: Path, probability: AnyArray) -> None:
         """Write probabilities (i, j, k), float16, in the geometry of the scan."""

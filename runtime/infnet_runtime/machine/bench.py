@@ -21,6 +21,7 @@ from infnet_runtime.backends.suited_model import suited_model
 from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import BackendError
 from infnet_runtime.io import open_scan
+from infnet_runtime.model.asked import Asked, outputs_in_words
 from infnet_runtime.model.shipped import default_model
 from infnet_runtime.segment.segmenter import Segmenter
 from infnet_runtime.version import __version__
@@ -37,6 +38,8 @@ class Contender:
 
     Parameters
     ----------
+    outputs
+        What is asked of the model.
     load_s : s
         Opening the model.
     runs : s
@@ -48,6 +51,7 @@ class Contender:
     device: str
     model: str
     model_sha256: str
+    outputs: str
     load_s: float
     slices: int = 0
     runs: list[dict[str, float]] = field(default_factory=list)
@@ -116,7 +120,8 @@ class BenchReport:
         ]
         for letter, c in zip("ABCDEF", self.contenders, strict=False):
             lines.append(
-                f"{letter}  {c.backend} on {c.device}, {c.model} in {c.precision}, loaded in {c.load_s:.2f} s"
+                f"{letter}  {c.backend} on {c.device}, {c.model} in {c.precision}, loaded in "
+                f"{c.load_s:.2f} s, gives {c.outputs}"
             )
         lines += ["", *_table(self.contenders)]
         lines += [f"not run: {name}: {why}" for name, why in self.passed_over.items()]
@@ -179,6 +184,7 @@ def bench(
                         batch_size=batch_size,
                         precision=precision,
                         coarse=True,
+                        asked=Asked.INFECTION,
                     )
                 )
             except BackendError as error:
@@ -191,6 +197,7 @@ def bench(
                 device=session.device,
                 model=chosen.name,
                 model_sha256=session.model_sha256,
+                outputs=outputs_in_words(session.manifest),
                 load_s=round(time.perf_counter() - started, 3),
             )
             entered.append((contender, session))

@@ -321,6 +321,7 @@ def _try(session: Session, load_s: float) -> str:
         If what comes back are no probabilities.
     """
     from infnet_runtime.backends.session import infection_probability
+    from infnet_runtime.model.asked import outputs_in_words
     from infnet_runtime.scan.ct import Intensity
     from infnet_runtime.scan.phantom import chest_phantom
     from infnet_runtime.slices.preprocess import to_network
@@ -334,7 +335,8 @@ def _try(session: Session, load_s: float) -> str:
     return (
         f"{session.backend} on {session.device}: model {session.manifest.name} {session.manifest.version} "
         f"({session.model_sha256[:12]}) in {session.precision}, loaded in {load_s:.1f} s, a slice in "
-        f"{slice_ms:.0f} ms, probabilities {probability.min():.3f} to {probability.max():.3f}"
+        f"{slice_ms:.0f} ms, probabilities {probability.min():.3f} to {probability.max():.3f}, gives "
+        f"{outputs_in_words(session.manifest)}"
     )
 
 

@@ -41,6 +41,49 @@ class Burden:
 
 
 @dataclass(frozen=True)
+class ClassBurden:
+    """Kinds of the infection of one region.
+
+    Parameters
+    ----------
+    ggo_ml, consolidation_ml : ml
+        Ground glass and consolidation. None where the scan has no voxel size.
+    ggo_percent_of_infection, consolidation_percent_of_infection : % of the infection of this region
+        None where there is none.
+    """
+
+    ggo_ml: float | None
+    consolidation_ml: float | None
+    ggo_percent_of_infection: float | None
+    consolidation_percent_of_infection: float | None
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Kinds of the infection of one scan.
+
+    Parameters
+    ----------
+    source
+        What told them apart: ``model``.
+    labels
+        Value in the class map to name and code.
+    both, right, left
+        As in :class:`Quantification`.
+    reasons
+        Name of a missing number to why it is missing, as in :class:`Quantification`; ``no_infection`` where
+        there is no share because there is no infection.
+    """
+
+    source: str
+    labels: dict[str, dict[str, str]]
+    both: ClassBurden | None
+    right: ClassBurden | None
+    left: ClassBurden | None
+    reasons: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Quantification:
     """Infection of one scan.
 
@@ -63,6 +106,8 @@ class Quantification:
     reasons
         Name of a missing number, such as ``left`` or ``both.lung_ml``, to why it is missing:
         ``no_voxel_size``, ``no_lung``, ``side_unknown`` or ``outside_the_picture``.
+    classes
+        Ground glass and consolidation; None, and left out of JSON, where they were not asked for.
     """
 
     both: Burden | None
@@ -76,6 +121,7 @@ class Quantification:
     flag_texts: dict[str, str]
     warnings: tuple[str, ...]
     reasons: dict[str, str]
+    classes: Classes | None = None
 
     @property
     def has_size(self) -> bool:
@@ -84,7 +130,10 @@ class Quantification:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        values = asdict(self)
+        if self.classes is None:
+            del values["classes"]
+        return values
 
 
 def quantify(

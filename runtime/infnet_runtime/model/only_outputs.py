@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator
 from infnet_runtime.model.protobuf import message, parts, spans, text
 
 _GRAPH = 7  # of a model
-_NODE, _OUTPUT = 1, 12  # of a graph
-_NAME = 1  # of an output
+_NODE, _INITIALIZER, _OUTPUT = 1, 5, 12  # of a graph
+_NAME, _TENSOR_NAME = 1, 8  # of an output, of an initializer
 _INPUTS, _OUTPUTS, _ATTRIBUTES = 1, 2, 5  # of a node
 _INNER_GRAPHS = (6, 11)  # of an attribute
 
@@ -19,8 +19,8 @@ _INNER_GRAPHS = (6, 11)  # of an attribute
 def with_only_outputs(content: bytes, wanted: Collection[str]) -> bytes:
     """The same model with fewer outputs, and without the nodes that only the others need.
 
-    Weights that nothing needs any more stay. A model with graphs inside its nodes keeps all its nodes,
-    because such graphs read values that the node does not name.
+    Weights that only these nodes read go with them. A model with graphs inside its nodes keeps all its
+    nodes, because such graphs read values that the node does not name.
 
     Parameters
     ----------
@@ -45,13 +45,19 @@ def with_only_outputs(content: bytes, wanted: Collection[str]) -> bytes:
 
 
 def _kept_of_graph(graph: memoryview, wanted: Collection[str]) -> Iterator[memoryview]:
-    needed = _needed_nodes(parts(graph, _NODE), wanted)
-    nodes = iter(needed)
+    all_nodes = parts(graph, _NODE)
+    needed = _needed_nodes(all_nodes, wanted)
+    read: dict[bool, set[str]] = {True: set(wanted), False: set()}
+    for node, is_needed in zip(all_nodes, needed, strict=True):
+        read[is_needed] |= _texts(node, _INPUTS)
+    gone, nodes = read[False] - read[True], iter(needed)
     for number, value, whole in spans(graph):
         if isinstance(value, memoryview):
             if number == _NODE and not next(nodes):
                 continue
             if number == _OUTPUT and text(value, _NAME) not in wanted:
+                continue
+            if number == _INITIALIZER and text(value, _TENSOR_NAME) in gone:
                 continue
         yield whole
 

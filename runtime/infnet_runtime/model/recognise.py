@@ -4,11 +4,18 @@ A backend answers to a file of another kind with an error of its own, or takes i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from infnet_runtime.errors import ModelError
-from infnet_runtime.model.coarse_logits import COARSE_KEY, CoarseSpec, outputs_given, outputs_promised
+from infnet_runtime.model.asked import Asked, asked_of
+from infnet_runtime.model.coarse_logits import (
+    COARSE_KEY,
+    CoarseSpec,
+    OutputShapes,
+    outputs_given,
+    outputs_promised,
+)
 from infnet_runtime.model.facts import OnnxFacts, read_facts
 from infnet_runtime.model.manifest import ENTRY_KEY, METADATA_KEY, ManifestError, ModelManifest
 from infnet_runtime.model.only_outputs import with_only_outputs
@@ -60,10 +67,23 @@ class Recognised:
     ----------
     coarse
         Its coarse logits, where it has some.
+    promised
+        The outputs of the file.
     """
 
     manifest: ModelManifest
     coarse: CoarseSpec | None
+    promised: OutputShapes
+
+    def only(self, asked: Asked, path: Path) -> "Recognised":
+        """The same file, of which no more is said and taken than what is asked for.
+
+        Raises
+        ------
+        ModelError
+            If the file does not have it.
+        """
+        return replace(self, manifest=asked_of(self.manifest, asked, str(path)))
 
     def cut(self, content: bytes, coarse: CoarseSpec | None) -> bytes:
         """What a backend is given, so that it computes nothing that is not wanted.
@@ -75,9 +95,8 @@ class Recognised:
         coarse
             Its coarse logits, where they are wanted in the place of the probabilities they lead to.
         """
-        if self.coarse is None:
-            return content
-        return with_only_outputs(content, outputs_given(self.manifest, coarse))
+        given = outputs_given(self.manifest, coarse)
+        return content if set(given) == set(self.promised) else with_only_outputs(content, given)
 
 
 def recognised(content: bytes, path: Path) -> Recognised:
@@ -114,8 +133,9 @@ def recognised(content: bytes, path: Path) -> Recognised:
     if COARSE_KEY in facts.metadata:
         coarse = CoarseSpec.from_json(facts.metadata[COARSE_KEY], source=str(path))
         coarse.check(manifest)
-    check_signature(facts.inputs, facts.outputs, manifest, path, promised=outputs_promised(manifest, coarse))
-    return Recognised(manifest, coarse)
+    promised = outputs_promised(manifest, coarse)
+    check_signature(facts.inputs, facts.outputs, manifest, path, promised=promised)
+    return Recognised(manifest, coarse, promised)
 
 
 def refuse_other_kinds(content: bytes, path: Path) -> None:

@@ -12,7 +12,13 @@ from infnet_runtime.io import stem
 
 REPORT_SUFFIX = ".infnet.json"
 SCHEMA = "infnet.quantification/1"
-WORDS = {"mask": "infection", "lungs": "lungs", "probability": "probability", "overlay": "overlay"}
+WORDS = {
+    "mask": "infection",
+    "lungs": "lungs",
+    "probability": "probability",
+    "overlay": "overlay",
+    "classes": "classes",
+}
 """Kind of file to what stands in its name."""
 
 _LARGEST_REPORT = 1 << 20

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray
+from infnet_runtime.io.images import CLASS_COLOURS
 from infnet_runtime.io.png import png_bytes
-from infnet_runtime.model.specs import PreprocessSpec
+from infnet_runtime.model.specs import CONSOLIDATION, GROUND_GLASS, PreprocessSpec
 from infnet_runtime.report.files import printable
 from infnet_runtime.segment.result import Segmentation
 from infnet_runtime.slices.preprocess import window_in_place
@@ -21,6 +22,9 @@ _COLUMNS = 6
 _TILE, _ONE_TILE = 320, 900  # pixels of the longer side, of several slices and of one
 _CAPTION_WIDTH = 640  # pixels at least
 _LUNGS, _INFECTION, _TRUTH = (255, 170, 60), (40, 40, 255), (60, 220, 60)  # as OpenCV orders colours
+_CLASSES = {
+    kind.value: (kind.name, CLASS_COLOURS[kind.value][::-1]) for kind in (GROUND_GLASS, CONSOLIDATION)
+}
 _TEXT, _DIM = (255, 255, 255), (170, 170, 170)
 _FONT, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 22
 _FILLING = 0.35  # share of the colour inside an infection, which must not hide what lies under it
@@ -46,7 +50,11 @@ def overlay_png(
     layers: list[tuple[AnyArray, tuple[int, int, int], bool]] = [(lungs, _LUNGS, False)]
     if truth is not None:
         layers.append((volume.to_lps(truth), _TRUTH, False))
-    layers.append((infection, _INFECTION, True))
+    if result.classes is None:
+        layers.append((infection, _INFECTION, True))
+    else:
+        classes = volume.to_lps(result.classes)
+        layers += [(classes == value, colour, True) for value, (_, colour) in _CLASSES.items()]
     picked = _picked(lungs, infection, most)
     size = _tile_size(voxels.shape[1:], volume.lps_spacing_mm[1:], _TILE if len(picked) > 1 else _ONE_TILE)
     tiles = []
@@ -115,7 +123,8 @@ def _label(tile: ByteArray, number: str) -> None:
 def _caption(result: Segmentation, width: int, with_truth: bool) -> ByteArray:
     """Lines above the slices: which scan, what the colours are, what it measures, what to beware of."""
     volume, q = result.volume, result.quantification
-    legend: list[tuple[str, tuple[int, int, int]]] = [("lungs", _LUNGS), ("infection", _INFECTION)]
+    legend: list[tuple[str, tuple[int, int, int]]] = [("lungs", _LUNGS)]
+    legend += [("infection", _INFECTION)] if result.classes is None else list(_CLASSES.values())
     if with_truth:
         legend.append(("truth", _TRUTH))
     numbers = ""

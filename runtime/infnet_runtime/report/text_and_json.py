@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from infnet_runtime.measure.burden import Burden, Quantification
+from infnet_runtime.measure.burden import Burden, ClassBurden, Classes, Quantification
 from infnet_runtime.report.files import SCHEMA, printable
 from infnet_runtime.segment.result import Segmentation
 
@@ -18,6 +18,13 @@ DEFINITIONS = {
     "ml": "number of voxels times |det(affine)| / 1000",
     "right, left": "the patient's sides",
     "notice": "research software, not a medical device",
+}
+
+CLASS_DEFINITIONS = {
+    "classes": "of each voxel of the infection, ground glass where its probability on the scan's own grid is "
+    "at least that of consolidation, else consolidation; both together are the infection",
+    "ggo_ml, consolidation_ml": "ground glass and consolidation, as source says by what",
+    "ggo_percent_of_infection": "ggo_ml / infection_ml * 100, of the same region",
 }
 
 
@@ -52,7 +59,7 @@ def to_document(
             "intensity": str(volume.intensity),
         },
         "quantification": q.to_dict(),
-        "definitions": DEFINITIONS,
+        "definitions": DEFINITIONS if q.classes is None else DEFINITIONS | CLASS_DEFINITIONS,
         "outputs": outputs,
         "outputs_of_earlier_runs": list(earlier),
         "provenance": result.provenance.to_dict(),
@@ -106,6 +113,8 @@ def to_text(result: Segmentation, *, files: Sequence[Path]) -> str:
         else:
             lines.append(("lungs", f"{q.both.lung_ml:.0f} ml (right {right[0]}, left {left[0]})"))
         lines.append(("infection", f"{_burden(q.both)} of the lung (right {right[1]}; left {left[1]})"))
+        if q.classes:
+            lines += [("classes", _kind(q.classes, kind)) for kind in _KINDS]
     else:
         lines.append(("infection", "no millilitres and no share of the lung: no lung was found"))
     p = result.provenance
@@ -123,6 +132,28 @@ def _side(q: Quantification, name: str) -> tuple[str, str]:
         why = "not known" if q.reasons[name] == "side_unknown" else "no lung"
         return why, why
     return "" if burden.lung_ml is None else f"{burden.lung_ml:.0f}", _burden(burden)
+
+
+_KINDS = {"ggo": "ground glass", "consolidation": "consolidation"}
+
+
+def _kind(classes: Classes, kind: str) -> str:
+    """One class of the infection, and by side."""
+    whole, right, left = (_kind_in(classes, region, kind) for region in ("both", "right", "left"))
+    return f"{_KINDS[kind]} {whole} of the infection (right {right}; left {left})"
+
+
+def _kind_in(classes: Classes, region: str, kind: str) -> str:
+    """One class in one region, or why it is not given."""
+    burden: ClassBurden | None = getattr(classes, region)
+    if burden is None:
+        return "not known" if classes.reasons[region] == "side_unknown" else "no lung"
+    share = f"{kind}_percent_of_infection"
+    if classes.reasons.get(f"{region}.{share}") == "outside_the_picture":
+        return "outside of the picture"
+    ml, percent = getattr(burden, f"{kind}_ml"), getattr(burden, share)
+    told = [] if ml is None else [f"{ml:.1f} ml"]
+    return ", ".join([*told, f"{percent or 0:.1f} %"])
 
 
 def _burden(burden: Burden) -> str:

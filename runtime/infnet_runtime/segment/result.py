@@ -70,6 +70,8 @@ class Segmentation:
         1 is the patient's right lung, 2 the left.
     probability : (i, j, k), float16
         Probability of infection where the network ran, and between, else 0; None unless asked for.
+    classes : (i, j, k), 0 to 2
+        Where the mask is, 1 ground glass or 2 consolidation; None unless asked for.
     """
 
     volume: CtVolume
@@ -78,3 +80,4 @@ class Segmentation:
     quantification: Quantification
     provenance: Provenance
     probability: HalfArray | None
+    classes: ByteArray | None = None

@@ -18,17 +18,25 @@ from typing import Concatenate, ParamSpec, TypeVar
 from infnet_runtime.arrays import AnyArray, FloatArray
 from infnet_runtime.backends import Session
 from infnet_runtime.backends.open import open_chosen
-from infnet_runtime.backends.session import ClosedByBlock, infection_logits, infection_probability
+from infnet_runtime.backends.session import (
+    ClosedByBlock,
+    classes_of,
+    logits_of,
+    run_checked,
+    whole_infection,
+)
 from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import InputError
 from infnet_runtime.io import open_scan
 from infnet_runtime.measure.burden import quantify
+from infnet_runtime.measure.classes import with_classes
+from infnet_runtime.model.asked import Asked, no_classes
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
-from infnet_runtime.segment.marking import Marking
+from infnet_runtime.segment.marking import Given, Marking
 from infnet_runtime.segment.overlap import one_after_another, overlapped
 from infnet_runtime.segment.region import Region, lungs_of, numbers, region
 from infnet_runtime.segment.result import Provenance, Segmentation
@@ -38,17 +46,17 @@ from infnet_runtime.slices.neighbours import Picked, volume_to_network
 from infnet_runtime.version import __version__
 
 Progress = Callable[[int, int], None]
-Given = ParamSpec("Given")
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 def _on_own_threads(
-    method: Callable[Concatenate["Segmenter", Given], Result],
-) -> Callable[Concatenate["Segmenter", Given], Result]:
+    method: Callable[Concatenate["Segmenter", Arguments], Result],
+) -> Callable[Concatenate["Segmenter", Arguments], Result]:
     """Let everything that a method does take as many threads as its segmenter."""
 
     @functools.wraps(method)
-    def within(segmenter: "Segmenter", /, *given: Given.args, **named: Given.kwargs) -> Result:
+    def within(segmenter: "Segmenter", /, *given: Arguments.args, **named: Arguments.kwargs) -> Result:
         with using_threads(segmenter.threads):
             return method(segmenter, *given, **named)
 
@@ -68,10 +76,22 @@ class Segmenter(ClosedByBlock):
         while a scan is segmented.
     choice
         Why this session was opened and no other, for the report.
+    classes
+        Also tell where the infection is ground glass and where consolidation.
+
+    Raises
+    ------
+    ModelError
+        If classes are asked for, and the session does not give them.
     """
 
-    def __init__(self, session: Session, *, threads: int = 0, choice: str = "") -> None:
+    def __init__(
+        self, session: Session, *, threads: int = 0, choice: str = "", classes: bool = False
+    ) -> None:
         self._session, self.threads, self._choice = session, threads, choice
+        self._kinds = session.manifest.class_output if classes else None
+        if classes and self._kinds is None:
+            raise no_classes(session.manifest, f"the session of {session.manifest.name}")
         self._in_order = one_after_another if (threads or usable_cores()) == 1 else overlapped
 
     @property
@@ -150,6 +170,14 @@ class Segmenter(ClosedByBlock):
             false_marks=self.manifest.false_marks,
             flags=flags,
         )
+        if marked.class_map is not None and self._kinds is not None:
+            quantification = with_classes(
+                quantification,
+                marked.class_map.labels,
+                looked_at.lungs.to_lps(),
+                grid.voxel_ml,
+                labels=self._kinds.labels,
+            )
         watch.lap("quantification")
         return Segmentation(
             volume=scan,
@@ -158,6 +186,7 @@ class Segmenter(ClosedByBlock):
             quantification=quantification,
             provenance=self._provenance(looked_at, batch_size, watch.seconds, fast=fast),
             probability=None if marked.probability is None else scan.from_lps(marked.probability),
+            classes=None if marked.class_map is None else scan.from_lps(marked.class_map.labels),
         )
 
     def _mark(
@@ -175,15 +204,23 @@ class Segmenter(ClosedByBlock):
         # Only a mask is made from coarse logits: where probabilities are needed, all of them are enlarged.
         whole = keep_probability or looked_at.run != looked_at.slices
         coarse = None if whole else self._session.coarse
-        marking = Marking(looked_at, self.manifest.output, keep_probability=keep_probability, coarse=coarse)
+        marking = Marking(
+            looked_at,
+            self.manifest.output,
+            keep_probability=keep_probability,
+            coarse=coarse,
+            with_classes=self._kinds is not None,
+        )
 
         def prepare(picked: Picked) -> FloatArray:
             return volume_to_network(voxels, picked, box, scan.intensity, spec, spacing_mm=spacing_mm)
 
-        def compute(batch: FloatArray) -> FloatArray:
+        def compute(batch: FloatArray) -> Given:
+            outputs = run_checked(self._session, batch)
+            classes = None if self._kinds is None else classes_of(outputs, self.manifest)
             if coarse is None:
-                return infection_probability(self._session, batch)
-            return infection_logits(self._session, batch, coarse)
+                return Given(whole_infection(outputs, self._session), classes)
+            return Given(logits_of(outputs, self.manifest, coarse), classes)
 
         batches = looked_at.batches(batch_size)
         with closing(self._in_order(batches, prepare, compute, marking.add)) as finished:
@@ -244,6 +281,7 @@ def load(
     batch_size: int | None = None,
     cache: bool = True,
     precision: str = "auto",
+    classes: bool = False,
 ) -> Segmenter:
     """Load a model for scans.
 
@@ -266,11 +304,15 @@ def load(
     precision
         ``f32`` and ``bf16`` are used or refused; ``auto`` takes bf16 in OpenVINO where the processor has
         units for it and the model file says that its masks stay the same.
+    classes
+        Also tell where the infection is ground glass and where consolidation: ``classes`` of a result, and
+        ``quantification.classes``. Where it is not asked for, it is not computed.
 
     Raises
     ------
     ModelError
-        If the model is missing, damaged or foreign, or has no record that it passed in bf16.
+        If the model is missing, damaged or foreign, has no record that it passed in bf16, or does not tell
+        the classes that are asked for.
     BackendError
         If the backend is not installed, the device is not there, or the precision cannot be had.
     """
@@ -284,5 +326,6 @@ def load(
         cache=cache,
         precision=precision,
         coarse=True,
+        asked=Asked.CLASSES if classes else Asked.INFECTION,
     )
-    return Segmenter(session, threads=threads, choice=choice)
+    return Segmenter(session, threads=threads, choice=choice, classes=classes)

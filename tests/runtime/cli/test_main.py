@@ -23,8 +23,9 @@ from builders import chest_phantom, reorient, write_nifti
 from infnet_runtime.backends.tensorrt.runner import EngineRunner
 from infnet_runtime.backends.tensorrt.session import TensorRtSession
 from infnet_runtime.cli.main import main
+from infnet_runtime.io.images import CLASS_COLOURS
 from plain_device import PlainGpu
-from tiny_models import mid_grey_detector
+from tiny_models import classes_detector, mid_grey_detector
 
 
 def run(*arguments: object, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
@@ -209,6 +210,108 @@ def test_lungs_probability_and_picture_as_files(scan: Path, model: Path) -> None
     given = scan.parent / "scan.lungs.nii.gz"
     again = run_here(scan, "--model", model, "--lungs", given, "--json", "-o", scan.parent / "again")
     assert json.loads(again.stdout)["quantification"]["both"] == both
+
+
+LABELS = {
+    "1": {"name": "ground glass", "scheme": "DCM", "code": "112120", "meaning": "Ground glass opacity"},
+    "2": {"name": "consolidation", "scheme": "SCT", "code": "9656002", "meaning": "Consolidation"},
+}
+
+
+@pytest.fixture(scope="module")
+def with_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return classes_detector(tmp_path_factory.mktemp("models") / "classes.onnx")
+
+
+@pytest.mark.parametrize("code", ["RAS", "LPI"])
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_classes_are_a_file_with_names_and_codes(
+    code: str, ending: str, with_classes: Path, tmp_path: Path
+) -> None:
+    phantom = chest_phantom()
+    stored, affine = reorient(phantom.hu, phantom.spacing_mm, code)
+    scan = write_nifti(tmp_path / f"scan{ending}", stored, affine)
+    plain = run_here(scan, "--model", with_classes, "-o", tmp_path / "plain")
+    assert plain.returncode == 0, plain.stderr
+    done = run_here(scan, "--model", with_classes, "--classes", "--overlay", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    mask, classes = (nib.load(tmp_path / "out" / f"scan.{kind}.nii.gz") for kind in ("infection", "classes"))
+    told = np.asarray(classes.dataobj)
+    assert told.dtype == np.uint8
+    assert set(np.unique(told)) == {0, 1, 2}
+    assert np.array_equal(told > 0, np.asarray(mask.dataobj) > 0)
+    assert np.array_equal(classes.affine, nib.load(scan).affine)
+    assert len(mask.header.extensions) == 0
+    (note,) = classes.header.extensions
+    assert note.get_code() == 6
+    assert json.loads(note.get_content().rstrip(b"\0")) == {"labels": LABELS}
+    names = ["scan.infection.nii.gz", "scan.infnet.json"]
+    assert sorted(p.name for p in (tmp_path / "plain").iterdir()) == names, "nothing more unasked"
+    before, report = (json.loads((tmp_path / f / "scan.infnet.json").read_text()) for f in ("plain", "out"))
+    assert (tmp_path / "plain" / names[0]).read_bytes() == (tmp_path / "out" / names[0]).read_bytes()
+    assert report["outputs"]["classes"] == "scan.classes.nii.gz"
+    kinds = report["quantification"].pop("classes")
+    assert report["quantification"] == before["quantification"]
+    assert (kinds["source"], kinds["labels"]) == ("model", LABELS)
+    for side in ("both", "right", "left"):
+        whole = report["quantification"][side]["infection_ml"]
+        assert kinds[side]["ggo_ml"] + kinds[side]["consolidation_ml"] == pytest.approx(whole, rel=1e-12)
+    assert kinds["both"]["ggo_ml"] > 0
+    assert kinds["left"]["ggo_percent_of_infection"] is None
+    assert kinds["reasons"]["left.ggo_percent_of_infection"] == "no_infection"
+    assert set(report["definitions"]) - set(before["definitions"]) == {
+        "classes",
+        "ggo_ml, consolidation_ml",
+        "ggo_percent_of_infection",
+    }
+    told_text = f"classes    ground glass {kinds['both']['ggo_ml']:.1f} ml, "
+    assert told_text in done.stdout
+    assert "classes    consolidation " in done.stdout
+    assert "\nclasses " not in plain.stdout
+    shown = cv2.imread(str(tmp_path / "out" / "scan.overlay.png"), cv2.IMREAD_COLOR)
+    for colour in CLASS_COLOURS[1:]:
+        assert (shown[..., ::-1] == colour).all(axis=-1).any()
+
+
+def test_files_of_classes_have_equal_bytes_and_are_results(
+    with_classes: Path, scan: Path, tmp_path: Path
+) -> None:
+    for folder in ("one", "two"):
+        run_here(scan, "--model", with_classes, "--classes", "-o", tmp_path / folder, "-q")
+    one, two = ((tmp_path / f / "scan.classes.nii.gz").read_bytes() for f in ("one", "two"))
+    assert one == two
+    again = run_here(tmp_path / "one", "--model", with_classes, "-q")
+    assert again.returncode == 3
+    assert "results of infnet, not scans" in again.stderr
+    (tmp_path / "scan.classes.nii.gz").write_bytes(b"mine")
+    refused = run_here(scan, "--model", with_classes, "--classes")
+    assert refused.returncode == 8
+    assert "INF-8015" in refused.stderr
+
+
+def test_a_picture_has_classes_in_colour(with_classes: Path, tmp_path: Path) -> None:
+    phantom = chest_phantom()
+    plane = int(phantom.infection.sum(axis=(1, 2)).argmax())
+    grey = np.clip((phantom.hu[plane].astype(float) + 1050) / 1300 * 255, 0, 255).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), grey)
+    done = run_here(tmp_path / "a.png", "--model", with_classes, "--classes")
+    assert done.returncode == 0, done.stderr
+    shown = cv2.imread(str(tmp_path / "a.classes.png"), cv2.IMREAD_COLOR)
+    mask = cv2.imread(str(tmp_path / "a.infection.png"), cv2.IMREAD_GRAYSCALE)
+    assert np.array_equal(shown.any(axis=-1), mask > 0)
+    kinds = json.loads((tmp_path / "a.infnet.json").read_text())["quantification"]["classes"]
+    assert kinds["both"] is None or kinds["both"]["ggo_ml"] is None
+
+
+def test_classes_of_a_model_without_them_are_refused_before_a_scan_is_read(
+    model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "scan.nii.gz").write_bytes(b"no scan")
+    done = run_here(tmp_path / "scan.nii.gz", "--model", model, "--classes", "-o", tmp_path / "out")
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"error[INF-4070] {model} does not tell ground glass from consolidation")
+    assert "it gives infection_probability (infection)" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_further_files_of_an_earlier_run_stay_known(scan: Path, model: Path) -> None:

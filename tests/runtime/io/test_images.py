@@ -10,6 +10,8 @@ import pytest
 from builders import chest_phantom
 from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io import open_scan
+from infnet_runtime.io.images import CLASS_COLOURS
+from infnet_runtime.model.specs import CLASS_OUTPUT
 from infnet_runtime.scan.ct import Intensity
 
 PHANTOM = chest_phantom()
@@ -50,6 +52,20 @@ def test_the_mask_is_a_picture_of_the_same_size(tmp_path: Path) -> None:
         scan.write_mask(tmp_path / "mask.jpg", scan.volume.from_lps(infection))
     with pytest.raises(OutputError, match="INF-8009.*the mask has shape"):
         scan.write_mask(tmp_path / "other.png", infection)
+
+
+def test_classes_are_a_picture_with_a_palette(tmp_path: Path) -> None:
+    scan = open_scan(write(tmp_path / "a.png", GREY))
+    classes = PHANTOM.infection[SLICE : SLICE + 1].astype(np.uint8)
+    classes[:, : GREY.shape[0] // 2] *= 2
+    scan.write_classes(tmp_path / "classes.png", scan.volume.from_lps(classes), CLASS_OUTPUT.labels)
+    shown = cv2.imread(str(tmp_path / "classes.png"), cv2.IMREAD_COLOR)
+    assert np.array_equal(shown[..., ::-1], np.array(CLASS_COLOURS)[classes[0]])
+    assert b'"code": "112120"' in (tmp_path / "classes.png").read_bytes()
+    with pytest.raises(OutputError, match=r"INF-8008.*the mask of a picture is a .png"):
+        scan.write_classes(tmp_path / "classes.jpg", scan.volume.from_lps(classes), {})
+    with pytest.raises(OutputError, match="INF-8009.*the mask has shape"):
+        scan.write_classes(tmp_path / "other.png", classes, {})
 
 
 def colour() -> np.ndarray:

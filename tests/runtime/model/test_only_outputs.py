@@ -8,7 +8,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from infnet_runtime.model.only_outputs import with_only_outputs
-from tiny_models import SIZE, coarse_detector, two_outputs
+from tiny_models import SIZE, classes_detector, coarse_detector, mid_grey_detector, two_outputs
 
 
 def run(content: bytes) -> dict[str, np.ndarray]:
@@ -26,10 +26,13 @@ def test_one_output_of_two(tmp_path: Path) -> None:
     assert [o.name for o in after.graph.output] == ["coarse_logits"]
     gone = {n.op_type for n in before.graph.node} - {n.op_type for n in after.graph.node}
     assert gone == {"Resize", "Sigmoid"}
+    weights = {i.name for i in before.graph.initializer} - {i.name for i in after.graph.initializer}
+    assert weights == {"scales"}, "only the resize reads it"
     # Put back, they make the model that it was.
-    del after.graph.node[:], after.graph.output[:]
+    del after.graph.node[:], after.graph.output[:], after.graph.initializer[:]
     after.graph.node.extend(before.graph.node)
     after.graph.output.extend(before.graph.output)
+    after.graph.initializer.extend(before.graph.initializer)
     assert after == before
     assert np.array_equal(run(cut)["coarse_logits"], run(content)["coarse_logits"])
 
@@ -45,6 +48,25 @@ def test_nothing_changes_where_all_is_wanted(tmp_path: Path) -> None:
     content = two_outputs(tmp_path / "model.onnx").read_bytes()
     cut = with_only_outputs(content, ["infection_probability", "kind_probability"])
     assert onnx.load_from_string(cut) == onnx.load_from_string(content)
+
+
+def test_without_its_classes_a_file_is_the_one_that_has_none(tmp_path: Path) -> None:
+    """To the byte, but for what the manifest says: classes that nobody asks for cost nothing."""
+    plain = onnx.load(mid_grey_detector(tmp_path / "plain.onnx"))
+    content = classes_detector(tmp_path / "classes.onnx").read_bytes()
+    cut = onnx.load_from_string(with_only_outputs(content, ["infection_probability"]))
+    assert cut.graph.SerializeToString() == plain.graph.SerializeToString()
+    assert len(onnx.load_from_string(content).graph.node) > len(cut.graph.node) == 8
+
+
+def test_weights_that_were_not_read_before_stay(tmp_path: Path) -> None:
+    """What is judged is the hash of a file that is cut: it must not change."""
+    model = onnx.load(classes_detector(tmp_path / "classes.onnx"))
+    model.graph.initializer.append(helper.make_tensor("unread", TensorProto.FLOAT, [1], [1.0]))
+    cut = onnx.load_from_string(with_only_outputs(model.SerializeToString(), ["infection_probability"]))
+    kept = {i.name for i in cut.graph.initializer}
+    assert "unread" in kept
+    assert not kept & {"steep", "minus", "nothing"}
 
 
 def test_graphs_inside_nodes_may_read_anything() -> None:

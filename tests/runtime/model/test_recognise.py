@@ -17,6 +17,7 @@ from infnet_runtime.backends import open_session
 from infnet_runtime.cli.main import app
 from infnet_runtime.errors import ModelError
 from infnet_runtime.lungs.contract import LUNG_METADATA_KEY
+from infnet_runtime.model.coarse_logits import outputs_given
 from infnet_runtime.model.facts import read_facts
 from infnet_runtime.model.manifest import ENTRY_KEY
 from infnet_runtime.model.recognise import NEWEST_IR, OPSETS, Recognised, recognised
@@ -222,7 +223,7 @@ def test_facts_are_those_that_onnx_reads(tmp_path: Path) -> None:
     assert [str(p) for p in facts.inputs] == ["'slices' float32 (n, 3, 192, 192)"]
     assert [str(p) for p in facts.outputs] == ["'infection_probability' float32 (n, 1, 192, 192)"]
     assert facts.metadata == {p.key: p.value for p in model.metadata_props}
-    assert recognised(path.read_bytes(), path) == Recognised(MANIFEST, None)
+    assert recognised(path.read_bytes(), path) == Recognised(MANIFEST, None, outputs_given(MANIFEST))
 
 
 def test_weights_that_are_listed_as_inputs_are_none(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import onnxruntime as ort
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
 from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
+from infnet_runtime.model.asked import Asked
 from infnet_runtime.model.borrowed import read_whole
 from infnet_runtime.model.coarse_logits import OutputShapes, outputs_given
 from infnet_runtime.model.manifest import ModelManifest
@@ -36,6 +37,8 @@ class OrtSession(ClosedByBlock):
         Of the file, where it has none yet; ``model`` then names it in messages.
     coarse
         Give coarse logits in the place of the probabilities, where the file has them.
+    asked
+        Outputs that are given.
 
     Raises
     ------
@@ -51,12 +54,13 @@ class OrtSession(ClosedByBlock):
         batch_size: int | None = None,
         content: bytes | None = None,
         coarse: bool = False,
+        asked: Asked = Asked.EVERY,
     ) -> None:
         content = read_whole(model) if content is None else content
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.device = "cpu"
         self.batch_size = batch_size or _BATCH_SIZE
-        file = recognised(content, model)
+        file = recognised(content, model).only(asked, model)
         self.manifest = file.manifest
         self.coarse = file.coarse if coarse else None
         self._outputs = outputs_given(self.manifest, self.coarse)

@@ -21,6 +21,7 @@ from infnet_runtime.backends.ort.libraries import preload_libraries
 from infnet_runtime.backends.session import DEFAULT_BATCH_SIZE, ClosedByBlock, Outputs, failed
 from infnet_runtime.errors import BackendError, InfnetError, ModelError
 from infnet_runtime.model.arithmetic import FLOAT16, FLOAT32, computed_in, form_of
+from infnet_runtime.model.asked import Asked
 from infnet_runtime.model.borrowed import read_whole
 from infnet_runtime.model.coarse_logits import outputs_given
 from infnet_runtime.model.recognise import recognised
@@ -49,6 +50,8 @@ class OrtCudaSession(ClosedByBlock):
         Slices that run at once; shorter calls are filled up.
     coarse
         Give coarse logits in the place of the probabilities, where the file has them.
+    asked
+        Outputs that are given.
 
     Raises
     ------
@@ -59,7 +62,14 @@ class OrtCudaSession(ClosedByBlock):
     """
 
     def __init__(
-        self, model: Path, *, index: int, threads: int, batch_size: int | None = None, coarse: bool = False
+        self,
+        model: Path,
+        *,
+        index: int,
+        threads: int,
+        batch_size: int | None = None,
+        coarse: bool = False,
+        asked: Asked = Asked.EVERY,
     ) -> None:
         if CUDA_PROVIDER not in ort.get_available_providers():
             raise BackendError(
@@ -69,7 +79,7 @@ class OrtCudaSession(ClosedByBlock):
             )
         content = read_whole(model)
         self.model_sha256 = hashlib.sha256(content).hexdigest()
-        file = recognised(content, model)
+        file = recognised(content, model).only(asked, model)
         self.manifest = file.manifest
         self.coarse = file.coarse if coarse else None
         self._outputs = outputs_given(self.manifest, self.coarse)

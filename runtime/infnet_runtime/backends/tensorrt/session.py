@@ -21,6 +21,7 @@ from infnet_runtime.backends.tensorrt.library import Package, Untyped, load_libr
 from infnet_runtime.backends.tensorrt.runner import NUMPY_TYPES, EngineRunner
 from infnet_runtime.backends.tensorrt.sidecar import EngineSidecar, read_engine
 from infnet_runtime.errors import BackendError, InfnetError, ModelError
+from infnet_runtime.model.asked import Asked, asked_of
 from infnet_runtime.model.coarse_logits import outputs_given, outputs_promised
 
 _INSTALL = {
@@ -47,6 +48,8 @@ class TensorRtSession(ClosedByBlock):
         Where TensorRT for RTX keeps what it compiled; absent, it compiles at every start.
     coarse
         Give coarse logits in the place of the probabilities, where the engine has them.
+    asked
+        Outputs that are given; an engine computes the others as well, and they stay on the GPU.
     load, gpu, device
         Replaced in tests: the import of TensorRT, and what finds and opens the GPU.
 
@@ -66,6 +69,7 @@ class TensorRtSession(ClosedByBlock):
         batch_size: int | None = None,
         kept: CompiledModels | None = None,
         coarse: bool = False,
+        asked: Asked = Asked.EVERY,
         load: "Callable[[str], Untyped] | None" = None,
         gpu: Callable[[int], Gpu] = find_gpu,
         device: Callable[[int], Device] = open_device,
@@ -79,7 +83,7 @@ class TensorRtSession(ClosedByBlock):
         lengths = prepared_lengths(
             batch_size, smallest=batch.smallest, usual=batch.usual, largest=batch.largest
         )
-        self.manifest = sidecar.manifest
+        self.manifest = asked_of(sidecar.manifest, asked, str(engine))
         self.coarse = sidecar.coarse if coarse else None
         self.model_sha256 = sidecar.plan_sha256
         self.precision = sidecar.precision

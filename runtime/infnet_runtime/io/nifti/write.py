@@ -1,6 +1,7 @@
 """NIfTI files that are written: what lies on the grid of a scan, under its header, and a CT volume."""
 
 import io
+import json
 import struct
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy.typing as npt
 from infnet_runtime.arrays import Affine, AnyArray, ByteArray, HalfArray
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.gzip_files import packed
+from infnet_runtime.io.mask_bytes import LabelNames
 from infnet_runtime.io.nifti.fields import HEADER_BYTES
 from infnet_runtime.scan.ct import slabs
 
+_COMMENT = 6  # NIFTI_ECODE_COMMENT: plain text
 # Kind of number -> datatype and bits per voxel: uint8, float32.
 _DATATYPES = {"u": (2, 8), "f": (16, 32)}
 
@@ -38,6 +41,25 @@ def write_labels(path: Path, labels: ByteArray, header: bytes, byte_order: str) 
         If the file cannot be written.
     """
     _write_like(path, labels, np.dtype(np.uint8), header, byte_order)
+
+
+def write_named_labels(
+    path: Path, labels: ByteArray, header: bytes, byte_order: str, names: LabelNames
+) -> None:
+    """:func:`write_labels` with what each value means, as a comment behind the header (extension code 6).
+
+    Parameters
+    ----------
+    names
+        Value to name and code. The comment is JSON in ASCII, ``{"labels": {"1": {"name": ...}}}``.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    text = json.dumps({"labels": names}, sort_keys=True).encode("ascii")
+    _write_like(path, labels, np.dtype(np.uint8), header, byte_order, comment=text)
 
 
 def write_probability(path: Path, probability: HalfArray, header: bytes, byte_order: str) -> None:
@@ -86,26 +108,45 @@ def write_nifti(path: Path, voxels: npt.NDArray[np.int16], affine: Affine) -> No
         target.write(image.to_bytes())
 
 
-def _write_like(path: Path, values: AnyArray, stored: np.dtype[Any], header: bytes, byte_order: str) -> None:
+def _write_like(
+    path: Path,
+    values: AnyArray,
+    stored: np.dtype[Any],
+    header: bytes,
+    byte_order: str,
+    *,
+    comment: bytes = b"",
+) -> None:
     stored = stored.newbyteorder(byte_order)  # type: ignore[arg-type]  # < or >, of a checked header
     with atomic_write(path) as file, _packing(path, file) as target:
-        target.write(_header_like(header, byte_order, stored))
+        extension = _extension(comment, byte_order)
+        target.write(_header_like(header, byte_order, stored, extension_bytes=len(extension)))
+        target.write(extension)
         for slab in slabs(values):
             target.write(slab.astype(stored, copy=False).tobytes(order="F"))
 
 
-def _header_like(header: bytes, byte_order: str, stored: np.dtype[Any]) -> bytes:
+def _extension(comment: bytes, byte_order: str) -> bytes:
+    """A comment as an extension of the header: its size, a multiple of 16, its code, its text."""
+    if not comment:
+        return b""
+    size = 8 + len(comment)
+    size += -size % 16
+    return struct.pack(f"{byte_order}2i", size, _COMMENT) + comment.ljust(size - 8, b"\0")
+
+
+def _header_like(header: bytes, byte_order: str, stored: np.dtype[Any], *, extension_bytes: int = 0) -> bytes:
     """Header of the scan turned into the header of a mask or map on its grid.
 
     Dimensions, pixdim, units, qform and sform stay byte for byte. Free text goes: it can hold patient data.
     """
-    out = bytearray(header[:348]) + bytearray(4)  # no extensions
+    out = bytearray(header[:348]) + bytes([extension_bytes > 0, 0, 0, 0])
     out[4:36] = bytes(32)  # data_type, db_name, extents
     struct.pack_into(f"{byte_order}h", out, 36, 0)  # session_error
     struct.pack_into(f"{byte_order}3fh", out, 56, 0.0, 0.0, 0.0, 0)  # intent
     struct.pack_into(f"{byte_order}2h", out, 70, *_DATATYPES[stored.kind])
     struct.pack_into(
-        f"{byte_order}3f", out, 108, float(HEADER_BYTES), 1.0, 0.0
+        f"{byte_order}3f", out, 108, float(HEADER_BYTES + extension_bytes), 1.0, 0.0
     )  # vox_offset, scl_slope, scl_inter
     struct.pack_into(f"{byte_order}2f", out, 124, 0.0, 0.0)  # cal_max, cal_min
     struct.pack_into(f"{byte_order}2i", out, 140, 0, 0)  # glmax, glmin

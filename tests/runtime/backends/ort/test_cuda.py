@@ -13,8 +13,10 @@ from infnet_runtime.backends.ort import cuda as ort_cuda
 from infnet_runtime.backends.ort.cuda import OrtCudaSession, provider_options
 from infnet_runtime.backends.session import run_checked
 from infnet_runtime.errors import BackendError, GateError, ModelError
+from infnet_runtime.model.asked import Asked
+from infnet_runtime.model.specs import CLASS_OUTPUT
 from plain_device import PlainDevice
-from tiny_models import KINDS, SIZE, alone, mid_grey_detector, two_outputs
+from tiny_models import KINDS, SIZE, alone, classes_detector, mid_grey_detector, two_outputs
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -52,6 +54,32 @@ def test_slices_go_through_fixed_buffers(model: Path, gpu: FakeCuda) -> None:
     assert gpu.device.closed
     with pytest.raises(RuntimeError, match="the session is closed"):
         alone(session, noise(1))
+
+
+@pytest.mark.parametrize("asked", list(Asked))
+def test_the_gpu_computes_what_is_asked_for(
+    tmp_path: Path, gpu: FakeCuda, monkeypatch: pytest.MonkeyPatch, asked: Asked
+) -> None:
+    model = classes_detector(tmp_path / "classes.onnx")
+    real = REAL(model.read_bytes(), providers=["CPUExecutionProvider"])
+
+    def check() -> None:
+        with open_session(model, device="cuda:1", batch_size=3, asked=asked) as session:
+            found = run_checked(session, noise(7))
+            assert set(found) == {o.name for o in session.manifest.outputs}
+            assert (CLASS_OUTPUT.name in found) == (asked is not Asked.INFECTION)
+            for name, values in found.items():
+                (expected,) = real.run([name], {"slices": noise(7)})
+                assert np.array_equal(values, np.clip(expected, 0, 1)), name
+
+    check()
+    assert gpu.device.closed
+
+    def neither(index: int) -> PlainDevice:
+        raise BackendError("neither is installed", code=5024)
+
+    monkeypatch.setattr(ort_cuda, "open_device", neither)
+    check()
 
 
 def test_several_outputs_have_buffers_of_their_own(

@@ -22,7 +22,9 @@ from infnet_runtime.backends.tensorrt.engine import LoadedEngine
 from infnet_runtime.backends.tensorrt.session import TensorRtSession, load_tensorrt
 from infnet_runtime.backends.tensorrt.sidecar import BatchRange, EngineSidecar, EngineTensor
 from infnet_runtime.errors import BackendError, GateError, InfnetError, ModelError
+from infnet_runtime.model.asked import Asked
 from infnet_runtime.model.coarse_logits import CoarseSpec
+from infnet_runtime.model.specs import CLASS_OUTPUT
 from plain_device import PlainDevice, PlainGpu
 from tiny_models import KINDS, alone
 
@@ -99,6 +101,37 @@ def test_several_outputs(tmp_path: Path) -> None:
             assert np.array_equal(infection_probability(session, batch), expected(batch)[:, 0])
             np.testing.assert_allclose(found[KINDS.name], expected(batch, 3), atol=1e-3)
     assert setup.device.closed
+
+
+@pytest.mark.parametrize("asked", list(Asked))
+def test_of_the_outputs_those_that_are_asked_for_are_copied_back(
+    tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = replace(MANIFEST, outputs=(*MANIFEST.outputs, CLASS_OUTPUT), contract_version=2)
+    outputs = tuple(
+        EngineTensor(name=o.name, dtype="FLOAT", shape=(-1, o.channels, SIZE, SIZE)) for o in manifest.outputs
+    )
+    setup, copied = Setup(tmp_path, sidecar(outputs=outputs, manifest=manifest)), set()
+    copy_out = PlainDevice.copy_out
+
+    def noted(device: PlainDevice, host: np.ndarray, address: int, stream: int) -> None:
+        copied.add(host.shape[1])
+        copy_out(device, host, address, stream)
+
+    monkeypatch.setattr(PlainDevice, "copy_out", noted)
+    with setup.open(asked=asked) as session:
+        for n in (1, 9, 4):
+            batch = slices(n, n)
+            found = session.run(batch)
+            assert set(found) == {o.name for o in session.manifest.outputs}
+            assert np.array_equal(found["infection_probability"], expected(batch))
+    assert copied == ({1} if asked is Asked.INFECTION else {1, 3})
+    assert setup.device.closed
+
+
+def test_an_engine_without_classes_is_refused_where_they_are_asked_for(setup: Setup) -> None:
+    with pytest.raises(ModelError, match=r"INF-4070.*does not tell ground glass from consolidation"):
+        setup.open(asked=Asked.CLASSES)
 
 
 COARSE = CoarseSpec(probability=MANIFEST.output.name, factor=8)
