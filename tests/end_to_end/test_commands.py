@@ -12,6 +12,7 @@ from infnet_runtime.cli.extras import extra_named
 from infnet_runtime.errors import OutputError
 from infnet_runtime.model.manifest_file import manifest_of
 from infnet_runtime.version import __version__
+from tiny_models import classes_detector
 
 COMMANDS = {
     "infnet-infer": "infnet_runtime.cli.main",
@@ -115,6 +116,9 @@ def test_the_version_is_given_where_there_is_no_model(
     assert "model none: [INF-4031]" in invoke("infnet-infer", "--version")[1]
     monkeypatch.setenv("INFNET_MODEL", "gpu.engine")
     assert invoke("infnet-infer", "--version")[1].endswith("model gpu.engine\n")
+    path = classes_detector(tmp_path / "classes.onnx")
+    monkeypatch.setenv("INFNET_MODEL", str(path))
+    assert invoke("infnet-infer", "--version")[1].endswith(f"{path}, with classes\n")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def contender(*runs: dict[str, float]) -> Contender:
         device="cpu",
         model="m.onnx",
         model_sha256="0",
+        outputs="infection_probability (infection)",
         load_s=0.1,
         slices=10,
         runs=list(runs),

@@ -54,7 +54,7 @@ def test_all_parts(model: Path) -> None:
     trial = part(diagnosis, "trial default")
     assert trial.state is State.OK
     assert "model mid-grey 1" in trial.found
-    assert trial.found.endswith("probabilities 0.000 to 1.000")
+    assert trial.found.endswith("probabilities 0.000 to 1.000, gives infection_probability (infection)")
     choice = part(diagnosis, "choice").found
     assert choice.startswith(
         f"device auto: cpu; backend auto: {trial.found.split(' on ')[0]}; model model.onnx"

@@ -10,6 +10,7 @@ import pytest
 from builders import ORIENTATIONS, chest_phantom, reorient
 from infnet_runtime import CtVolume, Intensity, Provenance, Segmentation
 from infnet_runtime.arrays import ByteArray
+from infnet_runtime.io.images import CLASS_COLOURS
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.flags import NO_LUNG
 from infnet_runtime.report.overlay import _TILE, overlay_png
@@ -136,3 +137,18 @@ def test_the_truth_is_green_and_a_name_in_other_letters_is_no_trouble() -> None:
         return int(np.count_nonzero((shown[..., 1] > 200) & (shown[..., 0] < 90) & (shown[..., 2] < 90)))
 
     assert green(with_truth) > green(without) == 0
+
+
+def test_classes_have_a_colour_each_in_the_place_of_the_infection() -> None:
+    plain = result_in()
+    classes = plain.mask.copy()
+    classes[int(np.median(np.nonzero(classes)[0])) :] *= 2
+
+    def slices_with(marked: ByteArray | None) -> list[bool]:
+        """Which colours stand in the slices, below the caption: infection, ground glass, consolidation."""
+        shown = picture(overlay_png(replace(plain, classes=marked)))[200:, :, ::-1]
+        return [bool((shown == colour).all(axis=-1).any()) for colour in ((255, 40, 40), *CLASS_COLOURS[1:])]
+
+    assert slices_with(None) == [True, False, True], "infection has the colour of consolidation"
+    assert slices_with(classes) == [True, True, True]
+    assert slices_with(plain.mask) == [False, True, False]
