@@ -6,12 +6,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 from typer.testing import CliRunner
 
 from infnet_train.cli.main import app
 from infnet_train.data.check import check_data
+from infnet_train.data.class_check import ClassReport
 from infnet_train.data.edges import EdgeDefinition, edges, write_edges
+from infnet_train.data.masks import read_mask
 from infnet_train.data.pictures import DataError
 from train_slices import LABELLED, PSEUDO, write_picture, write_slice
 
@@ -242,6 +245,59 @@ def test_text_of_a_sound_folder(slices: Path) -> None:
         "reserved   no slice of a reserved case",
         "problems   none",
     ]
+
+
+def split_classes(folder: Path, number: int) -> npt.NDArray[np.uint8]:
+    mask = cv2.imread(str(folder / "GT" / f"s{number}.png"), cv2.IMREAD_GRAYSCALE) > 0
+    classes = np.where(np.arange(mask.shape[1]) % 2 == 0, 1, 2) * mask
+    (folder / "Classes").mkdir(exist_ok=True)
+    cv2.imwrite(str(folder / "Classes" / f"s{number}.png"), classes)
+    return classes.astype(np.uint8)
+
+
+def test_class_masks_are_counted_and_looked_at(slices: Path) -> None:
+    small = slices / "small"
+    found = [split_classes(small, number) for number in range(6)]
+    cv2.imwrite(str(small / "Classes" / "s5.png"), np.where(found[5] > 0, 3, 0))
+    report = check_data(small)
+    assert report.problems == ()
+    assert report.folders[0].classes == ClassReport("Classes", 6, 5, 5, 1, 0)
+    line = (
+        '  classes  6 in Classes (classes = "Classes"); ground glass in 5, consolidation in 5, unknown class '
+        "in 1, ignored pixels in 0"
+    )
+    assert line in report.to_text().splitlines()
+    assert report.to_dict()["folders"][0]["classes"]["consolidation"] == 5
+    cv2.imwrite(str(small / "Classes" / "s4.png"), found[4][:, ::-1])
+    cv2.imwrite(str(small / "Classes" / "s3.png"), found[3][:-1])
+    (small / "Classes" / "s2.png").rename(small / "Classes" / "s9.png")
+    problems = {(p.code, p.file) for p in check_data(small).problems}
+    assert problems == {
+        (3165, "Imgs/s2.png"),
+        (3113, "Imgs/s3.png"),
+        (3166, "Imgs/s4.png"),
+        (3132, "Classes/s9.png"),
+    }
+    cv2.imwrite(str(small / "Classes" / "s0.png"), found[0] * 127)
+    stretched = [p for p in check_data(small).problems if p.code == 3164]
+    assert [p.file for p in stretched] == ["Classes"]
+    assert "127 (s0.png)" in stretched[0].message
+
+
+def test_masks_in_the_colours_of_classes_are_counted(slices: Path) -> None:
+    small = slices / "small"
+    for number in range(6):
+        classes = split_classes(small, number)
+        picture = np.zeros((*classes.shape, 3), np.uint8)
+        picture[classes == 1, 2] = picture[classes == 2, 1] = 128
+        cv2.imwrite(str(small / "GT" / f"s{number}.png"), picture)
+        (small / "Classes" / f"s{number}.png").unlink()
+    (small / "Classes").rmdir()
+    (folder,) = check_data(small).folders
+    assert (folder.labels, folder.classes) == ("colour", ClassReport("GT", 6, 6, 6, 0, 0))
+    assert "  labels   colour: classes" in check_data(small).to_text().splitlines()
+    with pytest.raises(DataError, match='INF-3144.*, or classes = "GT" if 1 is ground glass'):
+        read_mask(small / "GT" / "s0.png")
 
 
 @pytest.mark.data

@@ -23,6 +23,7 @@ from infnet_train.data.classes import (
     class_mask_of,
     read_classes,
     resized_classes,
+    slices_with,
     unknown_classes,
     within_infection,
 )
@@ -30,7 +31,7 @@ from infnet_train.data.datasets import LabelledSlices, load_source
 from infnet_train.data.masks import LabelMeaning
 from infnet_train.data.on_device import DeviceSlices
 from infnet_train.data.pack import Pack, pack
-from infnet_train.data.pictures import DataError
+from infnet_train.data.pictures import DataError, read_stored
 from infnet_train.data.source import SourceConfig
 from infnet_train.errors import ConfigError
 from infnet_train.machine.ranks import Ranks
@@ -449,3 +450,34 @@ def test_labels_are_named_once() -> None:
 def test_a_config_with_classes_goes_through_its_plain_form() -> None:
     config = train_config(name="a", sources=(CLASSIFIED,))
     assert changed(config, epochs=3).sources == (CLASSIFIED,)
+
+
+@pytest.mark.data
+def test_the_released_masks_are_read_and_their_flawed_resize_is_reproduced(data_root: Path) -> None:
+    """2.07 % of the pixels get a value between the codes as in the released code, at most 5.7 % in one."""
+    semiseg = data_root / "covid-semiseg"
+    multi = SourceConfig(
+        name="m", folder="TrainingSet/MultiClassInfection-Train", classes="GT", turn="transpose"
+    )
+    doctor = SourceConfig(name="d", folder="TrainingSet/LungInfection-Train/Doctor-label", turn="transpose")
+    clean, infection = (load_source(semiseg, source, 352) for source in (multi, doctor))
+    assert np.array_equal(clean.masks, infection.masks)
+    assert np.array_equal(clean.images, infection.images)
+    assert clean.classes is not None
+    assert [slices_with(label, clean.classes, "nearest") for label in (1, 2, 3)] == [48, 39, 0]
+    codes = load_source(semiseg, dataclasses.replace(multi, class_resize="bilinear"), 352).classes
+    assert codes is not None
+    between = ~np.isin(codes, (0, 38, 75))
+    assert between.mean() == pytest.approx(0.0207, abs=5e-5)
+    assert between.mean(axis=(1, 2)).max() == pytest.approx(0.057, abs=5e-4)
+
+
+@pytest.mark.data
+def test_the_released_test_classes_are_the_two_masks_beside_them(data_root: Path) -> None:
+    folder = data_root / "covid-semiseg" / "TestingSet" / "MultiClassInfection-Test"
+    paths = sorted((folder / "GT").glob("*.png"))
+    assert len(paths) == 48
+    for path in paths:
+        classes = read_classes(path)
+        for label, name in ((1, "GT-1"), (2, "GT-2")):
+            assert np.array_equal(read_stored(folder / name / path.name) > 0, classes == label)

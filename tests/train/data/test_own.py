@@ -15,7 +15,7 @@ from infnet_train.cli.main import app
 from infnet_train.data.check import check_data
 from infnet_train.data.masks import LabelMeaning, read_labelled
 from infnet_train.data.own import OwnData, Split, own_data, patient_of, prepare_own
-from infnet_train.data.pictures import DataError, read_grey
+from infnet_train.data.pictures import DataError, Turn, read_grey
 from train_slices import write_picture, write_slice
 
 PHANTOM = chest_phantom()
@@ -223,3 +223,91 @@ def test_pictures_are_turned_and_those_without_lung_stay_whole(
     with caplog.at_level(logging.WARNING):
         prepare_own(own, tmp_path / "other", Split())
     assert "no lung was found in 2 pictures" in caplog.text
+
+
+CLASSES = LabelMeaning(infection=(7,), ignored=(255,), ground_glass=(1, 4), consolidation=(2,))
+MEANT = {1: 1, 4: 1, 2: 2, 7: 3, 255: 255}
+
+
+def class_counts(folder: Path) -> dict[int, int]:
+    found = np.concatenate([read_grey(path).ravel() for path in (folder / "Classes").iterdir()])
+    return {int(value): int((found == value).sum()) for value in np.unique(found) if value}
+
+
+def assert_they_fit(folder: Path) -> None:
+    (report,) = check_data(folder).folders
+    assert check_data(folder).problems == ()
+    assert report.classes is not None
+    assert report.classes.masks == report.pairs == report.images
+
+
+def test_classes_of_volumes_are_named_by_the_user(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stored = labels(1, 2, 4, 7, 255)
+    pair = volume(tmp_path, "a", stored, "RAI")
+    own = own_data(None, pair[:1], pair[1:], CLASSES, "none", 5.0)
+    caplog.set_level(logging.WARNING)
+    prepare_own(own, tmp_path / "out", Split())
+    assert not caplog.records
+    expected = dict.fromkeys((1, 2, 3, 255), 0)
+    for value, label in MEANT.items():
+        expected[label] += int((stored == value).sum())
+    assert class_counts(tmp_path / "out" / "train") == expected
+    assert_they_fit(tmp_path / "out" / "train")
+
+
+@pytest.mark.parametrize("turn", ["none", "transpose"])
+def test_classes_of_pictures_are_named_by_the_user(tmp_path: Path, turn: Turn) -> None:
+    data = pictures(tmp_path)
+    expected = dict.fromkeys((1, 2, 3, 255), 0)
+    for path in (data / "masks").iterdir():
+        inside = read_grey(path) > 128
+        mask = (inside * np.resize(np.array([1, 2, 4, 7, 255]), inside.shape[1])).astype(np.uint8)
+        write_picture(path, mask if turn == "none" else mask.T)
+        for value, label in MEANT.items():
+            expected[label] += int((mask == value).sum())
+        if turn != "none":
+            image = data / "images" / path.name
+            write_picture(image, read_grey(image).T)
+    prepare_own(own_data(data, (), (), CLASSES, turn, 5.0), tmp_path / "out", Split())
+    assert class_counts(tmp_path / "out" / "train") == expected
+    assert_they_fit(tmp_path / "out" / "train")
+
+
+def test_colours_of_pictures_are_the_numbers_of_their_palette(tmp_path: Path) -> None:
+    data = pictures(tmp_path)
+    paths = sorted((data / "masks").iterdir())
+    for number, path in enumerate(paths):
+        inside = read_grey(path) > 128
+        colour = ((0, 0, 128), (0, 128, 0))[number % 2]  # blue, green, red
+        write_picture(path, (inside[..., None] * np.array(colour)).astype(np.uint8))
+    meaning = LabelMeaning(ground_glass=(1,), consolidation=(2,))
+    prepare_own(opened(data, meaning), tmp_path / "out", Split())
+    assert set(class_counts(tmp_path / "out" / "train")) == {1, 2}
+    write_picture(
+        paths[0], np.full((*read_grey(data / "images" / paths[0].name).shape, 3), (9, 0, 0), np.uint8)
+    )
+    with pytest.raises(DataError, match=rf"INF-3164.*{paths[0].name} has a colour that is no number"):
+        prepare_own(opened(data, meaning), tmp_path / "again", Split())
+
+
+def test_labels_beside_the_named_classes_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pair = volume(tmp_path, "a", labels(1, 2, 9))
+    meaning = LabelMeaning(ground_glass=(1,), consolidation=(5,))
+    caplog.set_level(logging.WARNING)
+    prepare_own(own_data(None, pair[:1], pair[1:], meaning, "none", 5.0), tmp_path / "out", Split())
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("labels that were not named are taken as healthy: 2 (a_mask.nii.gz), 9 (a_mask")
+    assert second == "no mask has the label 5 that was named"
+
+
+def test_the_command_line_names_classes(tmp_path: Path) -> None:
+    ct, mask = volume(tmp_path, "a", labels(1, 2))
+    arguments = ["data", "prepare", "--volume", str(ct), "--mask", str(mask), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*arguments, "--ground-glass", "1", "--consolidation", "2"])
+    assert done.exit_code == 0
+    assert set(class_counts(tmp_path / "out" / "train")) == {1, 2}
+    (tmp_path / "sets" / "covid-semiseg").mkdir(parents=True)
+    arguments = ["data", "prepare", str(tmp_path / "sets"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*arguments, "--ground-glass", "1"])
+    assert isinstance(done.exception, DataError)
+    assert "--ground-glass hold for own data" in str(done.exception)

@@ -4,10 +4,13 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.pictures import DataError
-from infnet_train.data.preflight import look_at_folder
+from infnet_train.data.preflight import look_at, look_at_folder
+from infnet_train.data.source import SourceConfig
 from train_slices import write_slice
 
 
@@ -45,3 +48,30 @@ def test_a_slice_under_two_names_is_named(folder: Path, caplog: pytest.LogCaptur
 def test_without_slices_there_is_nothing_to_look_at(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no slices in"):
         look_at_folder(tmp_path)
+
+
+def test_a_class_that_no_slice_has_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    masks = np.zeros((2, 64, 64), np.uint8)
+    masks[0, 20:30, 20:30] = 255
+
+    def said(*classes: int, resize: str = "nearest") -> list[str]:
+        caplog.clear()
+        sources = []
+        for number, value in enumerate(classes):
+            source = SourceConfig(name=f"s{number}", folder=".", classes="Classes", class_resize=resize)
+            planes = np.where(masks > 0, value, 0).astype(np.uint8)
+            sources.append((source, LabelledSlices(("a", "b"), masks, masks, masks, classes=planes)))
+        look_at(sources, None)
+        return [record.getMessage() for record in caplog.records]
+
+    assert said(1) == [
+        "none of the 2 slices with classes has consolidation: a network cannot learn what it is"
+    ]
+    assert said(1, 2) == []
+    assert [text.split(" has ")[1][:6] for text in said(3)] == ["ground", "consol"]  # of unknown class alone
+    assert said(38, 75, resize="bilinear") == []
+    assert len(said(1, 2, resize="bilinear")) == 2  # values between the codes are no classes
+    caplog.clear()
+    plain = LabelledSlices(("a", "b"), masks, masks, masks)
+    look_at([(SourceConfig(name="s", folder="."), plain)], None)
+    assert not caplog.records

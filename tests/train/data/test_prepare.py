@@ -18,10 +18,12 @@ from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.scan.phantom import ChestPhantom
 from infnet_train.cli.main import app
 from infnet_train.data.manual import manual_slices
+from infnet_train.data.masks import LabelMeaning
 from infnet_train.data.negatives import normal_slices
 from infnet_train.data.pictures import DataError, read_grey, upright
 from infnet_train.data.prepare import prepare, transfer_labels
 from infnet_train.data.reserved import RESERVED, is_reserved
+from infnet_train.data.semiseg import MULTI_CLASS
 from infnet_train.data.volumes import slices_of_volume
 from infnet_train.semi.pseudo_labels import as_stored
 from train_slices import LABELLED, PSEUDO, blobs, write_picture
@@ -311,6 +313,53 @@ def test_the_command_reports_as_json(sets: Path, tmp_path: Path) -> None:
     assert report["schema"] == "infnet.prepared/1"
     assert report["slices"]["pseudo"] == 2
     assert (tmp_path / "out" / "pseudo" / "Imgs" / f"{RADIO}.png").is_file()
+
+
+def test_classes_of_the_labelled_slices_come_with_them(sets: Path, tmp_path: Path) -> None:
+    semiseg = sets / "covid-semiseg"
+    infection = read_grey(semiseg / LABELLED / "GT" / "0.png") > 128
+    classes = np.where(infection, np.where(np.arange(90)[:, None] < 40, 1, 2), 0)
+    picture = np.zeros((90, 80, 3), np.uint8)
+    picture[classes == 1, 2] = picture[classes == 2, 1] = 128
+    path = write_picture(semiseg / MULTI_CLASS / "GT" / "0.png", picture)
+    prepare(sets, tmp_path / "out")
+    assert np.array_equal(read_grey(tmp_path / "out" / "labelled" / "Classes" / "0.png"), classes.T)
+    assert not (tmp_path / "out" / "pseudo" / "Classes").exists()
+    write_picture(path, picture[::-1].copy())
+    with pytest.raises(DataError, match="INF-3166.*MultiClassInfection-Train.GT.0.png and the mask of its"):
+        prepare(sets, tmp_path / "turned")
+    path.rename(path.with_name("1.png"))
+    with pytest.raises(DataError, match="INF-3165.*has no class mask: expected"):
+        prepare(sets, tmp_path / "missing")
+    assert not (tmp_path / "missing" / "labelled").exists()
+
+
+def test_classes_of_volumes_are_ignored_where_readers_differ(tmp_path: Path) -> None:
+    write_volume(tmp_path, "a", PHANTOM, "LPI")
+    stripes = np.resize(np.array([1, 2, 3], np.uint8), PHANTOM.infection.shape[2])
+    first = np.where(PHANTOM.infection, stripes, 0).astype(np.uint8)
+    second = np.roll(PHANTOM.infection, 2, axis=1).astype(np.uint8)
+    second[np.flatnonzero(first.any(axis=(1, 2)))[0]] = 255  # not read
+    for kind, array in (("infection", first), ("infection2", second)):
+        write_nifti(tmp_path / f"a_{kind}.nii.gz", *reorient(array, PHANTOM.spacing_mm, "RAS"))
+    ct, infection, lung, other = (
+        tmp_path / f"a_{kind}.nii.gz" for kind in ("ct", "infection", "lung", "infection2")
+    )
+    meaning = LabelMeaning(infection=(3,), ground_glass=(1,), consolidation=(2,))
+    made = list(slices_of_volume(ct, infection, lung, second_reader=other, meaning=meaning))
+    disputed = (second != 255) & (PHANTOM.infection != (second == 1))
+    box = lung_box(PHANTOM.lungs, PHANTOM.spacing_mm, PreprocessSpec().crop_margin_mm)
+    ignored = 0
+    for k, one in zip(np.flatnonzero((PHANTOM.lungs > 0).any(axis=(1, 2))), made, strict=True):
+        assert one.classes is not None
+        assert np.array_equal(one.classes, np.where(disputed, 255, first)[k][box])
+        assert np.array_equal(one.infection > 0, PHANTOM.infection[k][box])
+        ignored += int((one.classes == 255).sum())
+    assert ignored > 0
+    plain = slices_of_volume(ct, infection, lung, second_reader=other)
+    for one, without in zip(made, plain, strict=True):
+        assert without.classes is None
+        assert np.array_equal(one.infection, without.infection)
 
 
 @pytest.mark.data

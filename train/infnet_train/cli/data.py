@@ -106,6 +106,13 @@ def prepare(
     ignore: Annotated[
         list[int] | None, typer.Option(help="Own data: a label that counts neither as infected nor healthy.")
     ] = None,
+    ground_glass: Annotated[
+        list[int] | None,
+        typer.Option(help="Own data: a label that is ground glass; --infection is of unknown class then."),
+    ] = None,
+    consolidation: Annotated[
+        list[int] | None, typer.Option(help="Own data: a label that is consolidation.")
+    ] = None,
     turn: Annotated[Turn, typer.Option(help="Own pictures: what turns them upright.")] = Turn.none,
     validation: Annotated[
         float, typer.Option(help="Own data: share of the patients for validation.", min=0, max=0.9)
@@ -130,11 +137,19 @@ def prepare(
     log_to_stderr()
     if data is not None and are_public(data):
         refuse_own_options(
-            volume=volume, mask=mask, infection=infection, ignore=ignore, validation=validation, test=test
+            volume=volume,
+            mask=mask,
+            infection=infection,
+            ignore=ignore,
+            ground_glass=ground_glass,
+            consolidation=consolidation,
+            validation=validation,
+            test=test,
         )
         slices = run(data, out, neighbour_step_mm=neighbour_step)
     else:
-        meaning = LabelMeaning(tuple(infection or ()), tuple(ignore or ()))
+        named = (tuple(labels or ()) for labels in (infection, ignore, ground_glass, consolidation))
+        meaning = LabelMeaning(*named)
         own = own_data(data, volume or (), mask or (), meaning, turn.value, neighbour_step)
         slices = prepare_own(own, out, Split(validation, test))
     values = {"schema": "infnet.prepared/1", "infnet": __version__, "out": str(out), "slices": slices}

@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray, ByteArray
+from infnet_train.data.class_check import ClassCheck, ClassReport
+from infnet_train.data.classes import FOLDER
 from infnet_train.data.edges import EdgeDefinition, edges
 from infnet_train.data.masks import MaskScale, folder_scale, levels_of
 from infnet_train.data.pictures import (
@@ -36,7 +38,7 @@ from infnet_train.data.reserved import is_reserved
 from infnet_train.data.upright import Lie, lie_of_files
 
 LabelKind = Literal["hard", "soft", "colour", "none"]
-"""Only 0 and one value; values between; classes as colours, which this training does not read; no labels."""
+"""Only 0 and one value; values between; colours, of classes or of what no training reads; no labels."""
 FoundEdge = Literal["absent", "gradient", "canny", "other"]
 """No edge maps; all of them the nonzero gradient of the mask, or its Canny edge; anything else."""
 Part = Literal["training", "testing", "unknown"]
@@ -80,6 +82,8 @@ class FolderReport:
     reserved
         Number of slices of cases that are kept for a final examination, by their names. Not a problem: the
         public set contains them.
+    classes
+        Of the class masks in ``Classes``, or of masks whose colours are classes; absent where there are none.
     """
 
     folder: str
@@ -98,6 +102,7 @@ class FolderReport:
     edges_as_canny: int
     reserved: int
     lungs: Lie
+    classes: ClassReport | None
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,7 @@ class _FolderCheck:
         self._empty: list[str] = []
         self._edges = 0
         self._as: dict[EdgeDefinition, int] = {"gradient": 0, "canny": 0}
+        self._classes: ClassCheck | None = None
 
     def run(self) -> FolderReport:
         where = self._tried(self._folder, lambda: image_folder(self._folder)) or self._folder / "Imgs"
@@ -182,6 +188,7 @@ class _FolderCheck:
         for one, other in same_names(images):
             self._note(3116, other, f"has one name with {one.name} and would share its mask; remove one")
         self._decide_scale()
+        self._classes = self._class_check()
         pairs = sum(self._check_slice(path) for path in images)
         for path in masks:
             if path not in self._used:
@@ -191,6 +198,10 @@ class _FolderCheck:
                     path,
                     f"no slice of this name, expected {where.name}/{path.stem}.jpg and a .png mask",
                 )
+        names = {path.stem for path in images}
+        for path in pictures_in(self._folder / FOLDER):
+            if path.stem not in names:
+                self._note(3132, path, "no slice of this name; remove it, or put its slice there")
         found = np.flatnonzero(self._values)
         return FolderReport(
             folder=self._name(self._folder),
@@ -209,7 +220,26 @@ class _FolderCheck:
             edges_as_canny=self._as["canny"],
             reserved=sum(is_reserved(path.stem) for path in images),
             lungs=lie_of_files(images),
+            classes=self._classes.report() if self._classes else None,
         )
+
+    def _class_check(self) -> ClassCheck | None:
+        """Masks in other colours than those of classes are no problem of a folder, training refuses them."""
+        folder = self._folder / FOLDER
+        if folder.is_dir():
+            return self._tried(folder, lambda: ClassCheck(folder, are_masks=False))
+        if not self._coloured:
+            return None
+        try:
+            return ClassCheck(self._masks, are_masks=True)
+        except DataError:
+            return None
+
+    def _check_classes(self, image: Path, mask: ByteArray | None) -> None:
+        check = self._classes
+        if check is not None:
+            infected = None if mask is None or self._coloured else mask > INFECTED
+            self._tried(image, lambda: check.look_at(image, infected))
 
     def _decide_scale(self) -> None:
         """How the masks are stored; classes as colours are no problem of a folder, training refuses them."""
@@ -236,6 +266,7 @@ class _FolderCheck:
             return False
         self._used.add(mask_path)
         mask = self._read_labels(mask_path)
+        self._check_classes(path, mask)
         if mask is not None:
             if image is not None:
                 self._tried(path, lambda: check_size(path, image, mask))
@@ -369,7 +400,7 @@ def _folder_lines(report: FolderReport) -> list[str]:
     values = "" if report.label_values is None else " {}..{}".format(*report.label_values)
     labels = f"{report.labels}{values}, {len(report.empty_masks)} empty"
     if report.labels == "colour":
-        labels = "colour: classes, which the training does not read"
+        labels = "colour: classes" if report.classes else "colour, which the training does not read"
     edges = {
         "absent": "absent; the training makes its own from the masks",
         "gradient": f"{report.edges}, all the gradient of their mask",
@@ -377,10 +408,12 @@ def _folder_lines(report: FolderReport) -> list[str]:
         "other": f"{report.edges}, of which {report.edges_as_gradient} the gradient of their mask and "
         f"{report.edges_as_canny} its Canny edge",
     }[report.edge_kind]
+    classes = [] if report.classes is None else [f"  classes  {report.classes.to_text()}"]
     return [
         f"folder     {report.folder} ({report.part})",
         f"  slices   {report.images}, masks {report.masks}, pairs {report.pairs}; {size}",
         f"  labels   {labels}",
+        *classes,
         f"  edges    {edges}",
         f"  lungs    {_LUNGS[report.lungs]}",
     ]

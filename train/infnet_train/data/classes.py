@@ -82,7 +82,7 @@ def read_classes(path: Path) -> ByteArray:
         If the file cannot be read or holds no classes, or the masks of the folder are stored in two ways.
     """
     levels = class_levels(path)
-    return _looked_up(levels, _folder_codes(path.parent))
+    return _looked_up(levels, folder_codes(path.parent))
 
 
 def class_mask_of(image: Path, folder: str) -> Path:
@@ -279,6 +279,14 @@ def _of_16_bits(stored: AnyArray, path: Path) -> Levels:
     return grey.astype(np.int32)
 
 
+def slices_with(label: int, classes: ByteArray, how: ClassResize) -> int:
+    """How many slices (n, size, size) have pixels of a class, as :func:`resized_classes` made them."""
+    code = label
+    if how == "bilinear":
+        code = next(grey for grey, of in _GREYS.items() if of == label)
+    return int(np.count_nonzero((classes == code).any(axis=(1, 2))))
+
+
 def _looked_up(levels: Levels, codes: Mapping[int, int]) -> ByteArray:
     classes = np.zeros(levels.shape, np.uint8)
     for value, label in codes.items():
@@ -294,7 +302,14 @@ def as_numbers(levels: Levels) -> Levels:
     return numbers
 
 
-def _folder_codes(folder: Path) -> Mapping[int, int]:
+def folder_codes(folder: Path) -> Mapping[int, int]:
+    """What the values of the class masks in a folder mean, by all of them.
+
+    Raises
+    ------
+    DataError
+        If they are no classes, or could be several things.
+    """
     masks = pictures_in(folder)
     return _codes_of_files(folder, tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in masks))
 

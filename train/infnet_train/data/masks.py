@@ -378,7 +378,7 @@ def _label_of(first: dict[int, str], folder: Path) -> int | None:
             f"masks in {folder} hold the labels {shown} besides 0, expected one label, or 0 to 255; write "
             "infection as 255 and the rest as 0 (infnet-train data prepare --infection says which labels are "
             "infection and --ignore which do not count), or set soft_labels = true in the source if they say "
-            "how sure a label is",
+            f"how sure a label is{_class_hint(values, folder)}",
             code=3144,
         )
     if values[-1] <= INFECTED:
@@ -389,3 +389,10 @@ def _label_of(first: dict[int, str], folder: Path) -> int | None:
             code=3135,
         )
     return None
+
+
+def _class_hint(values: list[int], folder: Path) -> str:
+    """What else labels could be: classes, as numbers or as colours (``classes``)."""
+    if values[-1] < 256 and not set(values) <= {1, 2, 3, 255}:
+        return ""
+    return f', or classes = "{folder.name}" if 1 is ground glass and 2 consolidation'

@@ -20,7 +20,8 @@ from infnet_runtime.io.nifti import read_labels
 from infnet_runtime.lungs import find_lungs, lung_box
 from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
-from infnet_train.data.masks import LabelMeaning, levels_of, read_mask
+from infnet_train.data.classes import IGNORED, as_numbers, class_levels, classes_by
+from infnet_train.data.masks import LabelMeaning, Levels, levels_of, read_mask
 from infnet_train.data.neighbours import NEIGHBOUR_STEP_MM
 from infnet_train.data.pictures import (
     EXPECTED,
@@ -152,6 +153,8 @@ def prepare_own(own: OwnData, out: Path, split: Split) -> dict[str, int]:
     """
     if own.are_volumes:
         _refuse_unclear(own)
+    if own.meaning.has_classes:
+        _say_what_is_unnamed(own)
     by_patient: dict[str, list[tuple[Path, Path]]] = {}
     for image, mask in own.pairs:
         by_patient.setdefault(patient_of(image), []).append((image, mask))
@@ -206,13 +209,46 @@ def _refuse_unclear(own: OwnData) -> None:
                 code=3145,
             )
     unnamed = sorted(set(found) - {0} - set(own.meaning.ignored))
-    if len(unnamed) > 1 and not own.meaning.infection:
+    if len(unnamed) > 1 and not own.meaning.infected:
         shown = ", ".join(f"{value} ({found[value]})" for value in unnamed[:8])
         raise DataError(
             f"the masks hold the labels {shown}, expected one; say which are infection by --infection and "
-            "which do not count by --ignore",
+            "which do not count by --ignore, or of which class they are by --ground-glass and "
+            "--consolidation",
             code=3144,
         )
+
+
+def _say_what_is_unnamed(own: OwnData) -> None:
+    """Labels that nobody named where classes were, and named ones that no mask has; colours are refused."""
+    found: dict[int, str] = {}
+    for _, mask in own.pairs:
+        labels = read_labels(mask)[1] if own.are_volumes else _numbers(mask)
+        for value in np.unique(labels).tolist():
+            found.setdefault(value, mask.name)
+    named = {*own.meaning.infected, *own.meaning.ignored}
+    unnamed = sorted(set(found) - {0} - named)
+    if unnamed and unnamed[-1] > IGNORED and not own.are_volumes:
+        raise DataError(
+            f"{found[unnamed[-1]]} has a colour that is no number of the palette of class masks, expected "
+            "numbers, or (128, 0, 0) for 1, (0, 128, 0) for 2 and (128, 128, 0) for 3; write the labels as "
+            "numbers",
+            code=3164,
+        )
+    if unnamed:
+        logger.warning(
+            "labels that were not named are taken as healthy: %s; infection of unknown class is named by "
+            "--infection",
+            ", ".join(f"{value} ({found[value]})" for value in unnamed[:8]),
+        )
+    absent = sorted(named - set(found))
+    if absent:
+        logger.warning("no mask has the label %s that was named", ", ".join(map(str, absent)))
+
+
+def _numbers(mask: Path) -> Levels:
+    """Labels of a picture, its colours as their numbers."""
+    return as_numbers(class_levels(mask))
 
 
 def _volume_slices(own: OwnData, pairs: Sequence[tuple[Path, Path]]) -> Iterator[PreparedSlice]:
@@ -222,31 +258,51 @@ def _volume_slices(own: OwnData, pairs: Sequence[tuple[Path, Path]]) -> Iterator
 
 def _picture_slices(own: OwnData, pairs: Sequence[tuple[Path, Path]]) -> Iterator[PreparedSlice]:
     """Pictures of a patient, those of one size cut at the same box."""
-    read = [(image.stem, *_read_picture(own, image, mask)) for image, mask in pairs]
+    read = [_read_picture(own, image, mask) for image, mask in pairs]
     for _, same in groupby(
-        sorted(read, key=lambda one: (one[1].shape, one[0])), key=lambda one: one[1].shape
+        sorted(read, key=lambda one: (one.grey.shape, one.name)), key=lambda one: one.grey.shape
     ):
         slices = list(same)
-        box = _box([grey for _, grey, _, _ in slices], [infected for _, _, infected, _ in slices])
-        for name, grey, infected, ignored in slices:
+        box = _box([one.grey for one in slices], [one.infected for one in slices])
+        for one in slices:
             yield PreparedSlice(
-                name,
-                np.ascontiguousarray(grey[box]),
-                _as_bytes(infected[box]),
-                _as_bytes(ignored[box]) if ignored[box].any() else None,
+                one.name,
+                np.ascontiguousarray(one.grey[box]),
+                _as_bytes(one.infected[box]),
+                _as_bytes(one.ignored[box]) if one.ignored[box].any() else None,
+                classes=None if one.classes is None else np.ascontiguousarray(one.classes[box]),
             )
 
 
-def _read_picture(own: OwnData, image: Path, mask: Path) -> tuple[ByteArray, BoolArray, BoolArray]:
-    """Grey, infection and what is to be ignored, upright."""
-    grey = read_grey(image)
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """An upright picture and what its mask says, (rows, columns) each; classes only where they were named."""
+
+    name: str
+    grey: ByteArray
+    infected: BoolArray
+    ignored: BoolArray
+    classes: ByteArray | None = None
+
+
+def _read_picture(own: OwnData, image: Path, mask: Path) -> _Picture:
+    grey, classes = read_grey(image), None
     if own.meaning == LabelMeaning():
         infected = read_mask(mask) > INFECTED
         ignored = np.zeros_like(infected)
+    elif own.meaning.has_classes:
+        labels = _numbers(mask)
+        (infected, ignored), classes = own.meaning.of(labels), classes_by(own.meaning, labels)
     else:
         infected, ignored = own.meaning.of(levels_of(read_stored(mask), mask))
     check_size(image, grey, infected)
-    return upright(grey, own.turn), upright_mask(infected, own.turn), upright_mask(ignored, own.turn)
+    return _Picture(
+        image.stem,
+        upright(grey, own.turn),
+        upright_mask(infected, own.turn),
+        upright_mask(ignored, own.turn),
+        None if classes is None else upright(classes, own.turn),
+    )
 
 
 def upright_mask(mask: BoolArray, turn: Turn) -> BoolArray:

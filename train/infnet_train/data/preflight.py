@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infnet_train.data.classes import CONSOLIDATION, GROUND_GLASS, slices_with
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.data.pictures import DataError, slices_in
 from infnet_train.data.reserved import is_reserved
@@ -38,6 +39,7 @@ def look_at(
             "which drop labels",
             code=3147,
         )
+    _warn_of_absent_classes(sources)
     for source, slices in (*sources, *([validation] if validation else [])):
         warn_if_sideways(lie_of(some_of(list(slices.images))), f"source {source.name}", source.turn)
         reserved = sum(is_reserved(name) for name in slices.names)
@@ -108,3 +110,17 @@ def _warn_of_overlap(
             len(validation),
             both[0],
         )
+
+
+def _warn_of_absent_classes(sources: Sequence[tuple[SourceConfig, LabelledSlices]]) -> None:
+    """Say that a class is in no slice of those that have classes."""
+    classified = [
+        (source.class_resize, slices.classes) for source, slices in sources if slices.classes is not None
+    ]
+    for label, name in ((GROUND_GLASS, "ground glass"), (CONSOLIDATION, "consolidation")):
+        if classified and not any(slices_with(label, classes, how) for how, classes in classified):
+            logger.warning(
+                "none of the %d slices with classes has %s: a network cannot learn what it is",
+                sum(len(classes) for _, classes in classified),
+                name,
+            )

@@ -95,7 +95,7 @@ def refuse_own_options(**options: object) -> None:
     DataError
         With their names.
     """
-    given = [f"--{name}" for name, value in options.items() if value]
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
     if given:
         raise DataError(
             f"{', '.join(given)} hold for own data, and the folder holds the public sets (covid-semiseg), "
