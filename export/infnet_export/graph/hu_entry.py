@@ -1,4 +1,4 @@
-"""A second entry to a model: HU of whole slices in, probability on their own grid out.
+"""A second entry to a model: HU of whole slices in, probabilities on their own grid out.
 
 For hosts without Python. What ``infnet_runtime.slices.preprocess`` does around the network becomes part of
 the graph: window, resize, normalisation, then the resize back and the temperature. The number of rows and
@@ -10,7 +10,7 @@ leaving out what lies outside the lungs.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,18 +20,13 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from infnet_export.graph.coarse_logits import without_coarse_logits
 from infnet_export.graph.onnx_file import BATCH_DIMENSION, check_model
 from infnet_runtime.arrays import FloatArray
-from infnet_runtime.model.manifest import (
-    CONTRACT_VERSION,
-    ENTRY_KEY,
-    METADATA_KEY,
-    ManifestError,
-    ModelManifest,
-)
+from infnet_runtime.model.manifest import ENTRY_KEY, METADATA_KEY, ManifestError, ModelManifest, OutputSpec
+from infnet_runtime.model.specs import EQUAL, SOFTMAX
 from infnet_runtime.slices.preprocess import resize_matrix
 
 HU_INPUT = "hu"
 
-_NETWORK_OUTPUT = "network_probability"
+_NETWORK = "network_"  # before the name of what the network itself gives
 _SMALLEST = 1e-7  # where infnet_runtime.slices.temperature cuts off probabilities before their logit
 _Weight = FloatArray | npt.NDArray[np.int64] | np.float32
 
@@ -42,46 +37,53 @@ def with_hu_entry(model: onnx.ModelProto, rows: int, columns: int) -> onnx.Model
     Parameters
     ----------
     model
-        With its manifest; input (n, 3, size, size), output (n, 1, size, size), both FP32. Stays as it is.
+        With its manifest; input (n, 3, size, size), outputs (n, channels, size, size), all FP32. Stays as it
+        is.
     rows, columns
         Of the slices in HU.
 
     Returns
     -------
-    Input ``hu`` int16 (n, rows, columns), output of the same name as before, FP32 (n, rows, columns): the
-    calibrated probability. The runtime refuses such a file, because it does all this itself.
+    Input ``hu`` int16 (n, rows, columns), outputs of the same names as before, FP32: calibrated
+    probabilities, (n, rows, columns) of an output with one channel, else (n, channels, rows, columns). The
+    runtime refuses such a file, because it does all this itself.
 
     Raises
     ------
     ValueError
         If rows or columns are not positive.
     ManifestError
-        If the manifest is damaged or of another version than 1.
+        If the manifest is damaged, or the network takes neighbouring planes, which one slice does not have.
     """
     if rows < 1 or columns < 1:
         raise ValueError(f"slices have {rows} x {columns} pixels, expected at least one along each axis")
     model = without_coarse_logits(model)  # of no use where the way back to the slice is in the graph
     properties = {p.key: p.value for p in model.metadata_props}
     manifest = ModelManifest.from_json(properties[METADATA_KEY], source="the model to give an HU entry")
-    if manifest.contract_version != CONTRACT_VERSION:
+    if manifest.preprocess.channels != EQUAL:
         raise ManifestError(
-            f"the model follows contract {manifest.contract_version}, an HU entry is made for one output and "
-            f"equal channels: contract {CONTRACT_VERSION}",
+            f"the model takes '{manifest.preprocess.channels}' as channels, an HU entry takes one slice: "
+            f"channels '{EQUAL}'",
             code=4022,
         )
     (slices,) = (i.name for i in model.graph.input)
     before = _preprocessing(manifest, rows, columns)
-    after = _inverse(manifest, rows, columns)
+    specs = {output.name: output for output in manifest.outputs}
+    outputs = [specs[value.name] for value in model.graph.output]
+    after = {output.name: _inverse(manifest, output, rows, columns) for output in outputs}
     graph = helper.make_graph(
         [
             *before.ending_in(slices),
-            *_with_output_renamed(model.graph.node, manifest.output.name),
-            *after.ending_in(manifest.output.name),
+            *_with_outputs_renamed(model.graph.node, after),
+            *(node for name, chain in after.items() for node in chain.ending_in(name)),
         ],
         model.graph.name,
         [_value(HU_INPUT, TensorProto.INT16, rows, columns)],
-        [_value(manifest.output.name, TensorProto.FLOAT, rows, columns)],
-        [*before.weights, *model.graph.initializer, *after.weights],
+        [
+            _value(o.name, TensorProto.FLOAT, *((o.channels,) if o.channels > 1 else ()), rows, columns)
+            for o in outputs
+        ],
+        [*before.weights, *model.graph.initializer, *(w for chain in after.values() for w in chain.weights)],
     )
     extended = helper.make_model(
         graph,
@@ -116,14 +118,27 @@ def _preprocessing(manifest: ModelManifest, rows: int, columns: int) -> "_Chain"
     return chain
 
 
-def _inverse(manifest: ModelManifest, rows: int, columns: int) -> "_Chain":
-    """``preprocess.from_network``, cut to 0..1: (n, 1, size, size) -> (n, rows, columns)."""
-    size, temperature = manifest.preprocess.size, manifest.output.temperature
-    chain = _Chain("postprocess", _NETWORK_OUTPUT)
-    chain.then("Squeeze", axis=np.array([1], np.int64))
+def _inverse(manifest: ModelManifest, output: OutputSpec, rows: int, columns: int) -> "_Chain":
+    """``preprocess.from_network`` cut to 0..1, (n, channels, size, size) -> (n, channels, rows, columns).
+
+    Of one channel the result is (n, rows, columns).
+    """
+    size = manifest.preprocess.size
+    module = "postprocess" if output is manifest.output else f"postprocess.{output.name}"
+    chain = _Chain(module, f"{_NETWORK}{output.name}")
+    if output.channels == 1:
+        chain.then("Squeeze", axis=np.array([1], np.int64))
     chain.resize((size, size), (rows, columns))
     probability = chain.then("Clip", zero=np.float32(0), one=np.float32(1))
-    if temperature == 1:
+    if output.temperature == 1:
+        return chain
+    temperature = np.float32(output.temperature)
+    if output.activation == SOFTMAX:
+        # The logits are the logarithms but for what all channels share, which a softmax does not see.
+        chain.then("Max", smallest=np.float32(_SMALLEST))
+        chain.then("Log")
+        chain.then("Div", temperature=temperature)
+        chain.softmax()
         return chain
     # logit(p) = log(p) - log(1 - p), both cut off where the runtime cuts the probability
     chain.then("Max", smallest=np.float32(_SMALLEST))
@@ -132,7 +147,7 @@ def _inverse(manifest: ModelManifest, rows: int, columns: int) -> "_Chain":
     chain.then("Max", smallest=np.float32(_SMALLEST))
     log_healthy = chain.then("Log")
     chain.then("Sub", log_infected, log_healthy)
-    chain.then("Div", temperature=np.float32(temperature))
+    chain.then("Div", temperature=temperature)
     scaled = chain.then("Sigmoid")
     # No pixel changes its side of 0.5 by rounding.
     half = np.float32(0.5)
@@ -171,8 +186,12 @@ class _Chain:
         """Integers to FP32."""
         self._append("Cast", [self._last], to=TensorProto.FLOAT)
 
+    def softmax(self) -> None:
+        """Over the channels."""
+        self._append("Softmax", [self._last], axis=1)
+
     def resize(self, old: tuple[int, int], new: tuple[int, int]) -> None:
-        """``preprocess.resize`` of (n, rows, columns); an axis that keeps its length is left alone."""
+        """``preprocess.resize`` of (..., rows, columns); an axis that keeps its length is left alone."""
         if new[0] != old[0]:
             rows = self._stored("rows", resize_matrix(old[0], new[0]))
             self._append("MatMul", [rows, self._last])
@@ -200,18 +219,18 @@ class _Chain:
         return full
 
 
-def _with_output_renamed(nodes: Iterable[NodeProto], output: str) -> list[NodeProto]:
+def _with_outputs_renamed(nodes: Iterable[NodeProto], outputs: Collection[str]) -> list[NodeProto]:
     renamed = []
     for node in nodes:
         copy = NodeProto()
         copy.CopyFrom(node)
         for names in (copy.input, copy.output):
             for i, name in enumerate(names):
-                if name == output:
-                    names[i] = _NETWORK_OUTPUT
+                if name in outputs:
+                    names[i] = f"{_NETWORK}{name}"
         renamed.append(copy)
     return renamed
 
 
-def _value(name: str, element: int, rows: int, columns: int) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, element, [BATCH_DIMENSION, rows, columns])
+def _value(name: str, element: int, *shape: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, element, [BATCH_DIMENSION, *shape])

@@ -18,7 +18,7 @@ from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session
 from infnet_runtime.backends.candidates import ONNXRUNTIME, OPENVINO
 from infnet_runtime.backends.open import open_content
-from infnet_runtime.backends.session import infection_of, infection_probability
+from infnet_runtime.backends.session import infection_probability
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.metrics.parity import (
     ENLARGED_TOLERANCE,
@@ -28,9 +28,11 @@ from infnet_runtime.metrics.parity import (
     HALF_TOLERANCE,
     compare,
     network_thresholds,
+    worst_of,
 )
 from infnet_runtime.model.arithmetic import INT8, form_of
-from infnet_runtime.model.manifest import ModelManifest
+from infnet_runtime.model.manifest import ModelManifest, OutputSpec
+from infnet_runtime.model.specs import SIGMOID
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.segment.sampled import PHANTOMS, phantom_input, phantom_slices, scan_input
 from infnet_runtime.slices.preprocess import from_network, to_network
@@ -66,27 +68,39 @@ def comparison_slices(wanted: Wanted, manifest: ModelManifest) -> Compared:
 
 
 def hu_entry_result(extended: onnx.ModelProto, start: Start, wanted: Wanted) -> FormResult:
-    """How far an entry for HU is from the Python preprocessing, from HU to calibrated probability."""
+    """How far an entry for HU is from the Python preprocessing, from HU to calibrated probabilities."""
     assert wanted.hu
     manifest, shape = start.manifest, wanted.hu
     rows, columns = shape
     hu = phantom_slices(PHANTOMS, max(shape))[:, :rows, :columns]
     batch = to_network(hu, Intensity.HU, manifest.preprocess)
     own = by_onnxruntime(start.content, start.name)(batch)
-    expected = from_network(
-        infection_of(own, manifest), rows, columns, temperature=manifest.output.temperature
-    )
-    found = raw_session(extended, threads=usable_cores()).run(None, {HU_INPUT: hu})[0]
-    parity = compare(found[:, None], expected[:, None], [manifest.output.threshold])
+    names = [output.name for output in manifest.outputs]
+    given = raw_session(extended, threads=usable_cores()).run(names, {HU_INPUT: hu})
+    parities = []
+    for output, found in zip(manifest.outputs, given, strict=True):
+        expected = _on_slice(own[output.name], output, rows, columns)
+        parities.append(compare(found.reshape(expected.shape), expected, output.thresholds))
+    worst = worst_of(parities)
     return FormResult(
         name=f"{start.name}.hu.onnx from {rows} x {columns} in HU, against the Python preprocessing",
-        runs={len(hu): parity},
-        worst=parity,
+        runs={len(hu): worst},
+        worst=worst,
         tolerance=EXACT,
         reason="rounding of FP32 around the network",
         kind="hu",
-        farthest=f"phantom {parity.farthest_slice + 1}",
+        farthest=f"phantom {worst.farthest_slice + 1}",
     )
+
+
+def _on_slice(probabilities: FloatArray, output: OutputSpec, rows: int, columns: int) -> FloatArray:
+    """Calibrated probabilities on the grid of the slice, (n, channels, size, size) -> (n, channels, h, w)."""
+    temperature = output.temperature if output.activation == SIGMOID else 1.0
+    channels = [
+        from_network(channel, rows, columns, temperature=temperature)
+        for channel in np.moveaxis(probabilities, 1, 0)
+    ]
+    return np.stack(channels, axis=1)
 
 
 def compare_all(

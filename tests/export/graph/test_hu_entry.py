@@ -25,7 +25,7 @@ from infnet_runtime.model.manifest import METADATA_KEY, ManifestError, ModelMani
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.segment.sampled import phantom_slices
 from infnet_runtime.slices.preprocess import from_network, to_network
-from tiny_models import MANIFEST, SIZE, SPEC, mid_grey_detector, two_outputs
+from tiny_models import KINDS, MANIFEST, SIZE, SPEC, TWO_OUTPUTS, mid_grey_detector, two_outputs
 
 ROUNDING = 2e-6
 """Largest distance in network input and probability; 5e-7 was seen. Both sides multiply by the same FP32
@@ -120,10 +120,38 @@ def test_another_window_is_found(model: onnx.ModelProto) -> None:
     assert float(np.abs(found - expected).max()) > ROUNDING * STEEP
 
 
-def test_neighbours_and_several_outputs_are_refused(tmp_path: Path) -> None:
+def test_neighbours_are_refused(model: onnx.ModelProto) -> None:
+    neighbours = replace(SPEC, channels="neighbours", neighbour_step_mm=5.0)
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    manifest = replace(MANIFEST, preprocess=neighbours, contract_version=2)
+    helper.set_model_props(other, {METADATA_KEY: manifest.to_json()})
+    with pytest.raises(ManifestError, match=r"\[INF-4022\] the model takes 'neighbours' as channels"):
+        with_hu_entry(other, 100, 120)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_all_outputs_come_back_to_the_slice(tmp_path: Path, temperature: float) -> None:
+    """The infection to the bit as of a model without classes; the classes still exclude each other."""
     two = onnx.load_from_string(two_outputs(tmp_path / "two.onnx").read_bytes())
-    with pytest.raises(ManifestError, match=r"\[INF-4022\] the model follows contract 2, an HU entry"):
-        with_hu_entry(two, 100, 120)
+    kinds = replace(KINDS, temperature=temperature)
+    manifest = replace(TWO_OUTPUTS, outputs=(kinds, OutputSpec()))
+    helper.set_model_props(two, {METADATA_KEY: manifest.to_json()})
+    hu, shape = phantom_slices(2, 120)[:, :100], (100, 120)
+    session = onnxruntime.InferenceSession(model_bytes(with_hu_entry(two, *shape)))
+    assert [o.name for o in session.get_outputs()] == ["infection_probability", KINDS.name]
+    infection, found = session.run(None, {"hu": hu})
+    alone = with_hu_entry(onnx.load(mid_grey_detector(tmp_path / "one.onnx")), *shape)
+    np.testing.assert_array_equal(infection, run(alone, hu=hu))
+    batch = to_network(hu, Intensity.HU, SPEC)
+    (own,) = onnxruntime.InferenceSession(model_bytes(two)).run([KINDS.name], {"slices": batch})
+    resized = np.stack([from_network(channel, *shape) for channel in np.moveaxis(own, 1, 0)], axis=1)
+    powers = np.maximum(resized, 1e-7) ** (1 / temperature)  # softmax(log(p) / T)
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    assert found.shape == (2, 3, *shape)
+    assert float(np.abs(found - expected).max()) < ROUNDING * STEEP
+    assert float(np.ptp(expected[:, 1])) > 0.1, "a constant answer would prove nothing"
+    assert float(np.abs(found.sum(axis=1) - 1).max()) < 1e-5
 
 
 def test_the_file_says_what_it_takes_and_the_runtime_refuses_it(
