@@ -6,12 +6,15 @@ from pathlib import Path
 import torch
 
 from infnet_export.network.exporter import Exporter
-from infnet_export.network.inf_net.exporter import inf_net_exporter
+from infnet_export.network.inf_net.exporter import inf_net_classes_exporter, inf_net_exporter
 from infnet_runtime.errors import ModelError
 from infnet_train.networks import Network
 from infnet_train.weights.trained import TrainedNetwork, read_network
 
-EXPORTERS: dict[str, Callable[[Network], Exporter]] = {"inf-net": inf_net_exporter}
+EXPORTERS: dict[str, Callable[[Network], Exporter]] = {
+    "inf-net": inf_net_exporter,
+    "inf-net-classes": inf_net_classes_exporter,
+}
 """Networks that say how they are exported, by the names of :data:`infnet_train.networks.NETWORKS`."""
 
 

@@ -7,10 +7,12 @@ with all its outputs; :class:`PredictionPath` then keeps what the prediction nee
 
 import copy
 import re
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from infnet_export.network.class_output import ProbabilitiesWithClasses
 from infnet_export.network.exporter import InfectionProbability
 from infnet_export.network.inf_net.merged_convolutions import (
     EdgePyramid,
@@ -18,10 +20,12 @@ from infnet_export.network.inf_net.merged_convolutions import (
     MergedShortcut,
     shrunk_global_map,
 )
-from infnet_train.networks import InfectionMap, InfNet, Network
+from infnet_train.networks import InfectionMap, InfNet, InfNetClasses, Network
 from infnet_train.networks.blocks import ReceptiveFieldBlock, ReverseAttention, resize
+from infnet_train.networks.inf_net import Features
 from infnet_train.networks.res2net import Bottle2neck
 
+AnyInfNet = TypeVar("AnyInfNet", bound=InfNet)
 _LAST_CONV_OF_STEM = "stem.6"
 
 
@@ -49,13 +53,42 @@ class PredictionPath(Network):
 
     def forward(self, slices: Tensor) -> InfectionMap:
         """(n, 3, h, w), h and w multiples of 32 -> logits of S3, (n, 1, h, w)."""
+        return InfectionMap(self._segment(slices)[0])
+
+    def _segment(self, slices: Tensor) -> tuple[Tensor, Features]:
+        """The logits of S3 at the size of the slices, and what they were made from."""
         f2, f3, f4, f5 = self.backbone(slices)
         edge3, edge4, edge5 = self.edge_attention(f2)
-        s_g = self.partial_decoder(self.rfb3(f3), self.rfb4(f4), self.rfb5(f5))  # at 1/32, as f5
+        reduced = self.rfb3(f3), self.rfb4(f4), self.rfb5(f5)
+        s_g = self.partial_decoder(*reduced)  # at 1/32, as f5
         s5 = self.reverse_attention5(f5, s_g, edge5)
         s4 = self.reverse_attention4(f4, resize(s5, 2), edge4)
         s3 = self.reverse_attention3(f3, resize(s4, 2), edge3)
-        return InfectionMap(resize(s3, 8))
+        return resize(s3, 8), Features(f2, f3, reduced, s3)
+
+
+class WithClasses(NamedTuple):
+    """Logits at the size of the slices: (n, 1, h, w), and (n, 1 + classes, h, w)."""
+
+    prediction: Tensor
+    classes: Tensor
+
+
+class ClassPath(PredictionPath):
+    """The path to the prediction, and from it to the classes.
+
+    The infection comes first and whole, so that its part of the graph is that of a file without classes.
+    """
+
+    def __init__(self, network: InfNetClasses) -> None:
+        super().__init__(network)
+        self.class_head = network.class_head
+
+    def forward(self, slices: Tensor) -> WithClasses:  # type: ignore[override]  # a map more
+        """(n, 3, h, w), h and w multiples of 32 -> logits."""
+        infection, made = self._segment(slices)
+        classes = self.class_head(made.f2, made.f3, *made.reduced, made.prediction)
+        return WithClasses(infection, resize(classes, 4))
 
 
 class ChannelBias(nn.Module):
@@ -119,7 +152,13 @@ def ablated_module(network: InfNet) -> InfectionProbability:
     return InfectionProbability(_rewritten(network)).float().eval()
 
 
-def _rewritten(network: InfNet) -> InfNet:
+def class_inference_module(network: InfNetClasses) -> ProbabilitiesWithClasses:
+    """The same for a network with a class head."""
+    return ProbabilitiesWithClasses(ClassPath(_rewritten(network))).float().eval()
+
+
+def _rewritten(network: AnyInfNet) -> AnyInfNet:
+    """In double precision."""
     rewritten = copy.deepcopy(network).double().eval()
     for rewrite in REWRITES:
         rewrite(rewritten)
