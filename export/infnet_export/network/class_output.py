@@ -1,13 +1,19 @@
 """The output that tells ground glass from consolidation, of any network that gives it."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
+from infnet_export.network.exporter import Exporter
 from infnet_runtime.model.manifest import OutputSpec
 from infnet_runtime.model.specs import CLASS_OUTPUT
+from infnet_train.networks import Network
 
 INFECTION_AND_CLASSES = (OutputSpec(), CLASS_OUTPUT)
 """Channels of the classes: background, and those of :data:`infnet_train.networks.CLASSES` in their order."""
+
+_PROBED = 64  # rows and columns
 
 
 class ProbabilitiesWithClasses(nn.Module):
@@ -32,3 +38,23 @@ def probabilities_with_classes(network: nn.Module, slices: Tensor) -> tuple[Tens
     """Slices through a network, (n, channels, h, w) -> (n, 1, h, w) and (n, 1 + classes, h, w)."""
     outputs = network(slices)
     return torch.sigmoid(outputs.prediction), torch.softmax(outputs.classes, dim=1)
+
+
+def tells_classes(network: Network, channels: int) -> bool:
+    """Whether a network gives classes beside the infection: it is asked, with one slice."""
+    one = next(network.parameters()).new_zeros(1, channels, _PROBED, _PROBED)
+    with torch.no_grad():
+        return network(one).classes is not None
+
+
+def as_trained_with_classes(network: Network) -> nn.Module:
+    """A copy of a network with nothing rewritten; normalisations are folded when it is traced."""
+    return ProbabilitiesWithClasses(copy.deepcopy(network).float().eval()).eval()
+
+
+WITH_CLASSES = Exporter(
+    inference=as_trained_with_classes,
+    probabilities=probabilities_with_classes,
+    outputs=INFECTION_AND_CLASSES,
+)
+"""For a network with classes of which nothing more is known."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from infnet_export.network.class_output import WITH_CLASSES, tells_classes
 from infnet_export.network.exporter import Exporter
 from infnet_export.network.inf_net.exporter import inf_net_classes_exporter, inf_net_exporter
 from infnet_runtime.errors import ModelError
@@ -24,21 +25,25 @@ def read_trained(path: Path) -> TrainedNetwork:
     Raises
     ------
     ModelError
-        As :func:`~infnet_train.weights.trained.read_network`, or if its weights are not finite.
+        As :func:`~infnet_train.weights.trained.read_network`, or if it needs a prior, or its weights are not
+        finite.
     """
     trained = read_network(path, purpose="export")
+    if trained.config.prior:
+        raise ModelError(
+            f"{path} holds a {trained.kind} that is given the infection beside the slice, and cannot run "
+            f"alone; export both as one: infnet-export INFECTION.safetensors --classes {path}",
+            code=4110,
+        )
     _refuse_non_finite(trained.network, path)
     return trained
 
 
 def exporter_of(trained: TrainedNetwork) -> Exporter:
     """How a network is exported."""
-    return EXPORTERS.get(trained.kind, any_exporter)(trained.network)
-
-
-def any_exporter(_network: Network) -> Exporter:
-    """How a network is exported that nothing more is known of."""
-    return Exporter()
+    if trained.kind in EXPORTERS:
+        return EXPORTERS[trained.kind](trained.network)
+    return WITH_CLASSES if tells_classes(trained.network, trained.config.in_channels) else Exporter()
 
 
 def _refuse_non_finite(network: Network, path: Path) -> None:
