@@ -11,15 +11,15 @@ from torch import Tensor
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def reference_shapes() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the authors' checkpoint."""
-    rows = (line.split() for line in (GOLDEN / "infnet_reference_keys.txt").read_text().splitlines())
+def reference_shapes(network: str = "infnet") -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the authors' checkpoint: of ``infnet``, or ``infnet_unet`` for the classes."""
+    rows = (line.split() for line in (GOLDEN / f"{network}_reference_keys.txt").read_text().splitlines())
     return {name: tuple(int(n) for n in re.findall(r"\d+", shape)) for name, shape in rows}
 
 
-def reference_state() -> dict[str, Tensor]:
+def reference_state(network: str = "infnet") -> dict[str, Tensor]:
     """All entries, in double precision."""
-    return {name: fill(name, shape) for name, shape in reference_shapes().items()}
+    return {name: fill(name, shape) for name, shape in reference_shapes(network).items()}
 
 
 def fill(name: str, shape: tuple[int, ...]) -> Tensor:

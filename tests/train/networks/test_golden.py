@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from golden_fill import GOLDEN, reference_shapes, reference_state
 from infnet_train.networks import InfNet, SideOutputs
 from infnet_train.networks.losses import structure_loss_terms, total_loss
-from infnet_train.weights.reference import load_reference_weights, reference_name
+from infnet_train.networks.multi_class_unet import MultiClassUNet
+from infnet_train.weights.reference import (
+    load_reference_unet,
+    load_reference_weights,
+    reference_name,
+    unet_reference_name,
+)
 
 RELATIVE = 1e-9  # double precision, other summation order: 1e-12 was seen
 MAPS = {"lateral_map_5": 0, "lateral_map_4": 1, "lateral_map_3": 2, "lateral_map_2": 3, "lateral_edge": 4}
@@ -140,6 +146,19 @@ def test_training_step(model: InfNet) -> None:
         gradient = gradients[name]
         assert gradient is not None
         assert float(gradient.norm()) == pytest.approx(norm, rel=1e-8), name
+
+
+def test_multi_class_unet() -> None:
+    state = reference_state("infnet_unet")
+    assert len(state) == 128
+    network = MultiClassUNet().double().eval()
+    assert {unet_reference_name(name) for name in network.state_dict()} == set(state)
+    load_reference_unet(network, state, source="the golden fill")
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(np.random.RandomState(17).standard_normal((1, 6, 64, 96))))
+    assert outputs.classes is not None
+    background, ground_glass, consolidation = outputs.classes.split(1, dim=1)
+    check(torch.cat([ground_glass, consolidation, background], dim=1), REFERENCE["unet_eval_1x6x64x96"])
 
 
 def test_loss_values() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise_planes
-from infnet_train.networks import InfNet, Network
+from infnet_train.networks import InfNet, Network, NetworkConfig, build_network
 from infnet_train.weights.channels import start_from, to_own_plane
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
 
@@ -78,3 +78,21 @@ def test_a_network_for_which_the_way_is_not_known(network: InfNet, tmp_path: Pat
     with pytest.raises(ModelError, match="holds a Other that saw copies of a slice; how it begins") as caught:
         start_from(other, path, NEIGHBOURS)
     assert caught.value.code == 4006
+
+
+@pytest.mark.parametrize("name", ["gated-unet", "dense-unet", "deeplabv3+-16"])
+def test_other_networks_begin_with_neighbours_where_they_say_what_sees_the_slice(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_network(NetworkConfig(network=name, prior=True)).eval()
+    entry = nn.Sequential(*(model.get_submodule(part) for part in model.entry))
+    grey, prior = torch.rand(2, 1, 64, 64), torch.rand(2, 3, 64, 64)
+
+    def seen(planes: torch.Tensor, spec: PreprocessSpec) -> torch.Tensor:
+        given = torch.from_numpy(normalise_planes(planes.numpy(), spec))
+        with torch.no_grad():
+            return entry(torch.cat([given, prior], dim=1))[..., 4:-4, 4:-4]  # what sees no border
+
+    before = seen(grey, EQUAL)
+    to_own_plane(model, NEIGHBOURS)
+    planes = torch.cat([torch.rand(2, 1, 64, 64), grey, torch.rand(2, 1, 64, 64)], dim=1)
+    torch.testing.assert_close(seen(planes, NEIGHBOURS), before, rtol=0, atol=SAME)

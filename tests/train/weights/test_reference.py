@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from golden_fill import reference_state
 from infnet_runtime.errors import ModelError
-from infnet_train.networks import InfNet
+from infnet_train.networks import InfNet, NetworkConfig
 from infnet_train.weights.reference import load_backbone_weights, load_reference_weights, read_reference_state
+from infnet_train.weights.trained import read_network
 
 pytestmark = pytest.mark.slow  # Inf-Net is built or written again and again
 
@@ -101,3 +102,20 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path, capsys: pytest.Ca
     with pytest.raises(ModelError, match="is not a plain PyTorch weight file"):
         read_reference_state(path)
     assert "code ran" not in capsys.readouterr().out
+
+
+def test_the_released_unet_is_recognised_and_its_channels_get_our_order(tmp_path: Path) -> None:
+    saved = {k: v if v.dtype is torch.int64 else v.float() for k, v in reference_state("infnet_unet").items()}
+    path = tmp_path / "unet_model_200.pkl"
+    torch.save(saved, path)
+    trained = read_network(path, purpose="evaluate")
+    assert trained.config == NetworkConfig(network="multi-class-unet", labels="classes", prior=True)
+    head = trained.network.get_submodule("head")
+    assert isinstance(head, nn.Conv2d)
+    assert torch.equal(head.weight[[1, 2, 0]], saved["outc.conv.weight"])
+    assert head.bias is not None
+    assert torch.equal(head.bias[[1, 2, 0]], saved["outc.conv.bias"])
+    del saved["up4.conv.double_conv.4.bias"]
+    torch.save(saved, path)
+    with pytest.raises(ModelError, match=r"up4.conv.double_conv.4.bias.*expected multi-class U-Net weights"):
+        read_network(path, purpose="evaluate")

@@ -93,6 +93,13 @@ def train(
             "where they are."
         ),
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Train this network (docs/networks.md), whatever the recipe says; as --set network=NAME.",
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,7 +125,10 @@ def train(
     ] = None,
     version: VersionOption = False,
 ) -> None:
-    """Train Inf-Net by a recipe. An interrupted run goes on with --resume and gives the same weights."""
+    """Train Inf-Net, or another network, by a recipe.
+
+    An interrupted run goes on with --resume and gives the same weights.
+    """
     if context.invoked_subcommand is not None:
         _refuse_options_of_training(context)
         return
@@ -138,7 +148,8 @@ def train(
     log_to_stderr()
     if threads:
         torch.set_num_threads(threads)
-    stages = read_recipe(recipe_file, set_)
+    named = [] if network is None else [f"network={network}"]
+    stages = read_recipe(recipe_file, [*(set_ or []), *named])
     chosen = choose_device(device)
     if out is None:
         names = [stage.name for stage in stages]

@@ -105,6 +105,8 @@ class InfNet(Network):
         If a part is not known.
     """
 
+    entry = ("backbone.stem.0", "backbone.stem.1")
+
     def __init__(self, parts: tuple[Part, ...] = ALL_PARTS) -> None:
         super().__init__()
         _check_parts(parts)

@@ -103,9 +103,13 @@ class Network(nn.Module):
     ----------
     begins_without
         Parts that weights to start from need not have.
+    entry
+        Names of the one convolution that sees the slice and, if it has no bias, of the normalisation after
+        it. A network that says it can go on with the neighbours of a slice where it was given copies.
     """
 
     begins_without: tuple[str, ...] = ()
+    entry: tuple[str, ...] = ()
 
     def forward(self, x: Tensor) -> Outputs:
         """Segment a batch, (n, 3, h, w), or (n, 6, h, w) with a prior."""

@@ -1,6 +1,9 @@
 """What the U-Nets are made of."""
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
+from torch.nn import functional
 
 from infnet_train.networks.blocks import resize
 
@@ -28,6 +31,22 @@ class DoubleConv(nn.Sequential):
         self.conv2 = nn.Conv2d(middle, out_channels, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.relu2 = nn.ReLU(inplace=True)
+
+
+def way_down(in_channels: int, widths: tuple[int, ...]) -> nn.ModuleList:
+    """The blocks of an encoder, one for each width."""
+    return nn.ModuleList(
+        DoubleConv(before, width) for before, width in zip((in_channels, *widths), widths, strict=False)
+    )
+
+
+def go_down(blocks: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """What each block of an encoder says, from fine to coarse: its features are halved for the next."""
+    features: list[Tensor] = []
+    for block in blocks:
+        x = block(functional.max_pool2d(x, 2) if features else x)
+        features.append(x)
+    return features
 
 
 def twice(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import nn
 
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.specs import EQUAL, NEIGHBOURS, PreprocessSpec
-from infnet_train.networks import InfNet, Network
+from infnet_train.networks import Network
 from infnet_train.weights.checkpoint import fill_weights, read_checkpoint
 
 _OWN = 1  # between below and above
@@ -38,30 +38,41 @@ def start_from(model: Network, path: Path, spec: PreprocessSpec) -> None:
     fill_weights(model, checkpoint, path, without=model.begins_without)
     before = checkpoint.state.get("config", {}).get("preprocess", {}).get("channels", EQUAL)
     if spec.channels == NEIGHBOURS and before == EQUAL:
-        if not isinstance(model, InfNet):
+        if not model.entry:
             raise ModelError(
                 f"{path} holds a {type(model).__name__} that saw copies of a slice; how it begins with "
-                "neighbours is known of InfNet alone: start from weights with neighbours, or from none",
+                "neighbours is not known, because it does not say where it sees a slice (entry): start from "
+                "weights with neighbours, or from none",
                 code=4006,
             )
         to_own_plane(model, spec)
 
 
 @torch.no_grad()
-def to_own_plane(model: InfNet, spec: PreprocessSpec) -> None:
+def to_own_plane(model: Network, spec: PreprocessSpec) -> None:
     """Put the kernels of the first convolution onto the channel in the middle, in place.
 
     Equal channels give what they gave before, but for the zeros beyond the border of the slice: the channels
-    are normalised by numbers of their own.
+    are normalised by numbers of their own. The channels of a prior stay as they are.
+
+    Parameters
+    ----------
+    model
+        Of a kind that says its :attr:`~infnet_train.networks.Network.entry`.
     """
-    convolution, norm = model.backbone.stem[0], model.backbone.stem[1]
+    convolution, *norms = (model.get_submodule(name) for name in model.entry)
     assert isinstance(convolution, nn.Conv2d)
+    slice_ = convolution.weight[:, : len(spec.mean)]  # a view
+    mean, std = (torch.tensor(v).to(slice_) for v in (spec.mean, spec.std))
+    on_grey = slice_ / std[:, None, None]  # (out, 3, k, k), kernels on grey 0..1
+    constant = -(on_grey.sum(dim=(2, 3)) * mean).sum(dim=1)  # (out,), what the subtracted means give
+    slice_.zero_()
+    slice_[:, _OWN] = on_grey.sum(dim=1) * std[_OWN]
+    now = -slice_[:, _OWN].sum(dim=(1, 2)) * mean[_OWN] / std[_OWN]
+    if convolution.bias is not None:
+        convolution.bias += constant - now
+        return
+    (norm,) = norms
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
-    mean, std = (torch.tensor(v).to(convolution.weight) for v in (spec.mean, spec.std))
-    on_grey = convolution.weight / std[:, None, None]  # (out, 3, k, k), kernels on grey 0..1
-    constant = -(on_grey.sum(dim=(2, 3)) * mean).sum(dim=1)  # (out,), what the subtracted means give
-    convolution.weight.zero_()
-    convolution.weight[:, _OWN] = on_grey.sum(dim=1) * std[_OWN]
-    now = -convolution.weight[:, _OWN].sum(dim=(1, 2)) * mean[_OWN] / std[_OWN]
     norm.running_mean += now - constant

@@ -12,10 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from infnet_runtime.errors import ModelError
-from infnet_train.networks import InfNet, Network
+from infnet_train.networks import InfNet, Network, NetworkConfig
+from infnet_train.networks.multi_class_unet import MultiClassUNet
 from infnet_train.networks.res2net import Res2Net50
 
 _LAST_CONV_OF_LEVEL = {"4": "5", "3": "4", "2": "4"}
+_OF_DOUBLE_CONV = {"conv1": "0", "bn1": "1", "conv2": "3", "bn2": "4"}
+_CLASSES_BY_OURS = (2, 0, 1)
+"""Where background, ground glass and consolidation are in the authors' U-Net: its background comes last."""
 
 
 def reference_name(name: str) -> str:
@@ -87,17 +91,68 @@ def read_reference_state(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
-def read_reference_network(path: Path) -> InfNet:
-    """Read an Inf-Net, in evaluation mode, from a ``.pth`` file in the authors' layout.
+def read_reference_network(path: Path) -> tuple[Network, NetworkConfig]:
+    """Read one of the authors' two networks, in evaluation mode, from a file in their layout.
+
+    Returns
+    -------
+    The network, and which one it is.
 
     Raises
     ------
     ModelError
-        As :func:`read_reference_state` and :func:`load_reference_weights`.
+        As :func:`read_reference_state`, :func:`load_reference_weights` and :func:`load_reference_unet`.
     """
+    state = read_reference_state(path)
+    if any(name.startswith("inc.double_conv.") for name in state):
+        unet = MultiClassUNet().eval()
+        load_reference_unet(unet, state, source=str(path))
+        return unet, NetworkConfig(network="multi-class-unet", labels="classes", prior=True)
     network = InfNet().eval()
-    load_reference_weights(network, read_reference_state(path), source=str(path))
-    return network
+    load_reference_weights(network, state, source=str(path))
+    return network, NetworkConfig()
+
+
+def unet_reference_name(name: str) -> str:
+    """Name in the authors' ``unet_model_200.pkl`` of one of our ``MultiClassUNet`` entries.
+
+    Examples
+    --------
+    >>> unet_reference_name("down.1.bn2.weight"), unet_reference_name("up.0.conv1.bias")
+    ('down1.maxpool_conv.1.double_conv.4.weight', 'up1.conv.double_conv.0.bias')
+    """
+    part, rest = name.split(".", 1)
+    if part == "head":
+        return f"outc.conv.{rest}"
+    number, layer, leaf = rest.split(".")
+    inside = f"double_conv.{_OF_DOUBLE_CONV[layer]}.{leaf}"
+    if part == "up":
+        return f"up{int(number) + 1}.conv.{inside}"
+    return f"inc.{inside}" if number == "0" else f"down{number}.maxpool_conv.1.{inside}"
+
+
+def load_reference_unet(model: MultiClassUNet, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Fill ``model`` from a state_dict in the layout of the authors' ``unet_model_200.pkl``.
+
+    Its channels are ground glass, consolidation and background (reference code, not the paper); they get our
+    order. ``num_batches_tracked`` may be missing.
+
+    Parameters
+    ----------
+    source
+        Where ``state`` came from, for messages.
+
+    Raises
+    ------
+    ModelError
+        If entries are missing, unknown, or of another shape.
+    """
+    names = {name: unet_reference_name(name) for name in model.state_dict()}
+    _load_renamed(model, names, state, ignored="$", source=source)
+    with torch.no_grad():
+        for tensor in (model.head.weight, model.head.bias):
+            assert tensor is not None
+            tensor.copy_(tensor[list(_CLASSES_BY_OURS)].clone())
 
 
 def load_reference_weights(model: InfNet, state: Mapping[str, Tensor], *, source: str) -> None:
@@ -166,7 +221,7 @@ def _load_renamed(
         raise ModelError(
             f"{source} has {len(state)} entries, of which {len(names) - len(missing)} of the "
             f"{len(names)} expected; missing e.g. {missing[:3]}, unknown e.g. {unknown[:3]}; "
-            "expected Res2Net-50 v1b (26w4s) weights in the authors' layout",
+            f"expected {_EXPECTED[type(module)]} weights in the authors' layout",
             code=4003,
         )
     wrong = {
@@ -181,6 +236,13 @@ def _load_renamed(
             code=4003,
         )
     module.load_state_dict({ours: state.get(ref, own[ours]) for ours, ref in names.items()})
+
+
+_EXPECTED: dict[type[nn.Module], str] = {
+    InfNet: "Res2Net-50 v1b (26w4s) Inf-Net",
+    Res2Net50: "Res2Net-50 v1b (26w4s)",
+    MultiClassUNet: "multi-class U-Net",
+}
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from infnet_train.networks import Network, NetworkConfig, build_network
 from infnet_train.weights.checkpoint import fill_weights, read_checkpoint
 from infnet_train.weights.reference import read_reference_network
 
-_PYTORCH_ENDINGS = (".pth", ".pt")
+_PYTORCH_ENDINGS = (".pth", ".pt", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class TrainedNetwork:
 
 
 def read_network(path: Path, *, purpose: str) -> TrainedNetwork:
-    """Read a checkpoint of ``infnet-train``, or a ``.pth`` file in the authors' layout.
+    """Read a checkpoint of ``infnet-train``, or a ``.pth`` or ``.pkl`` file in the authors' layout.
 
     The authors' file says nothing about preprocessing; it gets the defaults, which are theirs.
 
@@ -71,7 +71,8 @@ def read_network(path: Path, *, purpose: str) -> TrainedNetwork:
         slices were prepared.
     """
     if path.suffix.lower() in _PYTORCH_ENDINGS:
-        return TrainedNetwork(read_reference_network(path), PreprocessSpec())
+        network, config = read_reference_network(path)
+        return TrainedNetwork(network, PreprocessSpec(), config.network, config)
     checkpoint = read_checkpoint(path)
     if not checkpoint.group("weights"):
         raise ModelError(
