@@ -10,7 +10,6 @@ from infnet_runtime import CtVolume, Intensity
 from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.io import open_scan
 from infnet_runtime.metrics import LabelledSlice
-from infnet_train.data.volumes import labels_on
 
 TEST_SLICES = Path("covid-semiseg/TestingSet/LungInfection-Test")
 PUBLISHED = Path("covid-semiseg-results/Results/Lung infection segmentation")
@@ -79,6 +78,8 @@ def volume_names(data: Path) -> list[str]:
 
 def labelled_volume(data: Path, name: str) -> tuple[CtVolume, BoolArray]:
     """A volume and its infection (i, j, k); every label but 0 is infection."""
+    from infnet_train.data.volumes import labels_on  # needs cc3d, which a GPU host lacks
+
     volume = open_scan(data / VOLUMES / f"{name}_ct.nii.gz").volume
     labels = labels_on(volume, data / VOLUMES / f"{name}{_INFECTION}")
     return volume, volume.from_lps(np.asarray(labels != 0))

@@ -73,8 +73,7 @@ def score(options: argparse.Namespace) -> int:
         volumes=options.volumes,
         maps=options.maps,
     ):
-        other = {"recomputed": {}, "systems": {name: values}, "costs": {}}
-        document.write(options.json, document.merge(found, other))
+        document.write(options.json, document.merge(found, document.of_system(name, values)))
     return 0
 
 

@@ -29,10 +29,20 @@ def read(path: Path) -> Document:
     return document
 
 
-def write(path: Path, document: Document) -> None:
-    """The numbers, and beside them the tables."""
+def of_system(name: str, values: dict[str, Any]) -> Document:
+    """A document that holds the scores of one system alone."""
+    return {"schema": SCHEMA, **{part: {} for part in PARTS}, "systems": {name: values}}
+
+
+def write_numbers(path: Path, document: Document) -> None:
+    """The numbers alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", "utf-8")
+
+
+def write(path: Path, document: Document) -> None:
+    """The numbers, and beside them the tables."""
+    write_numbers(path, document)
     path.with_suffix(".md").write_text(to_markdown(document) + "\n", "utf-8")
 
 

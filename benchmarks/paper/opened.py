@@ -16,8 +16,10 @@ from infnet_runtime.backends.session import ClosedByBlock, Outputs, infection_pr
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.specs import SOFTMAX, OutputSpec, PreprocessSpec
 from infnet_runtime.slices.preprocess import from_network, normalise, resize
+from infnet_train.assess.priors import read_prior
 from infnet_train.machine.device import choose_device
 from infnet_train.networks import CLASSES, Network
+from infnet_train.networks.guided import Guided
 from infnet_train.weights.checkpoint import read_state
 from infnet_train.weights.trained import read_network
 
@@ -81,7 +83,8 @@ def open_system(path: Path, device: str, prior: Path | None = None) -> Iterator[
     Parameters
     ----------
     prior
-        Run whose probability of infection the network is given, where it needs one.
+        Weights of the network whose probability of infection it is given, where it needs one; what is
+        infected is then said by that network, as in a model file.
     """
     if path.suffix.lower() == ".onnx":
         with open_session(path, device=device, precision="f32") as session:
@@ -121,6 +124,7 @@ def how_trained(state: dict[str, Any]) -> dict[str, Any]:
         "slices": per_epoch,
         "slices_seen": epochs * per_epoch + min(rest * config["batch_size"], per_epoch),
         "steps": state["step"],
+        "by_time": state.get("share", 0) > 0,
         "size": config["preprocess"]["size"],
         "seed": config["seed"],
         "started_from": config["init_from"] or "random weights",
@@ -131,31 +135,19 @@ def how_trained(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _runner(network: Network, device: str, spec: PreprocessSpec, prior: Path | None) -> Run:
+    if prior is not None:
+        network = Guided(read_prior(prior, spec, device).network, network, spec.mean, spec.std)
     network.to(device).eval()
-    beside = _prior_of(prior, device, spec) if prior else None
 
     @torch.no_grad()
     def run(batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
-        images = torch.from_numpy(batch).to(device)
-        outputs = network(images if beside is None else beside(images)).to_float()
+        outputs = network(torch.from_numpy(batch).to(device)).to_float()
         infection = torch.sigmoid(outputs.prediction)[:, 0].cpu().numpy()
         if outputs.classes is None:
             return infection, None
         return infection, torch.softmax(outputs.classes, dim=1)[:, 1:].cpu().numpy()
 
     return run
-
-
-def _prior_of(path: Path, device: str, spec: PreprocessSpec) -> Callable[[torch.Tensor], torch.Tensor]:
-    first = read_network(path / WEIGHTS if path.is_dir() else path, purpose="take priors from").network
-    first.to(device).eval()
-    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (spec.mean, spec.std))
-
-    def beside(images: torch.Tensor) -> torch.Tensor:
-        probability = torch.sigmoid(first(images).prediction)  # (n, 1, size, size)
-        return torch.cat([images, (probability - mean) / std], dim=1)
-
-    return beside
 
 
 def _of_session(session: Session, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:

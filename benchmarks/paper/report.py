@@ -255,7 +255,7 @@ def _how_cells(how: dict[str, Any]) -> list[str]:
         return [how["data"], *["see its card"] * 3, how["file"], "-"]
     return [
         f"{how['slices']} slices of {', '.join(how['data'])}",
-        str(how["slices_seen"]),
+        f"{how['slices_seen']}{', fitted to a time' if how['by_time'] else ''}",
         f"{how['steps']}, {how['size']}",
         str(how["seed"]),
         how["started_from"],

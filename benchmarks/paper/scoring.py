@@ -70,7 +70,7 @@ class _Kept:
 
 
 def _prior(name: str, path: Path) -> Path | None:
-    """The run that a system takes its prior from: as its checkpoint says, else beside it."""
+    """The weights that a system takes its prior from: as its checkpoint says, else of the run beside it."""
     weights = path / WEIGHTS if path.is_dir() else path
     if weights.suffix != ".safetensors":
         return None
@@ -80,7 +80,7 @@ def _prior(name: str, path: Path) -> Path | None:
     said = Path((config.get("priors") or {}).get("model") or "")
     if said.is_file():
         return said
-    beside = path.parent / SYSTEMS[name].prior if name in SYSTEMS else Path()
-    if (beside / WEIGHTS).is_file():
+    beside = path.parent / SYSTEMS[name].prior / WEIGHTS if name in SYSTEMS else Path()
+    if beside.is_file():
         return beside
     raise SystemExit(f"{path} needs the network of its prior, {said}, which is not there; put it there")

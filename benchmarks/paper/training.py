@@ -55,7 +55,7 @@ def train_all(
         share_s = None
         if budget_s is not None:
             rest = [n for n in left[left.index(name) :] if SYSTEMS[n].is_known]
-            share_s = (budget_s - (time.monotonic() - began)) * _share(name, rest)
+            share_s = (budget_s - (time.monotonic() - began)) * share_of(name, rest)
             why = why or ("" if share_s > _LEAST_S else "no time was left")
         if why:
             _say(f"{name}: LEFT OUT, {why}")
@@ -85,7 +85,8 @@ def train_all(
     return failed
 
 
-def _share(name: str, left: list[str]) -> float:
+def share_of(name: str, left: list[str]) -> float:
+    """How much of a time a system gets, of those that are left: as much as it computes."""
     return _work(name) / sum(map(_work, left)) if name in left else 0.0
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 import cv2
-import numpy as np
 import pytest
 
-from train_slices import write_slice
+from paper_sets import write_sets
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TINY = ("--set", "epochs=1", "--set", "sizes=[64]", "--set", "preprocess.size=64", "--set", "batch_size=2")
@@ -42,28 +41,7 @@ def script(load: Load) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four slices to train on and three to test on, stored as COVID-SemiSeg is."""
-    root = tmp_path_factory.mktemp("sets")
-    semiseg = root / "covid-semiseg"
-    for i in range(4):
-        write_slice(semiseg / "TrainingSet" / "LungInfection-Train" / "Doctor-label", f"{i}", seed=i)
-    for i in range(6, 9):
-        write_slice(root / "made", f"{i}", seed=i)
-        picture, mask = (cv2.imread(str(root / "made" / f / f"{i}.png"), 0).T for f in ("Imgs", "GT"))
-        left = mask.copy()
-        left[len(mask) // 2 :] = 0
-        for place, stored in (
-            ("LungInfection-Test/Imgs", picture),
-            ("LungInfection-Test/GT", mask),
-            ("MultiClassInfection-Test/Imgs", picture),
-            ("MultiClassInfection-Test/GT-1", left if i == 6 else mask),
-            ("MultiClassInfection-Test/GT-2", mask - left if i == 6 else 0 * mask),
-        ):
-            folder = semiseg / "TestingSet" / place
-            folder.mkdir(parents=True, exist_ok=True)
-            ending = "jpg" if place.endswith("Imgs") else "png"
-            cv2.imwrite(str(folder / f"{i}.{ending}"), np.ascontiguousarray(stored))
-    return root
+    return write_sets(tmp_path_factory.mktemp("sets"))
 
 
 @pytest.mark.data
@@ -114,10 +92,10 @@ def test_every_row_stands_beside_a_system(load: Load) -> None:
 def test_time_is_shared_by_the_work_that_is_left(load: Load) -> None:
     training = load("paper.training")
     small, large = "inf-net-backbone", "inf-net"
-    shares = [training._share(name, [small, large]) for name in (small, large)]
+    shares = [training.share_of(name, [small, large]) for name in (small, large)]
     assert sum(shares) == pytest.approx(1)
     assert 0.2 < shares[0] < 0.5 < shares[1]
-    assert training._share(large, [large]) == pytest.approx(1)
+    assert training.share_of(large, [large]) == pytest.approx(1)
 
 
 @pytest.mark.slow
