@@ -6,6 +6,7 @@ for slices without infection, and an interval with every number. On the same map
 a mean Dice of 0.682 and 0.738, so every number quoted needs its protocol beside it.
 """
 
+from infnet_runtime.metrics.classes import CLASS_VALUES, ClassifiedSlice, ClassScores, score_classes
 from infnet_runtime.metrics.clinical import (
     ClinicalProtocol,
     ClinicalReport,
@@ -31,7 +32,10 @@ from infnet_runtime.metrics.slices import LabelledSlice, SliceScores, score_slic
 from infnet_runtime.metrics.structure import s_measure
 
 __all__ = [
+    "CLASS_VALUES",
     "AdaptiveScores",
+    "ClassScores",
+    "ClassifiedSlice",
     "ClinicalProtocol",
     "ClinicalReport",
     "Confusion",
@@ -52,5 +56,6 @@ __all__ = [
     "paper_scores",
     "paper_thresholds",
     "s_measure",
+    "score_classes",
     "score_slices",
 ]
