@@ -14,7 +14,7 @@ from torch import Tensor
 from infnet_runtime.arrays import ByteArray, FloatArray
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.session import infection_probability
-from infnet_runtime.errors import GateError
+from infnet_runtime.errors import GateError, ModelError
 from infnet_runtime.model.manifest import OutputSpec, PreprocessSpec
 from infnet_runtime.slices.preprocess import normalise_planes, predict_slice
 from infnet_train.data.datasets import LabelledSlices
@@ -23,6 +23,7 @@ from infnet_train.networks import Network, Outputs
 from infnet_train.weights.trained import read_network
 
 _BATCH = 8
+_SMALL = 64  # pixels: the side of an empty slice
 
 
 def input_batches(
@@ -49,6 +50,21 @@ def logits_of(network: Network, images: Tensor, *, bf16: bool = False) -> Tensor
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         outputs: Outputs = network(images)
     return outputs.prediction.float()[:, 0]
+
+
+@torch.no_grad()
+def tells_classes(model: Network, channels: int, device: str) -> bool:
+    """Whether a network says classes; it is asked about an empty slice, and stays as it was."""
+    training = {module: module.training for module in model.modules()}
+    outputs: Outputs = model.eval()(torch.zeros(1, channels, _SMALL, _SMALL, device=device))
+    for module, was in training.items():
+        module.training = was
+    return outputs.classes is not None
+
+
+def weights_path(model: Path) -> Path:
+    """The weights of a run, given by its folder or by themselves."""
+    return model / "weights.safetensors" if model.is_dir() else model
 
 
 def network_runner(network: Network, device: str) -> Callable[[FloatArray], FloatArray]:
@@ -117,7 +133,13 @@ def open_model(model: Path, device: str, *, purpose: str) -> Iterator[OpenModel]
                 partial(infection_probability, session),
             )
         return
-    path = model / "weights.safetensors" if model.is_dir() else model
+    path = weights_path(model)
     trained, used = read_network(path, purpose=purpose), choose_device(device)
+    if trained.config.prior:
+        raise ModelError(
+            f"{model} holds a {trained.config.network} that is given the infection beside the slice, so "
+            f"there is nothing to {purpose} alone; infnet-train eval --classes FOLDER --prior MODEL scores it",
+            code=4143,
+        )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     yield OpenModel(digest, used, trained.preprocess, OutputSpec(), network_runner(trained.network, used))

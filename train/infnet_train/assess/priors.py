@@ -99,7 +99,18 @@ def refuse_as_prior(trained: TrainedNetwork, spec: PreprocessSpec, path: Path) -
             "finds the infection from the slice alone",
             code=4140,
         )
-    theirs, ours = to_plain(trained.preprocess), to_plain(spec)
+    refuse_other_slices(trained.preprocess, spec, path)
+
+
+def refuse_other_slices(found: PreprocessSpec, spec: PreprocessSpec, path: Path) -> None:
+    """Refuse a network that saw slices prepared otherwise than as ``spec`` says, but for their size.
+
+    Raises
+    ------
+    ModelError
+        With the keys that differ.
+    """
+    theirs, ours = to_plain(found), to_plain(spec)
     other = [key for key in {**ours, **theirs} if key != _ANY_SIZE and ours.get(key) != theirs.get(key)]
     if other:
         raise ModelError(

@@ -1,14 +1,11 @@
 """What a network that tells classes apart needs of a run, looked at before its first step."""
 
-import torch
-
+from infnet_train.assess.predict import tells_classes
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Sources
 from infnet_train.data.datasets import LabelledSlices
 from infnet_train.errors import ConfigError
-from infnet_train.networks import Network, Outputs
-
-_SMALL = 64  # pixels: the side of an empty slice
+from infnet_train.networks import Network
 
 
 def refuse_without_classes(
@@ -35,13 +32,3 @@ def refuse_without_classes(
             'none; name their folder in [validation], for example classes = "Classes", or leave it out',
             code=3177,
         )
-
-
-@torch.no_grad()
-def tells_classes(model: Network, channels: int, device: str) -> bool:
-    """Whether a network says classes; it is asked about an empty slice, and stays as it was."""
-    training = {module: module.training for module in model.modules()}
-    outputs: Outputs = model.eval()(torch.zeros(1, channels, _SMALL, _SMALL, device=device))
-    for module, was in training.items():
-        module.training = was
-    return outputs.classes is not None

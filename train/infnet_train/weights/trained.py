@@ -34,6 +34,8 @@ class TrainedNetwork:
     prior_sha256
         Hash of the weights (:attr:`weights_sha256`) whose probability was its prior in training; empty where
         it has no prior, or had the truth alone.
+    is_recorded
+        Whether the file says what its training was given.
     """
 
     network: Network
@@ -41,6 +43,7 @@ class TrainedNetwork:
     kind: str = NetworkConfig().network
     config: NetworkConfig = field(default_factory=NetworkConfig)
     prior_sha256: str = ""
+    is_recorded: bool = False
 
     @property
     def weights_sha256(self) -> str:
@@ -89,6 +92,7 @@ def read_network(path: Path, *, purpose: str) -> TrainedNetwork:
         config.network,
         config,
         checkpoint.state.get("how", {}).get("prior", ""),
+        "how" in checkpoint.state,
     )
 
 
