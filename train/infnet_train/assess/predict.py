@@ -138,7 +138,7 @@ def open_model(model: Path, device: str, *, purpose: str) -> Iterator[OpenModel]
     if trained.config.prior:
         raise ModelError(
             f"{model} holds a {trained.config.network} that is given the infection beside the slice, so "
-            f"there is nothing to {purpose} alone; infnet-train eval --classes FOLDER --prior MODEL scores it",
+            f"there is nothing to {purpose} alone; score it by infnet-train eval --classes DIR --prior MODEL",
             code=4143,
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
