@@ -15,7 +15,7 @@ from infnet_train.machine.ranks import join
 from infnet_train.networks import InfNet
 from infnet_train.networks.losses import total_loss
 from infnet_train.run.loop import train
-from small_network import NAME, register
+from small_network import CLASSES_NAME, NAME, register
 from train_config import train_config
 from two_ranks import LIMIT_S
 
@@ -36,6 +36,20 @@ CONFIG: dict[str, Any] = dict(
 SPLITS = ((3, 3), (5, 1), (6, 0), (0, 6))
 TOTALS = (3, 1)
 JOINED = 40
+
+
+def classes_config(infection: str) -> dict[str, Any]:
+    """Five slices with classes in batches of two, the priors by a network and by the truth."""
+    source = {"name": "small", "folder": "small", "classes": "Classes"}
+    return CONFIG | {
+        "network": CLASSES_NAME,
+        "labels": "classes",
+        "prior": True,
+        "priors": {"model": infection, "truth_share": 0.5},
+        "sources": [{**source, "names": ["s0", "s1", "s2", "s3", "s4"]}],
+        "validation": {**source, "names": ["s5"]},
+        "batch_size": 2,
+    }
 
 
 def normalisation() -> nn.BatchNorm2d:
@@ -102,6 +116,12 @@ def train_and_resume(data: str, out: str, begun: str, cache: str) -> None:
     for _ in range(JOINED):
         with join("cpu") as ranks:
             ranks.wait()
+
+
+def train_classes(data: str, out: str, infection: str) -> None:
+    """A run of a network that is given priors, in whose last batch the second rank has no slice."""
+    torch.set_num_threads(1)
+    train(train_config(**classes_config(infection)), Path(data), Path(out))
 
 
 def train_and_report(data: str, out: str) -> None:

@@ -17,9 +17,11 @@ from infnet_train.assess.evaluate_classes import ClassEvaluation, evaluate_class
 from infnet_train.cli.main import app
 from infnet_train.config.schema import TrainConfig
 from infnet_train.networks import NETWORKS, ClassMaps, InfectionMap, Network
+from infnet_train.networks.multi_class_unet import MultiClassUNet
 from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
+from infnet_train.weights.reference import unet_reference_name
 from infnet_train.weights.trained import read_network
-from tiny_models import mid_grey_detector
+from tiny_models import classes_detector, mid_grey_detector
 from train_config import train_config
 from train_slices import add_classes, write_slice
 
@@ -156,6 +158,34 @@ def test_a_prior_from_onnx(data: Path, tmp_path: Path) -> None:
     assert result.prior.as_in_training is None
     assert len(result.prior.sha256) == 64
     assert dice(result, "ground_glass") > 0.1
+
+
+def test_a_model_file_with_classes(data: Path, tmp_path: Path) -> None:
+    """Where grey is darker than the middle it says ground glass, so consolidation is a little brighter."""
+    path = classes_detector(tmp_path / "model.onnx")
+    result = evaluate_classes(path, data, classes="Classes", device="cpu")
+    assert result.prior is None
+    assert len(result.model_sha256) == 64
+    assert result.scores["ground_glass"].paper is not None
+    assert result.scores["consolidation"].clinical.pooled.sensitivity.value > 0.5  # type: ignore[operator]
+    with pytest.raises(ModelError, match=r"INF-4143\] .* takes the slice alone: leave --prior out"):
+        evaluate_classes(path, data, classes="Classes", prior="truth", device="cpu")
+
+
+@pytest.mark.slow
+def test_the_released_network_is_scored_with_the_prior_it_was_made_for(tmp_path: Path) -> None:
+    write_slice(tmp_path / "small", "a", seed=0)
+    add_classes(tmp_path / "small")
+    torch.manual_seed(0)
+    state = {unet_reference_name(name): tensor for name, tensor in MultiClassUNet().state_dict().items()}
+    torch.save(state, tmp_path / "unet_model_200.pkl")
+    result = evaluate_classes(
+        tmp_path / "unet_model_200.pkl", tmp_path / "small", classes="Classes", prior="truth", device="cpu"
+    )
+    assert result.preprocess == PreprocessSpec()
+    assert result.prior is not None
+    assert result.prior.as_in_training is None
+    assert len(result.scores["ground_glass"].clinical.volumes) == 1
 
 
 def test_what_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:

@@ -16,8 +16,17 @@ from infnet_train.networks import build_network
 from infnet_train.networks.losses import total_loss
 from infnet_train.run.loop import train
 from infnet_train.weights.checkpoint import read_checkpoint
-from rank_work import CONFIG, SPLITS, TOTALS, network_inputs, normalisation, normalisation_inputs
+from rank_work import (
+    CONFIG,
+    SPLITS,
+    TOTALS,
+    classes_config,
+    network_inputs,
+    normalisation,
+    normalisation_inputs,
+)
 from train_config import changed, train_config
+from train_slices import add_classes
 from two_ranks import LIMIT_S, start_two, torchrun_two
 
 # Double precision: sums in another order differ in the last digits, through 157 normalisations in some more.
@@ -103,6 +112,19 @@ def test_two_processes_give_the_curve_of_one_and_join_again_and_again(
     assert list((tmp_path / "cache").glob("*.npy"))
     train(changed(config, seed=1), slices, tmp_path / "other")
     assert curve(tmp_path / "other") != pytest.approx(expected, rel=LOSS_RTOL)
+
+
+@pytest.mark.slow
+def test_two_processes_give_slices_the_priors_of_one(
+    slices: Path, small_network: str, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    add_classes(slices / "small")
+    first = changed(train_config(**CONFIG), epochs=1, network=small_network)
+    infection = train(first, slices, tmp_path / "infection")
+    train(train_config(**classes_config(str(infection))), slices, tmp_path / "one")
+    torchrun_two("train_classes", slices, tmp_path / "two", infection)
+    assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), rel=LOSS_RTOL)
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
 """The class losses: what each label asks for, what does not count, and the released targets, displaced."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -7,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from infnet_train.data.classes import read_classes
+from infnet_train.data.datasets import load_source
+from infnet_train.data.source import SourceConfig
 from infnet_train.errors import ConfigError
 from infnet_train.networks import ClassMaps, SideOutputs
 from infnet_train.networks.class_loss import class_loss, released_class_loss, released_targets
@@ -15,6 +21,7 @@ from infnet_train.networks.losses import LossConfig, total_loss
 EQUAL = (1.0, 1.0, 1.0)
 # Means in another order of adding, in single precision.
 ROUNDING = 1e-5
+SHARE = 5.1e-5  # half of the last of two decimals of a per cent
 
 
 def plain(logits: Tensor, labels: Tensor) -> Tensor:
@@ -149,6 +156,24 @@ def test_released_targets_are_displaced_as_in_the_released_code() -> None:
     assert found[0, 0, 3, 3] == 0  # the background is that of the pixel before
     assert found[0, 0, 3, 8] == 1
     assert (found[0].sum(0) == 2).any()
+
+
+@pytest.mark.data
+def test_released_targets_are_as_wrong_as_those_of_the_released_code(data_root: Path) -> None:
+    """Shares of pixels of the 50 training slices, as measured with the released code itself."""
+    folder = "TrainingSet/MultiClassInfection-Train"
+    source = SourceConfig(name="released", folder=folder, classes="GT", class_resize="bilinear")
+    codes = load_source(data_root / "covid-semiseg", source, 352).classes
+    assert codes is not None
+    strange = (~np.isin(codes, (0, 38, 75))).mean(axis=(1, 2))
+    assert (strange.mean(), strange.max()) == pytest.approx((0.0207, 0.0573), abs=SHARE)
+    targets = released_targets(torch.from_numpy(codes[:, None]).float()).numpy()
+    marked = targets.sum(axis=1)
+    assert ((marked == 0).mean(), (marked > 1).mean()) == pytest.approx((0.0170, 0.0109), abs=SHARE)
+    paths = sorted((data_root / "covid-semiseg" / folder / "GT").glob("*.png"))
+    clean = [cv2.resize(read_classes(p), (352, 352), interpolation=cv2.INTER_NEAREST) for p in paths]
+    first = targets[:, [1, 2, 0]].argmax(axis=1)  # the first of several, in the order of the released code
+    assert (first != (np.stack(clean) + 2) % 3).mean() == pytest.approx(0.0237, abs=SHARE)
 
 
 def test_a_value_that_points_beyond_the_slice_is_left_out() -> None:
