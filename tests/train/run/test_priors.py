@@ -211,6 +211,13 @@ def test_a_network_that_needs_a_prior_gives_none(whole: Path) -> None:
         read_prior(whole / "weights.safetensors", SMALL.preprocess, "cpu")
 
 
+def test_a_network_that_needs_a_prior_teaches_nobody(whole: Path, data: Path, tmp_path: Path) -> None:
+    taught = {"name": "small", "folder": "small", "teacher_share": 0.5}
+    config = changed(SMALL, sources=[taught], teacher=str(whole / "weights.safetensors"))
+    with pytest.raises(ModelError, match=r"INF-4140\] .* that needs a prior itself"):
+        train(config, data, tmp_path / "run")
+
+
 def test_a_network_whose_slices_were_prepared_otherwise_gives_no_prior(infection: Path) -> None:
     read_prior(infection, dataclasses.replace(SMALL.preprocess, size=64), "cpu")
     other = dataclasses.replace(SMALL.preprocess, channels="neighbours", neighbour_step_mm=3.0)

@@ -93,13 +93,24 @@ def refuse_as_prior(trained: TrainedNetwork, spec: PreprocessSpec, path: Path) -
     ModelError
         If it needs a prior itself, or saw slices prepared otherwise.
     """
+    refuse_guided(trained, path)
+    refuse_other_slices(trained.preprocess, spec, path)
+
+
+def refuse_guided(trained: TrainedNetwork, path: Path) -> None:
+    """Refuse a network that is given the infection where one is wanted that finds it.
+
+    Raises
+    ------
+    ModelError
+        If it needs a prior.
+    """
     if trained.config.prior:
         raise ModelError(
             f"{path} holds a {trained.config.network} that needs a prior itself; expected a network that "
             "finds the infection from the slice alone",
             code=4140,
         )
-    refuse_other_slices(trained.preprocess, spec, path)
 
 
 def refuse_other_slices(found: PreprocessSpec, spec: PreprocessSpec, path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.plain import to_plain
+from infnet_train.assess.priors import refuse_guided
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.batches import Sources
 from infnet_train.data.cache import Facts, SliceCache, source_facts
@@ -40,6 +41,8 @@ def load_slices(
     check_neighbours(data_root, config.preprocess)
     store = SliceCache(cache)
     teacher = read_network(Path(config.teacher), purpose="teach") if config.teacher else None
+    if teacher:
+        refuse_guided(teacher, Path(config.teacher))
     sources: Sources = []
     for source in config.sources:
         slices = (
