@@ -38,8 +38,9 @@ class _Turn(StrEnum):
 @app.command(
     epilog="Other commands: infnet-export inspect (what a model file is), infnet-export judge (may a file "
     "compute in bf16), infnet-export weights (a model file back into weights), infnet-export lungs (the "
-    "network that finds the lungs), infnet-export coarse-logits (a model file with coarse logits added); "
-    "each has --help. A file of such a name is given as ./inspect."
+    "network that finds the lungs), infnet-export coarse-logits (a model file with coarse logits added), "
+    "infnet-export metrics (measured numbers into a model file); each has --help. A file of such a name is "
+    "given as ./inspect."
 )
 def make(
     source: Annotated[
@@ -332,6 +333,33 @@ def add_coarse_logits(
         err=True,
     )
     typer.echo(output)
+
+
+@app.command(name="metrics")
+def add_metrics(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file of infnet-export.")],
+    metrics: Annotated[
+        Path,
+        typer.Argument(metavar="METRICS.json", help="JSON object of measured numbers, name to number."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; MODEL itself if not given.")
+    ] = None,
+) -> None:
+    """Write measured numbers into a model file: its slice gate, its level of false marks, scores.
+
+    They are added to the metrics of the manifest, or take the place of those of the same names. Weights,
+    graph and records keep every byte.
+    """
+    from infnet_export.make.card import read_metrics
+    from infnet_export.make.measured_file import with_metrics
+    from infnet_runtime.io.atomic import atomic_write
+
+    content = with_metrics(model, read_metrics(metrics))
+    target = output or model
+    with atomic_write(target) as file:
+        file.write(content)
+    typer.echo(target)
 
 
 def _rows_and_columns(text: str) -> tuple[int, int]:

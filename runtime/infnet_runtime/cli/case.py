@@ -32,7 +32,7 @@ class CaseOptions:
         Which label of the lung mask is which lung, where its numbering is not a known one.
     intensity, assume_orientation
         As for :func:`~infnet_runtime.io.scans.open_scan`.
-    fast
+    fast, silence_slices
         As for :meth:`~infnet_runtime.segment.segmenter.Segmenter.predict`.
     read_ahead
         Read the next scan while one is segmented, see :mod:`~infnet_runtime.cli.ahead`.
@@ -43,6 +43,7 @@ class CaseOptions:
     intensity: Intensity | None = None
     assume_orientation: str | None = None
     fast: bool = False
+    silence_slices: bool = False
     read_ahead: bool = False
     show_progress: bool = False
 
@@ -102,6 +103,7 @@ def process_case(
             lungs=lungs,
             keep_probability="probability" in case.files.files,
             fast=options.fast,
+            silence_slices=options.silence_slices,
             progress=progress,
         )
     result = _with_reading(result, read_s)

@@ -80,6 +80,14 @@ def infer(
             "another mask, see docs/fast.md.",
         ),
     ] = False,
+    slice_gate: Annotated[
+        bool,
+        typer.Option(
+            "--slice-gate",
+            help="Take out what was marked in slices that the model's slice gate does not call infected, see "
+            "docs/slice-gate.md.",
+        ),
+    ] = False,
     intensity: Annotated[
         str, typer.Option(help="auto, hu, or windowed (8-bit grey in the lung window).")
     ] = "auto",
@@ -148,7 +156,7 @@ def infer(
     from infnet_runtime.report.text_and_json import json_line
     from infnet_runtime.scan.ct import Intensity
     from infnet_runtime.scan.lung_labels import LungLabels
-    from infnet_runtime.segment.segmenter import load
+    from infnet_runtime.segment.segmenter import Segmenter, load
 
     if assume_orientation is not None and assume_orientation not in ORIENTATIONS:
         raise typer.BadParameter(
@@ -173,12 +181,27 @@ def infer(
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,
         fast=fast,
+        silence_slices=slice_gate,
         read_ahead=(threads or usable_cores()) > 1,
         show_progress=not quiet and sys.stderr.isatty(),
     )
 
     def say(text: str) -> None:
         typer.echo(text, err=True)
+
+    def opened() -> Segmenter:
+        segmenter = load(
+            model,
+            device=device,
+            threads=threads,
+            backend=backend,
+            batch_size=batch_size,
+            precision=precision,
+            classes=classes,
+        )
+        if slice_gate:
+            _ = segmenter.slice_gate  # refuses a model without one, once for all scans
+        return segmenter
 
     def done(case: CaseDone) -> None:
         if as_json or not quiet:
@@ -193,15 +216,7 @@ def infer(
     exit_code = run_plan(
         plan,
         options,
-        lambda: load(
-            model,
-            device=device,
-            threads=threads,
-            backend=backend,
-            batch_size=batch_size,
-            precision=precision,
-            classes=classes,
-        ),
+        opened,
         done=done,
         failed=failed,
         say=say,

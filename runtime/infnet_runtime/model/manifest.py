@@ -12,6 +12,7 @@ from typing import Self
 
 from infnet_runtime.model import contract_1
 from infnet_runtime.model.false_marks import FalseMarks
+from infnet_runtime.model.slice_gate import SliceGate
 from infnet_runtime.model.specs import (
     EQUAL,
     IMAGENET_MEAN,
@@ -69,7 +70,8 @@ class ModelManifest:
         Package name to version.
     metrics
         Name, with data set and protocol, to value; the names of
-        :class:`~infnet_runtime.model.false_marks.FalseMarks` have a meaning.
+        :class:`~infnet_runtime.model.false_marks.FalseMarks` and of
+        :class:`~infnet_runtime.model.slice_gate.SliceGate` have a meaning.
     """
 
     name: str
@@ -88,6 +90,7 @@ class ModelManifest:
         if version not in READ_VERSIONS:
             raise ManifestError(f"contract is {version}, expected one of {READ_VERSIONS}", code=4022)
         FalseMarks.of(self.metrics)  # refuses numbers that cannot be
+        SliceGate.of(self.metrics)
         check_once("output", (o.name for o in outputs), "the outputs")
         check_once("class", (c.name for o in outputs for c in o.classes), "the outputs")
         if [o.activation for o in outputs if o.has_infection] != [SIGMOID]:
@@ -117,6 +120,11 @@ class ModelManifest:
     def class_output(self) -> OutputSpec | None:
         """The output that tells ground glass from consolidation; None where there is none."""
         return next((o for o in self.outputs if o.tells_classes), None)
+
+    @property
+    def slice_gate(self) -> SliceGate | None:
+        """From which score on a slice counts as infected; None where the model does not say."""
+        return SliceGate.of(self.metrics)
 
     @property
     def labels(self) -> dict[str, dict[str, str]]:

@@ -21,7 +21,7 @@ WORDS = {
 }
 """Kind of file to what stands in its name."""
 
-_LARGEST_REPORT = 1 << 20
+_LARGEST_REPORT = 1 << 23  # bytes; a slice takes about 150
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ DEFINITIONS = {
     "infection_percent": "infection_ml / lung_ml * 100, of the same region",
     "ml": "number of voxels times |det(affine)| / 1000",
     "right, left": "the patient's sides",
+    "slices": "every axial slice with lung, number 1 the lowest of the scan; infection_mm2 is what was "
+    "marked in it, score_mm2 the smaller of that and of the neighbour that has more, infected whether the "
+    "score reaches the model's slice gate; with slice_gate_mm2 in the provenance the others were silenced",
     "notice": "research software, not a medical device",
 }
 
@@ -59,6 +62,7 @@ def to_document(
             "intensity": str(volume.intensity),
         },
         "quantification": q.to_dict(),
+        "slices": [one.to_dict() for one in result.slices],
         "definitions": DEFINITIONS if q.classes is None else DEFINITIONS | CLASS_DEFINITIONS,
         "outputs": outputs,
         "outputs_of_earlier_runs": list(earlier),

@@ -87,6 +87,18 @@ class Grid:
         return self.voxel_mm3 / 1000.0 if self.has_size else None
 
     @property
+    def pixel_mm2(self) -> float | None:
+        """Area of one pixel of an axial slice in mm2, None without a size."""
+        _, row_axis, column_axis = lps_axes(self.affine)[0]
+        across = np.cross(self.affine[:3, row_axis], self.affine[:3, column_axis])
+        return float(np.linalg.norm(across)) if self.has_size else None
+
+    @property
+    def plane_mm(self) -> float | None:
+        """From the plane of one axial slice to that of the next in mm, None without a size."""
+        return None if self.pixel_mm2 is None else self.voxel_mm3 / self.pixel_mm2
+
+    @property
     def orientation(self) -> str:
         """Where the stored axes point to, see :func:`orientation_code`."""
         return orientation_code(self.affine)

@@ -111,6 +111,12 @@ class Marking:
             self._mark(picked, infected, classes)
             self._add_between(numbers(picked), on_grid, infected, classes)
 
+    def silence(self, number: int) -> None:
+        """Take out what was marked in the lungs of a slice."""
+        self.mask[number] = 0
+        if self.class_map is not None:
+            self.class_map.labels[number] = 0
+
     def _add_between(
         self, run: Sequence[int], planes: FloatArray, infected: BoolArray, classes: FloatArray | None
     ) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from infnet_runtime.arrays import ByteArray, HalfArray
 from infnet_runtime.measure.burden import Quantification
+from infnet_runtime.measure.slices import SliceFinding
 from infnet_runtime.scan.ct import CtVolume
 
 
@@ -31,6 +32,8 @@ class Provenance:
         Wall time of each stage.
     choice
         What was left open when the model was loaded, what was chosen and why; empty where nothing was.
+    slice_gate_mm2 : mm2
+        Where the gate was to silence slices, the least score that it asks for; None where it was not.
     """
 
     infnet: str
@@ -50,6 +53,7 @@ class Provenance:
     slices_skipped: int
     seconds: dict[str, float]
     choice: str = ""
+    slice_gate_mm2: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -69,9 +73,12 @@ class Segmentation:
     lungs : (i, j, k)
         1 is the patient's right lung, 2 the left.
     probability : (i, j, k), float16
-        Probability of infection where the network ran, and between, else 0; None unless asked for.
+        Probability of infection where the network ran, and between, else 0; None unless asked for. The slice
+        gate does not touch it.
     classes : (i, j, k), 0 to 2
         Where the mask is, 1 ground glass or 2 consolidation; None unless asked for.
+    slices
+        Every slice with lung, from the feet.
     """
 
     volume: CtVolume
@@ -81,3 +88,4 @@ class Segmentation:
     provenance: Provenance
     probability: HalfArray | None
     classes: ByteArray | None = None
+    slices: tuple[SliceFinding, ...] = ()

@@ -26,12 +26,15 @@ from infnet_runtime.backends.session import (
     whole_infection,
 )
 from infnet_runtime.cpu import usable_cores, using_threads
-from infnet_runtime.errors import InputError
+from infnet_runtime.errors import InputError, ModelError
 from infnet_runtime.io import open_scan
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.classes import with_classes
+from infnet_runtime.measure.slices import findings, is_silenced
+from infnet_runtime.measure.slices import remark as gate_remark
 from infnet_runtime.model.asked import Asked, no_classes
 from infnet_runtime.model.manifest import ModelManifest
+from infnet_runtime.model.slice_gate import SliceGate
 from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.scan.ct import CtVolume
@@ -99,6 +102,25 @@ class Segmenter(ClosedByBlock):
         """What the model says about itself."""
         return self._session.manifest
 
+    @property
+    def slice_gate(self) -> SliceGate:
+        """The gate of the model.
+
+        Raises
+        ------
+        ModelError
+            If it has none.
+        """
+        gate = self.manifest.slice_gate
+        if gate is None:
+            raise ModelError(
+                f"the model {self.manifest.name} {self.manifest.version} has no slice gate: from which score "
+                "on a slice counts as infected is measured for each model (docs/slice-gate.md); leave the "
+                "option out, or give a model that has one",
+                code=4076,
+            )
+        return gate
+
     @_on_own_threads
     def predict(
         self,
@@ -109,6 +131,7 @@ class Segmenter(ClosedByBlock):
         batch_size: int | None = None,
         keep_probability: bool = False,
         fast: bool = False,
+        silence_slices: bool = False,
         progress: Progress | None = None,
     ) -> Segmentation:
         """Segment one scan.
@@ -131,6 +154,10 @@ class Segmenter(ClosedByBlock):
         fast
             Where slices lie close together, run some and interpolate the others: less time, and another mask
             (``docs/fast.md`` says by how much). Without effect above 1.5 mm; the flags say what was done.
+        silence_slices
+            Take out what was marked in the lungs in slices that the model's gate does not call infected
+            (``docs/slice-gate.md``); ``slices`` of the result says which. Without effect where the scan has
+            no voxel size; the flags say what was done.
         progress
             Called with (slices done, slices to do), those that are interpolated among them.
 
@@ -138,10 +165,13 @@ class Segmenter(ClosedByBlock):
         ------
         InputError
             If the scan or the lungs are refused.
+        ModelError
+            If slices are to be silenced and the model has no gate.
         GateError
             If the network returns anything but probabilities.
         """
         watch = Stopwatch()
+        gate = self.slice_gate if silence_slices else None
         if not isinstance(scan, CtVolume):
             scan = _opened(scan)
         grid = scan.grid if quantitative else scan.grid.without_size()
@@ -162,9 +192,15 @@ class Segmenter(ClosedByBlock):
         marked = self._mark(scan, looked_at, batch_size, keep_probability, progress)
         watch.lap("network")
 
+        lung_planes = looked_at.lungs.to_lps()
+        found = findings(marked.mask, lung_planes, grid.pixel_mm2, self.manifest.slice_gate)
+        if gate is not None:
+            for one in filter(is_silenced, found):
+                marked.silence(one.number - 1)
+            flags = (*flags, gate_remark(found, gate, grid.plane_mm))
         quantification = quantify(
             marked.mask,
-            looked_at.lungs.to_lps(),
+            lung_planes,
             grid.voxel_ml,
             outside_voxels=marked.outside_voxels,
             false_marks=self.manifest.false_marks,
@@ -174,7 +210,7 @@ class Segmenter(ClosedByBlock):
             quantification = with_classes(
                 quantification,
                 marked.class_map.labels,
-                looked_at.lungs.to_lps(),
+                lung_planes,
                 grid.voxel_ml,
                 labels=self._kinds.labels,
             )
@@ -184,9 +220,10 @@ class Segmenter(ClosedByBlock):
             mask=scan.from_lps(marked.mask),
             lungs=looked_at.lungs.labels,
             quantification=quantification,
-            provenance=self._provenance(looked_at, batch_size, watch.seconds, fast=fast),
+            provenance=self._provenance(looked_at, batch_size, watch.seconds, fast=fast, gate=gate),
             probability=None if marked.probability is None else scan.from_lps(marked.probability),
             classes=None if marked.class_map is None else scan.from_lps(marked.class_map.labels),
+            slices=found,
         )
 
     def _mark(
@@ -232,7 +269,13 @@ class Segmenter(ClosedByBlock):
         return marking
 
     def _provenance(
-        self, looked_at: Region, batch_size: int, seconds: dict[str, float], *, fast: bool
+        self,
+        looked_at: Region,
+        batch_size: int,
+        seconds: dict[str, float],
+        *,
+        fast: bool,
+        gate: SliceGate | None,
     ) -> Provenance:
         session, manifest = self._session, self.manifest
         return Provenance(
@@ -253,6 +296,7 @@ class Segmenter(ClosedByBlock):
             slices_skipped=len(looked_at.inside) - len(looked_at.slices),
             seconds=seconds,
             choice=self._choice,
+            slice_gate_mm2=None if gate is None else gate.mm2,
         )
 
     def close(self) -> None:

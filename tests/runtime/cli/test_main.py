@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,8 +25,9 @@ from infnet_runtime.backends.tensorrt.runner import EngineRunner
 from infnet_runtime.backends.tensorrt.session import TensorRtSession
 from infnet_runtime.cli.main import main
 from infnet_runtime.io.images import CLASS_COLOURS
+from infnet_runtime.model.slice_gate import SliceGate
 from plain_device import PlainGpu
-from tiny_models import classes_detector, mid_grey_detector
+from tiny_models import MANIFEST, classes_detector, mid_grey_detector
 
 
 def run(*arguments: object, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
@@ -173,6 +175,42 @@ def test_fast_leaves_out_slices_where_they_lie_close_and_says_so(
     }
     assert masks["fast", "thin"] != masks["full", "thin"]
     assert masks["fast", "scan"] == masks["full", "scan"]
+
+
+def test_the_slice_gate_silences_where_it_is_asked_for_and_says_so(
+    scan: Path, model: Path, tmp_path: Path
+) -> None:
+    gate = SliceGate(mm2=1500.0, sensitivity=0.9, specificity=0.9, slices=9)
+    manifest = replace(MANIFEST, metrics=gate.metrics())
+    gated = mid_grey_detector(tmp_path / "gated.onnx", manifest=manifest.to_json())
+    runs = {"plain": (model,), "full": (gated,), "silenced": (gated, "--slice-gate")}
+    done = {
+        name: run_here(scan, "-o", tmp_path / name, "--model", *options) for name, options in runs.items()
+    }
+    assert {one.returncode for one in done.values()} == {0}
+    masks, reports = (
+        {name: (tmp_path / name / f"scan.{ending}").read_bytes() for name in runs}
+        for ending in ("infection.nii.gz", "infnet.json")
+    )
+    assert masks["plain"] == masks["full"] != masks["silenced"]
+    plain, full, silenced = (json.loads(reports[name]) for name in runs)
+    assert {one["infected"] for one in plain["slices"]} == {None}
+    assert {one["infected"] for one in full["slices"]} == {True, False}
+    assert full["slices"] == silenced["slices"]
+    assert len(full["slices"]) == full["quantification"]["slices_with_lung"]
+    assert full["provenance"]["slice_gate_mm2"] is None
+    assert silenced["provenance"]["slice_gate_mm2"] == 1500.0
+    assert "slice gate: the marks of" in done["silenced"].stdout
+    assert "slice gate" not in done["full"].stdout
+
+
+def test_a_slice_gate_that_the_model_lacks_is_refused_once(scan: Path, model: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second.nii.gz"
+    second.write_bytes(scan.read_bytes())
+    done = run_here(scan, second, "--slice-gate", "--model", model)
+    assert done.returncode == 4
+    assert done.stderr.count("[INF-4076] the model mid-grey 1 has no slice gate") == 1
+    assert not list(scan.parent.glob("*.infection.nii.gz"))
 
 
 ALL_OUTPUTS = ("--lungs-out", "--probability-out", "--overlay")
