@@ -223,7 +223,7 @@ def _with_interval(numbers: Sequence[float]) -> str:
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _kept(path: Path) -> tuple[dict[str, str], list[Measured]]:
+def kept_slices(path: Path) -> tuple[dict[str, str], list[Measured]]:
     """What an earlier run wrote to --slices."""
     found = json.loads(path.read_text("utf-8"))
     scans = [
@@ -253,7 +253,7 @@ def main() -> None:
     options = parser.parse_args()
     limit_process(1)
     if options.slices and options.slices.is_file():
-        model, scans = _kept(options.slices)
+        model, scans = kept_slices(options.slices)
     else:
         model, scans = segmented(options)
         if options.slices:
