@@ -54,6 +54,14 @@ def make(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the files, or the name of the ONNX file in it.")
     ] = Path("infnet-model"),
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="WEIGHTS",
+            help="Weights of a second network, which tells ground glass and consolidation apart: both "
+            "become one file. One with a prior is given the infection that WEIGHTS finds.",
+        ),
+    ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also a file that computes in FP16.")] = False,
     borrow: Annotated[
         bool,
@@ -158,6 +166,8 @@ def make(
         raise typer.BadParameter("--trt and --rtx are two engines; make one at a time")
     if borrow and not fp16:
         raise typer.BadParameter("--borrow is about the file of --fp16; give both")
+    if classes is not None and (source is None or source.suffix.lower() == ".onnx"):
+        raise typer.BadParameter("--classes needs the weights of the network that finds the infection")
     source = source or default_model()
     named = output.suffix.lower() == ".onnx"
     folder, file_name = (output.parent, output.stem) if named else (output, "infnet")
@@ -196,7 +206,7 @@ def make(
     else:
         from infnet_export.make.card import ModelCard, read_metrics
         from infnet_export.make.from_network import WeightStorage, start_from_network
-        from infnet_export.network.exportable import read_trained
+        from infnet_export.network.exportable import read_trained, read_two_step
 
         # PyTorch's exporter tells everyone without torchvision, which is not used here, that it is not there.
         logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -213,7 +223,7 @@ def make(
 
         if threads:
             torch.set_num_threads(threads)
-        trained = read_trained(source)
+        trained = read_two_step(source, classes) if classes else read_trained(source)
         say(f"{source}: building the graph of the network")
         start, _ = start_from_network(trained, file_name, card, WeightStorage(weights.value))
     made = make(start, folder, wanted, say=say)

@@ -25,6 +25,7 @@ from infnet_runtime.metrics.parity import (
     EXACT,
     FP16_TOLERANCE,
     FP32_TOLERANCE,
+    HALF_CLASS_TOLERANCE,
     HALF_TOLERANCE,
     compare,
     network_thresholds,
@@ -140,7 +141,8 @@ def compare_all(
     if "fp16" in contents:
         reason = "rounding between the layers; the CPU computes each in FP32"
         name = f"{start.name}.fp16.onnx, ONNX Runtime CPU"
-        forms.append(Form(name, run_of("fp16"), HALF_TOLERANCE, reason, "fp16"))
+        half = Form(name, run_of("fp16"), HALF_TOLERANCE, reason, "fp16", HALF_CLASS_TOLERANCE)
+        forms.append(half)
         not_run["FP16 arithmetic"] = (
             "needs a GPU; the range check stands in for it here. There: infnet-infer verify "
             f"{start.name}.fp16.onnx --against {start.name}.onnx --device cuda"
@@ -172,12 +174,16 @@ def compare_all(
     thresholds = network_thresholds(start.manifest)
     batch = wanted.batch
     say(f"computing the reference: {start.reference}")
+    reference = start.exact(compared.slices)
+    output = start.manifest.output
+    threshold = thresholds[output.name][output.infection_channel]
     results, picture = measure_forms(
         forms,
-        start.exact(compared.slices),
+        reference,
         compared.slices,
         thresholds,
         (batch.smallest, batch.usual, batch.largest),
+        infected=reference[output.name][:, output.infection_channel] >= threshold,
         names=compared.names,
         say=say,
     )
@@ -186,7 +192,7 @@ def compare_all(
         f"{start.manifest.name} {start.manifest.version}",
         start.reference,
         compared.described,
-        thresholds[start.manifest.output.name][start.manifest.output.infection_channel],
+        threshold,
         {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime", "numpy")},
         (*results, *coarse, *more),
         not_run,

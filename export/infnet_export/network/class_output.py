@@ -1,6 +1,7 @@
 """The output that tells ground glass from consolidation, of any network that gives it."""
 
 import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,13 @@ INFECTION_AND_CLASSES = (OutputSpec(), CLASS_OUTPUT)
 """Channels of the classes: background, and those of :data:`infnet_train.networks.CLASSES` in their order."""
 
 _PROBED = 64  # rows and columns
+
+
+class WithClasses(NamedTuple):
+    """Logits at the size of the slices: (n, 1, h, w), and (n, 1 + classes, h, w)."""
+
+    prediction: Tensor
+    classes: Tensor
 
 
 class ProbabilitiesWithClasses(nn.Module):

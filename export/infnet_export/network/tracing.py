@@ -28,6 +28,8 @@ from infnet_runtime.model.manifest import ModelManifest
 # The set PyTorch's exporter writes without converting; TensorRT 10, OpenVINO and ONNX Runtime all take it.
 OPSET = 18
 INPUT_NAME = "slices"
+INFECTION_NETWORK, CLASS_NETWORK = "infection_network", "class_network"
+"""The parts of two networks in one graph. Nodes of the first are called as in its own file."""
 PRODUCER = "infnet-export"
 _TRACED_BATCH = 2  # a batch of one would be taken for a constant
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -163,7 +165,7 @@ def _node_names(nodes: Iterable[onnx.NodeProto]) -> list[str]:
         if owner := _owner(node):
             module = owner
         elif len(scopes) > 1:
-            module = scopes[-2].removeprefix("network").removeprefix(".")
+            module = _own_name(f"{scopes[-2]}.").removesuffix(".")
         else:  # the exporter forgets where a Split was; it belongs to what it splits
             module = modules.get(node.input[0], "")
         modules |= dict.fromkeys(node.output, module)
@@ -177,7 +179,12 @@ def _owner(node: onnx.NodeProto) -> str | None:
     """Module of the weight of a node: where a normalisation was folded, its scope is that of the latter."""
     weight = "".join(node.input[1:2])
     own = weight.startswith(_OWN_SCOPE) and weight.endswith(_WEIGHT)
-    return weight.removeprefix(_OWN_SCOPE).removesuffix(_WEIGHT) if own else None
+    return _own_name(weight).removesuffix(_WEIGHT) if own else None
+
+
+def _own_name(name: str) -> str:
+    """What a module or weight is called in the network; of two networks that of the infection has no name."""
+    return name.removeprefix(_OWN_SCOPE).removeprefix(f"{INFECTION_NETWORK}.")
 
 
 def _metadata(node: onnx.NodeProto, key: str) -> str | None:
@@ -203,7 +210,7 @@ def _weight_names(nodes: Iterable[onnx.NodeProto], arrays: dict[str, AnyArray]) 
         content = (array.dtype.str, array.shape, array.tobytes())
         if content not in first:
             is_parameter = old.startswith(_OWN_SCOPE)
-            first[content] = old.removeprefix(_OWN_SCOPE) if is_parameter else f"constant_{constants}"
+            first[content] = _own_name(old) if is_parameter else f"constant_{constants}"
             constants += not is_parameter
         names[old] = first[content]
     return names

@@ -15,9 +15,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from infnet_runtime.arrays import ByteArray, FloatArray
+from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.errors import GateError
-from infnet_runtime.metrics.parity import Parity, Probability, Tolerance, compare, worst_of
+from infnet_runtime.metrics.parity import (
+    Parity,
+    Probability,
+    Tolerance,
+    compare,
+    compare_classes,
+    worst_of,
+)
 
 Probabilities = Mapping[str, Probability]
 """Output to (n, channels, size, size)."""
@@ -45,6 +52,8 @@ class Form:
         Why this tolerance, in a few words.
     kind
         Kind of file that is not to be written if the form fails.
+    classes
+        Tolerance of what tells classes of the infection apart, where it is another.
     """
 
     name: str
@@ -52,6 +61,7 @@ class Form:
     tolerance: Tolerance | None
     reason: str
     kind: str = "onnx"
+    classes: Tolerance | None = None
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,10 @@ class FormResult:
 
     Parameters
     ----------
+    name
+        Of the form, and of the output where it is not the infection.
     runs
-        Batch size to distances from the reference, the largest over the outputs.
+        Batch size to distances from the reference.
     worst
         The largest of each distance over the runs.
     kind
@@ -224,10 +236,13 @@ def measure_forms(
     thresholds: Mapping[str, Sequence[float]],
     batch_sizes: tuple[int, ...],
     *,
+    infected: BoolArray | None = None,
     names: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[tuple[FormResult, ...], ByteArray]:
     """Run all forms; also draw the slice with the largest distance of any.
+
+    Each form has a result for every output.
 
     Parameters
     ----------
@@ -235,9 +250,12 @@ def measure_forms(
         Output to (n, channels, size, size).
     slices : (n, channels, size, size)
     thresholds
-        Of each output, on the network's own probability.
+        Of each output, on the network's own probability; none of one that tells classes of the infection
+        apart.
     batch_sizes
         Smallest, usual and largest batch; each is followed by a short one where the slices do not fill it.
+    infected : (n, size, size)
+        By the reference; what classes are compared in. Needed where there are such.
     names
         Of the slices; numbers where absent.
     say
@@ -254,36 +272,46 @@ def measure_forms(
     farthest, drawn = -1.0, np.zeros((_PANEL + _CAPTION, 4 * _PANEL, 3), np.uint8)
     for place, form in enumerate(forms, 1):
         say(f"comparing {form.name} ({place} of {len(forms)}) on {len(slices)} slices")
-        runs, fastest = {}, math.inf
+        runs: dict[str, dict[int, Parity]] = {name: {} for name in reference}
+        fastest = math.inf
         for size in sorted(set(batch_sizes)):
             parts = []
             for part in _parts(len(slices), size):
                 started = time.perf_counter()
                 parts.append(form.run(slices[part]))
                 fastest = min(fastest, (time.perf_counter() - started) / len(slices[part]))
-            parities = {}
             for name, expected in reference.items():
                 found = np.concatenate([part[name] for part in parts])
-                parities[name] = compare(found, expected, thresholds[name])
-                if not parities[name].largest_distance <= farthest:  # so that one that is no number is drawn
-                    farthest = parities[name].largest_distance
+                parity = _compared(found, expected, thresholds[name], infected)
+                runs[name][size] = parity
+                if not parity.largest_distance <= farthest:  # so that one that is no number is drawn
+                    farthest = parity.largest_distance
                     drawn = _draw(form.name, found, expected, slices)
-            runs[size] = worst_of(parities.values())
-        worst = worst_of(runs.values())
-        k = worst.farthest_slice
-        results.append(
-            FormResult(
-                name=form.name,
-                runs=runs,
-                worst=worst,
-                tolerance=form.tolerance,
-                reason=form.reason,
-                kind=form.kind,
-                farthest=names[k] if names else f"slice {k + 1}",
-                ms_per_slice=round(1000 * fastest, 2),
+        for place_of_output, (name, by_size) in enumerate(runs.items()):
+            worst = worst_of(by_size.values())
+            k = worst.farthest_slice
+            first = place_of_output == 0
+            results.append(
+                FormResult(
+                    name=form.name if first else f"{form.name}: {name}",
+                    runs=by_size,
+                    worst=worst,
+                    tolerance=form.tolerance if thresholds[name] else form.classes or form.tolerance,
+                    reason=form.reason,
+                    kind=form.kind,
+                    farthest=names[k] if names else f"slice {k + 1}",
+                    ms_per_slice=round(1000 * fastest, 2) if first else None,
+                )
             )
-        )
     return tuple(results), drawn
+
+
+def _compared(
+    found: Probability, expected: Probability, thresholds: Sequence[float], infected: BoolArray | None
+) -> Parity:
+    if thresholds or infected is None:
+        return compare(found, expected, thresholds)
+    return compare_classes(found, expected, infected)
 
 
 def _parts(count: int, size: int) -> Iterator[slice]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from infnet_runtime.errors import GateError
-from infnet_runtime.metrics.parity import HALF_TOLERANCE, Distances, Parity, compare
+from infnet_runtime.metrics.parity import HALF_TOLERANCE, Distances, Parity, compare, compare_classes
 
 
 def test_distances_by_arithmetic() -> None:
@@ -67,3 +67,38 @@ def test_slices_added_in_parts_are_those_compared_at_once() -> None:
     whole = compare(found, reference, [0.5])
     assert asdict(parts.parity()) == pytest.approx(asdict(whole))
     assert parts.parity().farthest_slice == whole.farthest_slice
+
+
+def of_classes(ground_glass: np.ndarray) -> np.ndarray:
+    """Background 0.6 everywhere; what is left is divided between the classes."""
+    background = np.full_like(ground_glass, 0.6)
+    return np.stack([background, 0.4 * ground_glass, 0.4 * (1 - ground_glass)], axis=1)
+
+
+def test_classes_are_compared_where_the_infection_is() -> None:
+    ground_glass = np.full((1, 10, 10), 0.9)
+    ground_glass[0, :, 5:] = 0.1
+    infected = np.zeros((1, 10, 10), bool)
+    infected[0, :, 3:7] = True  # 20 pixels of either class
+    other = ground_glass.copy()
+    other[0, :4, 3] = 0.2
+    other[0, :, 9] = 0.9  # not infected, so it does not matter
+    made = compare_classes(of_classes(other), of_classes(ground_glass), infected)
+    assert made.differing_pixels == 4
+    assert made.mask_dice == pytest.approx(2 * 16 / 36)
+    assert made.volume_change == pytest.approx(4 / 40)
+    assert made.largest_distance == pytest.approx(0.4 * 0.8)
+    same = compare_classes(of_classes(ground_glass), of_classes(ground_glass), infected)
+    assert (same.mask_dice, same.volume_change, same.differing_pixels) == (1.0, 0.0, 0)
+
+
+def test_a_class_with_little_of_the_infection_is_judged_by_its_volume() -> None:
+    ground_glass = np.full((1, 10, 10), 0.9)
+    ground_glass[0, 0, :4] = 0.1
+    made = compare_classes(
+        of_classes(np.full((1, 10, 10), 0.9)), of_classes(ground_glass), np.ones((1, 10, 10), bool)
+    )
+    assert made.mask_dice == pytest.approx(2 * 96 / 196)
+    assert made.volume_change == pytest.approx(0.04)
+    nothing = np.zeros((1, 10, 10), bool)
+    assert compare_classes(of_classes(ground_glass), of_classes(ground_glass), nothing).mask_dice == 1.0

@@ -7,12 +7,12 @@ with all its outputs; :class:`PredictionPath` then keeps what the prediction nee
 
 import copy
 import re
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from infnet_export.network.class_output import ProbabilitiesWithClasses
+from infnet_export.network.class_output import ProbabilitiesWithClasses, WithClasses
 from infnet_export.network.exporter import InfectionProbability
 from infnet_export.network.inf_net.merged_convolutions import (
     EdgePyramid,
@@ -65,13 +65,6 @@ class PredictionPath(Network):
         s4 = self.reverse_attention4(f4, resize(s5, 2), edge4)
         s3 = self.reverse_attention3(f3, resize(s4, 2), edge3)
         return resize(s3, 8), Features(f2, f3, reduced, s3)
-
-
-class WithClasses(NamedTuple):
-    """Logits at the size of the slices: (n, 1, h, w), and (n, 1 + classes, h, w)."""
-
-    prediction: Tensor
-    classes: Tensor
 
 
 class ClassPath(PredictionPath):
