@@ -12,15 +12,22 @@ the masks of the two models are compared with each other. The limits are in ``me
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from infnet_export.proof.class_shift import (
+    ClassShift,
+    OneClass,
+    classes_of_case,
+    faults_of_class,
+    limits_in_words,
+    shift_of_class,
+)
 from infnet_runtime import Segmenter
-from infnet_runtime.arrays import BoolArray
+from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.backends import Session
-from infnet_runtime.backends.session import infection_probability
+from infnet_runtime.backends.session import Outputs, classes_of, run_checked, whole_infection
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import Confusion, LabelledSlice, confusion
 from infnet_runtime.metrics.mask_limits import (
@@ -34,6 +41,7 @@ from infnet_runtime.metrics.mask_limits import (
     share,
 )
 from infnet_runtime.scan.ct import CtVolume
+from infnet_runtime.segment.class_map import ClassMap, classes_on_grid
 from infnet_runtime.slices.preprocess import predict_slice
 
 LabelledVolume = tuple[str, CtVolume, BoolArray | None]
@@ -67,7 +75,9 @@ class SetShift:
     worst
         Name of the case whose masks differ most, and by how much.
     faults
-        What is beyond the limits, with value and limit.
+        What is beyond the limits, with value and limit, of the classes as well.
+    classes
+        Each class of the infection, where both models tell them apart.
     """
 
     cases: int
@@ -81,6 +91,7 @@ class SetShift:
     agreement: float
     worst: str
     faults: tuple[str, ...] = ()
+    classes: tuple[ClassShift, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -108,6 +119,8 @@ class GateReport:
         for name, one in values["sets"].items():
             one["volume_shift"] = one["volume_shift"] if math.isfinite(one["volume_shift"]) else None
             one["passed"] = self.sets[name].passed
+            if not one["classes"]:
+                del one["classes"]
         return {**values, "passed": self.passed}
 
     def to_table(self) -> str:
@@ -124,7 +137,14 @@ class GateReport:
         ]
         units = dict.fromkeys(s.unit for s in self.sets.values())
         limits = [f"Allowed in {unit}: {self.limits.in_words(unit)}." for unit in units]
-        return "\n".join([*head, *rows, "", *limits])
+        return "\n".join([*head, *rows, "", *limits, *self._classes()])
+
+    def _classes(self) -> list[str]:
+        told = {name: one for name, one in self.sets.items() if one.classes}
+        rows = [f"- {name}: {'; '.join(c.in_words() for c in one.classes)}" for name, one in told.items()]
+        units = dict.fromkeys(one.unit for one in told.values())
+        limits = [f"Allowed in {unit}: {limits_in_words(self.limits, unit)}." for unit in units]
+        return ["", "Classes where the infection is:", "", *rows, "", *limits] if told else []
 
 
 def _moved(shift: SetShift) -> str:
@@ -141,10 +161,13 @@ class _Case:
     ----------
     counts
         Of both masks against the truth, where there is one.
+    classes
+        In both label maps, where both models give one.
     """
 
     pair: MaskPair
     counts: tuple[Confusion, Confusion] | None
+    classes: tuple[OneClass, ...] = ()
 
 
 def compare_models(
@@ -179,7 +202,8 @@ def compare_models(
         say(f"comparing masks of {len(members)} slices: {name}")
         sets[name] = _shift(name, (_slice_case(reference, candidate, one) for one in members), limits)
     for name, scans in (volumes or {}).items():
-        segmenters = Segmenter(reference), Segmenter(candidate)
+        tell = None not in (reference.manifest.class_output, candidate.manifest.class_output)
+        segmenters = Segmenter(reference, classes=tell), Segmenter(candidate, classes=tell)
         sets[name] = _shift(name, (_volume_case(*segmenters, one, say) for one in scans), limits)
     if not sets:
         raise GateError("no labelled set to compare the models on; name at least one", code=7033)
@@ -213,6 +237,10 @@ def check_gate(
     limits = "; ".join(
         report.limits.in_words(unit) for unit in dict.fromkeys(s.unit for s in failed.values())
     )
+    limits += "".join(
+        f"; {limits_in_words(report.limits, unit)}"
+        for unit in dict.fromkeys(s.unit for s in failed.values() if s.classes)
+    )
     costliest = sorted(costs, key=lambda cost: -cost[1])[:_NAMED]
     named = ", ".join(f"{name} ({cost:.1e})" for name, cost in costliest)
     parts = f"; the costliest parts are {named}" if costliest else ""
@@ -225,18 +253,31 @@ def check_gate(
 
 def _slice_case(reference: Session, candidate: Session, labelled: LabelledSlice) -> _Case:
     name, grey, truth = labelled
-    masks = []
-    for session in (reference, candidate):
-        manifest = session.manifest
-        probability = predict_slice(
-            grey,
-            manifest.preprocess,
-            partial(infection_probability, session),
-            temperature=manifest.output.temperature,
-        )
-        masks.append(probability >= manifest.output.threshold)
-    found, other = masks
-    return _case(name, found, other, truth, None)
+    (found, kinds), (other, other_kinds) = (_told(session, grey) for session in (reference, candidate))
+    output = reference.manifest.class_output
+    classes: tuple[OneClass, ...] = ()
+    if output and kinds is not None and other_kinds is not None:
+        classes = classes_of_case(name, kinds, other_kinds, output, None)
+    return _case(name, found, other, truth, None, classes)
+
+
+def _told(session: Session, grey: ByteArray) -> tuple[BoolArray, ByteArray | None]:
+    """Mask of a slice, and the classes in it."""
+    manifest = session.manifest
+    given: list[Outputs] = []
+
+    def run(batch: FloatArray) -> FloatArray:
+        given.append(run_checked(session, batch))
+        return whole_infection(given[-1], session)
+
+    probability = predict_slice(grey, manifest.preprocess, run, temperature=manifest.output.temperature)
+    mask = probability >= manifest.output.threshold
+    own = classes_of(given[-1], manifest)
+    if own is None:
+        return mask, None
+    class_map = ClassMap((1, *mask.shape), slice(0, mask.shape[0]), slice(0, mask.shape[1]))
+    class_map.tell(0, mask, classes_on_grid(own[0], *mask.shape))
+    return mask, class_map.labels[0]
 
 
 def _volume_case(
@@ -244,15 +285,24 @@ def _volume_case(
 ) -> _Case:
     name, volume, truth = labelled
     say(f"comparing masks and millilitres of {name}, {volume.voxels.shape} voxels")
-    found, other = (segmenter.predict(volume).mask > 0 for segmenter in (reference, candidate))
-    return _case(name, found, other, truth, volume.voxel_volume_ml)
+    found, other = (segmenter.predict(volume) for segmenter in (reference, candidate))
+    output, voxel_ml = reference.manifest.class_output, volume.voxel_volume_ml
+    classes: tuple[OneClass, ...] = ()
+    if output and found.classes is not None and other.classes is not None:
+        classes = classes_of_case(name, found.classes, other.classes, output, voxel_ml)
+    return _case(name, found.mask > 0, other.mask > 0, truth, voxel_ml, classes)
 
 
 def _case(
-    name: str, found: BoolArray, other: BoolArray, truth: BoolArray | None, voxel_ml: float | None
+    name: str,
+    found: BoolArray,
+    other: BoolArray,
+    truth: BoolArray | None,
+    voxel_ml: float | None,
+    classes: tuple[OneClass, ...],
 ) -> _Case:
     counts = None if truth is None else (confusion(found, truth), confusion(other, truth))
-    return _Case(mask_pair(name, found, other, voxel_ml), counts)
+    return _Case(mask_pair(name, found, other, voxel_ml), counts, classes)
 
 
 def _shift(name: str, cases: Iterable[_Case], limits: Limits) -> SetShift:
@@ -272,6 +322,8 @@ def _shift(name: str, cases: Iterable[_Case], limits: Limits) -> SetShift:
         faults += [fault for pair in pairs for fault in faults_of_scan(pair, limits)]
     else:
         faults += faults_of_pictures(before, after, len(pairs), limits)
+    by_class = list(zip(*(row.classes for row in rows), strict=True))
+    faults += [fault for cases in by_class for fault in faults_of_class(cases, limits)]
     return SetShift(
         cases=len(rows),
         dice_reference=reference,
@@ -284,6 +336,7 @@ def _shift(name: str, cases: Iterable[_Case], limits: Limits) -> SetShift:
         agreement=min(pair.agreement for pair in pairs),
         worst=f"{worst.name}: {worst.differing:.{1 if unit == ML else 0}f} {unit}",
         faults=tuple(faults),
+        classes=tuple(shift_of_class(cases) for cases in by_class),
     )
 
 
