@@ -62,24 +62,26 @@ def notes_by_rule(model: onnx.ModelProto) -> PrecisionNotes:
 
     A module that multiplies feature maps of several channels with each other stays FP32; a gate, which
     multiplies with a map of one channel or with shares between 0 and 1, does not count. A module with more
-    than half of the weights is divided.
+    than half of the weights is divided, and so is one inside it.
     """
     plain = plain_weights(model)
     channels = TensorTypes(plain).channels
     shares = {name for node in plain.graph.node if node.op_type in _SHARES for name in node.output}
     sizes = {t.name: math.prod(t.dims) for t in plain.graph.initializer}
     products: dict[str, None] = {}  # in the order of the graph
-    weights: Counter[str] = Counter()
+    weights: Counter[str] = Counter()  # of a module with all that is inside
+    total = 0
     for node in plain.graph.node:
         if not module_of(node):
             continue
-        module = module_of(node)[0]
+        names = module_of(node)
         if node.op_type == "Mul" and all(
             channels.get(name, 0) > 1 and name not in shares for name in node.input
         ):
-            products[module] = None
-        weights[module] += sum(sizes.get(name, 0) for name in node.input)
-    half = weights.total() / 2
-    return PrecisionNotes(
-        fp32=tuple(products), divided=tuple(name for name, count in weights.items() if count > half)
-    )
+            products[names[0]] = None
+        count = sum(sizes.get(name, 0) for name in node.input)
+        total += count
+        for depth in range(1, max(len(names), 2)):  # a layer itself has no parts
+            weights[".".join(names[:depth])] += count
+    divided = tuple(name for name, count in weights.items() if count > total / 2)
+    return PrecisionNotes(fp32=tuple(products), divided=divided)

@@ -211,8 +211,10 @@ def parts_of(model: onnx.ModelProto, divided: Collection[str]) -> dict[str, str]
 
 
 def _part(node: onnx.NodeProto, divided: Collection[str]) -> str:
-    names = module_of(node)
-    return ".".join(names[: 2 if names[:1] and names[0] in divided else 1])
+    names, depth = module_of(node), 1
+    while depth < len(names) and ".".join(names[:depth]) in divided:
+        depth += 1
+    return ".".join(names[:depth])
 
 
 def _shares(model: onnx.ModelProto, part_of: dict[str, str]) -> dict[str, float]:

@@ -129,7 +129,7 @@ def test_what_is_measured_is_what_is_made() -> None:
         largest_loss=1e-9,
         progress=lambda done, total: calls.append((done, total)),
     )
-    assert {c.part for c in report.costs} == {"backbone.stem", "rfb2", "logits"}
+    assert {c.part for c in report.costs} == {"backbone.stem.0", "rfb2", "logits"}
     assert [c.cost for c in report.costs] == sorted((c.cost for c in report.costs), reverse=True)
     assert sum(c.share for c in report.costs) == pytest.approx(1)
     assert report.float_parts[0] == report.costs[0].part
@@ -141,7 +141,7 @@ def test_what_is_measured_is_what_is_made() -> None:
 
 
 def weight_parts(model: onnx.ModelProto) -> set[str]:
-    homes = {"first": "backbone.stem", "second": "rfb2", "head": "logits"}
+    homes = {"first": "backbone.stem.0", "second": "rfb2", "head": "logits"}
     return {homes[name.removesuffix("_quantized")] for name in weight_scales(model)}
 
 

@@ -175,8 +175,8 @@ def _refuse_other_graphs(
         )
     if "backbone.stem.0.weight" not in arrays or "partial_decoder.conv5.weight" not in arrays:
         raise ModelError(
-            f"{path} names no weights of Inf-Net; expected an ONNX file that infnet-export made "
-            "from a network",
+            f"{path} names no weights of Inf-Net; expected an ONNX file that infnet-export made of an "
+            "Inf-Net with all its parts. Of another network keep the weights of its run",
             code=4105,
         )
 
