@@ -14,7 +14,9 @@ from builders import chest_phantom
 from infnet_export.graph.onnx_file import operators
 from infnet_export.make.card import ModelCard
 from infnet_export.make.from_network import WeightStorage, start_from_network
+from infnet_export.make.products import make
 from infnet_export.make.start import Start
+from infnet_export.make.wanted import Wanted
 from infnet_export.network.exporter import Exporter
 from infnet_export.network.torch_reference import network_probabilities
 from infnet_export.proof.runs import by_onnxruntime
@@ -25,6 +27,7 @@ from infnet_runtime.segment.sampled import phantom_input
 from infnet_train.networks import NETWORKS, Network, NetworkConfig, build_network
 from infnet_train.weights.trained import TrainedNetwork
 from small_network import NAME, Plain
+from train_slices import write_slice
 
 pytestmark = pytest.mark.slow  # tracing takes seconds for each
 
@@ -96,6 +99,26 @@ def test_it_measures_a_scan(start: Start, tmp_path: Path) -> None:
     assert np.count_nonzero(found.mask != expected) <= 0.01 * inside.sum()
     assert found.quantification.both.infection_ml == pytest.approx(phantom.volume_ml(found.mask > 0))
     assert found.provenance.slices_run == np.count_nonzero(inside.any(axis=(1, 2)))
+
+
+def test_a_plain_network_in_half_precision_and_8_bit(tmp_path: Path) -> None:
+    """What stays in float is found by measurement, since nothing is said of its parts."""
+    for i in range(14):
+        write_slice(tmp_path / "labelled", f"s{i}", seed=i)
+    torch.manual_seed(0)
+    unet = TrainedNetwork(settled(build_network(NetworkConfig(network="unet"))), SPEC, "unet")
+    start, _ = start_from_network(unet, "unet", ModelCard(), WeightStorage.FP16)
+    made = make(start, tmp_path / "out", Wanted(fp16=True, int8=True, calibration=tmp_path / "labelled"))
+    assert {"onnx", "fp16"} <= set(made.files)
+    assert made.float16
+    assert set(made.float16.fp32_nodes) == {"head/Conv", "Sigmoid"}
+    assert made.int8
+    assert {f"down.{k}" for k in range(5)} | {"up", "logits"} == {cost.part for cost in made.int8.costs}
+    assert made.int8.float_parts[0] == made.int8.costs[0].part
+    assert made.int8.loss < made.int8.loss_all / 2
+    # Random weights are undecided everywhere, so that their masks may move too far in 8 bit.
+    assert made.gate
+    assert set(made.failed) <= {"int8"}
 
 
 def test_a_fault_in_the_file_would_be_seen() -> None:
