@@ -159,7 +159,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     _add_device(one, "cpu")
 
     one = command("cost", measure_costs, "parameters, multiply-adds and CPU time")
-    one.add_argument("--turns", type=int, default=3)
+    one.add_argument("--turns", type=int, default=3, help="of the CPU time; 0 leaves it out")
     _add_networks(one)
     _add_json(one)
 

@@ -179,8 +179,8 @@ def _costs(costs: dict[str, Any]) -> str:
                 f"{one['parameters'] / 1e6:.3f} M",
                 printed[1],
                 f"{one['multiply_adds']['352'] / 1e9:.3f} G",
-                f"{seconds:.2f} s",
-                f"{seconds / unit:.2f}" if unit else "-",
+                f"{seconds:.2f} s" if seconds else _NOT_RUN,
+                f"{seconds / unit:.2f}" if seconds and unit else "-",
             ]
         )
     sizes = sorted({one["cpu_s"]["size"] for one in costs.values()})
