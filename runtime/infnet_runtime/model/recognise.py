@@ -95,7 +95,10 @@ class Recognised:
         coarse
             Its coarse logits, where they are wanted in the place of the probabilities they lead to.
         """
-        given = outputs_given(self.manifest, coarse)
+        return self.cut_to(content, outputs_given(self.manifest, coarse))
+
+    def cut_to(self, content: bytes, given: OutputShapes) -> bytes:
+        """The same for outputs that are named."""
         return content if set(given) == set(self.promised) else with_only_outputs(content, given)
 
 

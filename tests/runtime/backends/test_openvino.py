@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 import infnet_runtime
 from infnet_runtime.backends import open_session
@@ -16,8 +18,11 @@ from infnet_runtime.backends import openvino as openvino_module
 from infnet_runtime.backends.compiled import CompiledModels
 from infnet_runtime.backends.open import open_content
 from infnet_runtime.backends.openvino import OpenVinoSession
+from infnet_runtime.backends.session import run_checked
+from infnet_runtime.model.asked import Asked
 from infnet_runtime.model.shipped import default_model
-from tiny_models import SIZE, coarse_detector, mid_grey_detector, two_outputs
+from infnet_runtime.model.specs import CLASS_OUTPUT
+from tiny_models import SIZE, classes_detector, coarse_detector, mid_grey_detector, two_outputs
 
 pytest.importorskip("openvino")
 BATCH = np.random.default_rng(3).standard_normal((3, 3, SIZE, SIZE), np.float32)
@@ -72,6 +77,54 @@ def test_results_are_the_same_to_the_bit(
     assert len(compilations) == 2  # without, and the first with
     assert same(plain, first)
     assert same(plain, second)
+
+
+def eight_bit(path: Path) -> Path:
+    """A model whose grey goes through 8 bit."""
+    model = onnx.load(path)
+    for name, value in (("step", np.float32(0.05)), ("middle", np.uint8(128))):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    for node in model.graph.node:
+        node.input[:] = ["rounded" if name == "channel" else name for name in node.input]
+    nodes = [
+        model.graph.node[0],
+        helper.make_node("QuantizeLinear", ["channel", "step", "middle"], ["bytes"]),
+        helper.make_node("DequantizeLinear", ["bytes", "step", "middle"], ["rounded"]),
+        *model.graph.node[1:],
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_of_an_8_bit_model_the_infection_is_a_graph_of_its_own(
+    coarse: bool, kept: CompiledModels, tmp_path: Path, compilations: list[Path]
+) -> None:
+    """What else is asked for must not change how it is compiled, nor that it is found again."""
+    detector = coarse_detector(tmp_path / "m.onnx") if coarse else mid_grey_detector(tmp_path / "m.onnx")
+    path, found = eight_bit(classes_detector(tmp_path / "classes.onnx", of=detector)), {}
+    for asked in (Asked.INFECTION, Asked.CLASSES):
+        session = OpenVinoSession(path, threads=1, kept=kept, coarse=coarse, asked=asked)
+        with session:
+            assert session.precision == "int8 + float32"
+            found[asked] = run_checked(session, BATCH)
+    assert len(compilations) == 2, "the infection once"
+    (name,) = found[Asked.INFECTION]
+    assert found[Asked.INFECTION][name].tobytes() == found[Asked.CLASSES][name].tobytes()
+    assert set(found[Asked.CLASSES]) == {name, CLASS_OUTPUT.name}
+    with open_session(path, backend="onnxruntime", device="cpu") as reference:
+        expected = run_checked(reference, BATCH)[CLASS_OUTPUT.name]
+    np.testing.assert_allclose(found[Asked.CLASSES][CLASS_OUTPUT.name], expected, atol=1e-5)
+
+
+def test_in_single_precision_all_is_one_graph(tmp_path: Path, compilations: list[Path]) -> None:
+    path = classes_detector(tmp_path / "classes.onnx")
+    with OpenVinoSession(path, threads=1, precision="f32") as session:
+        assert len(session.run(BATCH)) == 2
+    assert len(compilations) == 1
 
 
 def test_what_the_session_says_is_the_same(kept: CompiledModels, model: Path) -> None:
