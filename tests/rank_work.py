@@ -12,7 +12,7 @@ from infnet_train.data.augment import AugmentConfig
 from infnet_train.data.source import SourceConfig
 from infnet_train.machine.normalisation import synchronise_normalisation
 from infnet_train.machine.ranks import join
-from infnet_train.networks import InfNet
+from infnet_train.networks import Network, NetworkConfig, build_network
 from infnet_train.networks.losses import total_loss
 from infnet_train.run.loop import train
 from small_network import CLASSES_NAME, NAME, register
@@ -34,7 +34,8 @@ CONFIG: dict[str, Any] = dict(
     clip_norm=1.0,
 )
 SPLITS = ((3, 3), (5, 1), (6, 0), (0, 6))
-TOTALS = (3, 1)
+TOTALS = (("inf-net", 3), ("inf-net", 1), ("gated-unet", 3))
+"""A network, and slices of a batch."""
 JOINED = 40
 
 
@@ -67,9 +68,9 @@ def normalisation_inputs() -> tuple[Tensor, Tensor]:
     return values * 2 + 30, gradient
 
 
-def network_inputs(total: int) -> tuple[InfNet, Tensor, Tensor]:
+def network_inputs(name: str, total: int) -> tuple[Network, Tensor, Tensor]:
     torch.manual_seed(0)
-    model = InfNet().double().train()
+    model = build_network(NetworkConfig(network=name)).double().train()
     images = torch.randn(total, 3, 64, 64, dtype=torch.float64)
     return model, images, (torch.rand(total, 1, 64, 64) > 0.6).double()
 
@@ -91,8 +92,8 @@ def save_computed(out: str) -> None:
             results |= {f"{split} {k} gradient": p.grad for k, p in model[0].named_parameters()}
             results |= {f"{split} {k}": b for k, b in model[0].named_buffers()}
             results[f"{split} evaluated"] = model.eval()(values).detach()
-        for total in TOTALS:
-            network, images, masks = network_inputs(total)
+        for name, total in TOTALS:
+            network, images, masks = network_inputs(name, total)
             share = ranks.share(total)
             part = slice(share.start, share.stop)
             connected = ranks.connect(network)  # lives until backward: it averages the gradients
@@ -103,7 +104,7 @@ def save_computed(out: str) -> None:
                 loss = torch.stack([o.sum() for o in outputs]).sum()
             loss.backward()
             if ranks.is_first:
-                results |= {f"{total} {k}": p.grad for k, p in network.named_parameters()}
+                results |= {f"{name} {total} {k}": p.grad for k, p in network.named_parameters()}
         torch.save(results, Path(out) / f"{ranks.rank}.pt")
 
 

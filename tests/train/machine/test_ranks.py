@@ -76,13 +76,13 @@ def test_statistics_and_gradients_are_those_of_the_whole_batch(tmp_path: Path) -
             for rank in found:
                 torch.testing.assert_close(rank[f"{split} {name}"], buffer, **EXACT)
 
-    for total in TOTALS:
-        network, images, masks = network_inputs(total)
+    for name, total in TOTALS:
+        network, images, masks = network_inputs(name, total)
         total_loss(network(images), masks, masks).backward()  # type: ignore[no-untyped-call]
         gradients = {k: p.grad for k, p in network.named_parameters() if p.grad is not None}
-        differences = [(found[0][f"{total} {k}"] - g).norm() for k, g in gradients.items()]
+        differences = [(found[0][f"{name} {total} {k}"] - g).norm() for k, g in gradients.items()]
         size = torch.stack([g.norm() for g in gradients.values()]).norm()
-        assert torch.stack(differences).norm() < GRADIENT_RTOL * size, total
+        assert torch.stack(differences).norm() < GRADIENT_RTOL * size, (name, total)
 
 
 @pytest.mark.slow
