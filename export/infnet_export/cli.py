@@ -438,10 +438,13 @@ def weights(
             "version": recovered.manifest.version,
             "slices": recovered.slices,
             "fresh": list(FRESH),
+            "left_behind": list(recovered.left_behind),
         }
         typer.echo(json.dumps(values, indent=2))
         return
     typer.echo(f"normalisations measured on {recovered.slices} slices; afresh: {', '.join(FRESH)}", err=True)
+    if recovered.left_behind:
+        typer.echo(f"left behind, with what it needs alone: {', '.join(recovered.left_behind)}", err=True)
     typer.echo(output)
 
 

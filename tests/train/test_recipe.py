@@ -97,7 +97,7 @@ def test_the_recipes_of_shipped_models_train_on_no_case_that_measures_them(
     }
     names["transferred"] = [n for n in names["manual"] if "coronacases" in n]
     assert any(is_held_out(name) for name in names["volumes"])
-    for recipe in ("default.toml", "fine_tune.toml", "multi_class.toml"):
+    for recipe in ("default.toml", "fine_tune.toml", "classes.toml", "multi_class.toml"):
         for stage in read_recipe(CONFIGS / recipe):
             for source in stage.config.sources:
                 assert source.folder != "normal-held-back"

@@ -72,6 +72,11 @@ class Recovered:
     manifest: ModelManifest
     slices: int
 
+    @property
+    def left_behind(self) -> tuple[str, ...]:
+        """Outputs of the file that this network does not give: classes have a head of their own."""
+        return tuple(output.name for output in self.manifest.outputs if not output.has_infection)
+
 
 def recover_weights(path: Path, slices: FloatArray | None = None) -> Recovered:
     """Read an ONNX file of ``infnet-export`` back into a network that can be trained.

@@ -16,6 +16,7 @@ from infnet_export.make.products import Products, make
 from infnet_export.make.wanted import Wanted
 from infnet_export.network.exportable import read_trained
 from infnet_export.network.inf_net.inference_module import REWRITES, ClassPath
+from infnet_export.network.inf_net.recovered import recover_weights
 from infnet_export.precision.choice import keep_of
 from infnet_export.precision.float16 import to_float16
 from infnet_export.precision.notes import NOTES_KEY
@@ -116,6 +117,17 @@ def test_the_infection_is_that_of_inf_net_alone(made: Products, fp32_model: onnx
     weights = {t.name: t for t in whole.graph.initializer}
     assert all(weights[t.name] == t for t in fp32_model.graph.initializer)
     assert NOTES_KEY not in {p.key for p in whole.metadata_props}
+
+
+def test_its_infection_comes_back_as_weights_and_what_stays_behind_is_said(
+    made: Products, telling: TrainedNetwork
+) -> None:
+    recovered = recover_weights(made.files["onnx"])
+    assert recovered.left_behind == ("class_probability",)
+    slices = torch.from_numpy(phantom_input(telling.preprocess))
+    with torch.no_grad():
+        expected, found = telling.network(slices).prediction, recovered.network(slices).prediction
+    assert float((torch.sigmoid(expected) - torch.sigmoid(found)).abs().max()) < 1e-4
 
 
 def test_a_checkpoint_of_it_is_read(telling: TrainedNetwork, tmp_path: Path) -> None:
