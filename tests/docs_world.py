@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from builders import chest_phantom, reorient, write_nifti
-from tiny_models import mid_grey_detector
+from tiny_models import classes_detector, mid_grey_detector
 from train_slices import LABELLED, PSEUDO, write_picture, write_slice
 from twin import random_network, write_weights
 
@@ -22,6 +22,7 @@ CONFIGS = ROOT / "train" / "configs"
 PROGRAMS = ("infnet-infer", "infnet-train", "infnet-export", "python", "just", "torchrun")
 _OTHER_COMMANDS = {"data", "eval", "calibrate", "lungs", "keys"}  # of infnet-train
 TINY = "tiny.onnx"  # what scans are segmented with: the shipped model would take minutes
+WITH_CLASSES = "classes.onnx"
 
 
 def pages() -> list[Path]:
@@ -69,6 +70,7 @@ def make_world(folder: Path) -> None:
     lungs, _ = reorient(phantom.lungs, phantom.spacing_mm, "LPS")
     write_nifti(folder / "mask.nii.gz", lungs, affine)
     mid_grey_detector(folder / TINY)
+    classes_detector(folder / WITH_CLASSES)
     write_weights(random_network(), folder / "weights.safetensors")
     for number in (1, 2, 3, *range(49, 59)):  # the last ten validate default.toml
         write_slice(folder / "COVID-SemiSeg" / LABELLED, str(number), seed=number)
@@ -127,11 +129,12 @@ def own_data(folder: Path) -> None:
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """In a shell, with the programs of this environment and no time to wait for a GPU."""
     binaries = Path(sys.executable).parent
+    model = WITH_CLASSES if "--classes" in command else TINY
     return subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
         env={**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-        | ({"INFNET_MODEL": TINY} if command.startswith("infnet-infer") else {}),
+        | ({"INFNET_MODEL": model} if command.startswith("infnet-infer") else {}),
         capture_output=True,
         text=True,
     )

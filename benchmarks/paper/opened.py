@@ -12,9 +12,15 @@ import torch
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.backends import Session, open_session
-from infnet_runtime.backends.session import ClosedByBlock, Outputs, infection_probability, run_checked
+from infnet_runtime.backends.session import (
+    ClosedByBlock,
+    Outputs,
+    classes_of,
+    infection_probability,
+    run_checked,
+)
 from infnet_runtime.model.manifest import ModelManifest
-from infnet_runtime.model.specs import SOFTMAX, OutputSpec, PreprocessSpec
+from infnet_runtime.model.specs import OutputSpec, PreprocessSpec
 from infnet_runtime.slices.preprocess import from_network, normalise, resize
 from infnet_train.assess.priors import read_prior
 from infnet_train.machine.device import choose_device
@@ -151,12 +157,10 @@ def _runner(network: Network, device: str, spec: PreprocessSpec, prior: Path | N
 
 
 def _of_session(session: Session, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
-    spec = next((o for o in session.manifest.outputs if o.activation == SOFTMAX), None)
     infection = infection_probability(session, batch)
-    if spec is None:
+    if session.manifest.class_output is None:
         return infection, None
-    names = [c.name for c in spec.classes]
-    return infection, run_checked(session, batch)[spec.name][:, [names.index(name) for name in CLASSES]]
+    return infection, classes_of(run_checked(session, batch), session.manifest)
 
 
 class _NetworkSession(ClosedByBlock):

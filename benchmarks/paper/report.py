@@ -50,7 +50,7 @@ def to_markdown(document: dict[str, Any]) -> str:
         "## Table III: ground glass and consolidation, 48 test slices",
         "Consolidation over the 38 slices that have it, as the paper. Ours: a pixel has a class where it is "
         "infected, that of the larger probability. *Semi-Inf-Net & ...*: ours have the probability of our "
-        "Inf-Net as a prior.",
+        "Inf-Net as a prior, and that network says what is infected.",
         *(_classes(kind, systems) for kind in _KINDS),
         _clinical_classes(systems),
         "## Table IV: parts of Inf-Net",
@@ -222,7 +222,7 @@ def _volumes(systems: dict[str, Any]) -> str:
             lines.append([f"{row.method}, ours", name, *cells])
     said = (
         f"Ours: {first['slices']} slices of {', '.join(first['volumes'])}, {first['infected']} of them "
-        "infected; none was in training. "
+        "infected; none was in a training by the recipe. "
         if first
         else ""
     )

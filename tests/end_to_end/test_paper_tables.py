@@ -8,9 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 import cv2
+import numpy as np
 import pytest
 
 from paper_sets import write_sets
+from tiny_models import classes_detector
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TINY = ("--set", "epochs=1", "--set", "sizes=[64]", "--set", "preprocess.size=64", "--set", "batch_size=2")
@@ -166,3 +168,16 @@ def test_names_that_are_not_known_are_said(script: ModuleType, tmp_path: Path) -
     wrong.write_text("{}")
     with pytest.raises(SystemExit, match=r"is None, expected infnet\.paper-tables/1"):
         script.main(["cost", "--networks", "inf-net", "--json", str(wrong)])
+
+
+def test_a_model_file_gives_its_classes_in_their_order(load: Load, tmp_path: Path) -> None:
+    opened = load("paper.opened")
+    grey = np.full((40, 40), 0.45 * 255, np.uint8)
+    grey[:20] -= 25  # the detector calls what is darker than .45 ground glass
+    grey[20:] += 25
+    with opened.open_system(classes_detector(tmp_path / "classes.onnx"), "cpu") as model:
+        infection, classes = model.predict(grey)
+    assert infection.shape == (40, 40)
+    assert classes.shape == (2, 40, 40)
+    assert (classes[0, :18] > 0.8).all()
+    assert (classes[1, 22:] > 0.8).all()

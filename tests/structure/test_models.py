@@ -49,8 +49,8 @@ def test_the_level_of_false_marks_is_that_of_the_card(name: str) -> None:
         max(map(float, percent)),
         len(rows),
     )
-    assert model.model_version == 2000
-    assert f"{found.name} 0.2.0: COVID-19 infection in axial chest CT" in model.doc_string
+    assert model.model_version == 2001
+    assert f"{found.name} {found.version}: COVID-19 infection in axial chest CT" in model.doc_string
 
 
 @pytest.mark.parametrize("name", ["infnet.onnx", "infnet.int8.onnx"])
@@ -72,3 +72,13 @@ def test_the_8_bit_file_is_the_same_network() -> None:
     assert (small.version, small.weights_sha256) == (single.version, single.weights_sha256)
     assert (small.preprocess, small.output) == (single.preprocess, single.output)
     assert sum(node.op_type == "QuantizeLinear" for node in graph.graph.node) > 50
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_each_file_tells_classes_apart_and_carries_the_gate_of_slices(name: str) -> None:
+    found, _ = manifest(name)
+    assert found.class_output is not None
+    assert [spec.value for spec in found.class_output.classes] == [1, 2]
+    gate = found.slice_gate
+    assert gate is not None
+    assert f"**The slice gate** of all three files is {gate.mm2:g} mm2" in CARD

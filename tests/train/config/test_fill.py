@@ -119,7 +119,7 @@ def test_recipes_are_found_by_name_with_or_without_ending(tmp_path: Path) -> Non
     ):
         find_recipe(Path("infent"))
     with pytest.raises(
-        ConfigError, match="there is no recipe zzz.toml; there are default, fine_tune, infnet"
+        ConfigError, match="there is no recipe zzz.toml; there are classes, default, fine_tune, infnet"
     ):
         find_recipe(Path("zzz.toml"))
     with pytest.raises(ConfigError, match=f"there is no recipe {tmp_path}/infnet.toml"):
