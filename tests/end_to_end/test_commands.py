@@ -101,7 +101,7 @@ def test_the_version_names_package_and_model(command: str) -> None:
     manifest = manifest_of(MODEL)
     assert (code, text.splitlines()) == (
         0,
-        [f"infnet {__version__}", f"model {manifest.name} {manifest.version}, {MODEL}"],
+        [f"infnet {__version__}", f"model {manifest.name} {manifest.version}, {MODEL}, with classes"],
     )
 
 

@@ -302,5 +302,5 @@ def test_the_shipped_model_is_the_same_to_the_bit(kept: CompiledModels, compilat
             default_model(int8=True), backend="openvino", device="cpu", threads=1, cache=cache
         ) as session:
             found.append([values.tobytes() for values in session.run(batch).values()])
-    assert len(compilations) == 2
+    assert len(compilations) == 4  # in 8 bit the infection and its classes are two graphs, each made twice
     assert found[0] == found[1] == found[2]
