@@ -5,9 +5,6 @@ Nothing here is ever shown as a measurement of ours.
 
 from dataclasses import dataclass
 
-MEASURES = ("mean_dice", "mean_sensitivity", "mean_specificity", "s_measure", "mean_e_measure", "mae")
-"""Columns of Tables II, III and IV, as ``infnet_runtime.metrics`` names them."""
-
 VOLUME_MEASURES = ("dice", "sensitivity", "specificity", "precision", "mae")
 """Columns of Table V."""
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from tables import mean_cell, number_cell, table
 
+from infnet_runtime.metrics import TABLE_COLUMNS
 from paper.published import (
-    MEASURES,
     TABLE_II,
     TABLE_III,
     TABLE_IV,
@@ -89,7 +89,7 @@ def _recomputed(maps: dict[str, Any]) -> str:
 def _against(printed: Values, measured: dict[str, Any] | None) -> list[str]:
     if not measured:
         return ["-", *(f"{value:.3f} / -" for value in printed), "no maps released"]
-    found = [measured["paper"][m]["value"] for m in MEASURES]
+    found = [measured["paper"][m]["value"] for m in TABLE_COLUMNS]
     differing = [name for name, a, b in zip(_SHORT, printed, found, strict=True) if f"{a:.3f}" != f"{b:.3f}"]
     cells = [f"{a:.3f} / {b:.4f}" for a, b in zip(printed, found, strict=True)]
     return [str(measured["slices"]), *cells, f"but {', '.join(differing)}" if differing else "yes"]
@@ -125,7 +125,7 @@ def _columns(names: tuple[str, ...]) -> list[str]:
 
 def _beside(printed: Values, measured: dict[str, Any] | None) -> list[str]:
     cells = []
-    for number, measure in enumerate(MEASURES):
+    for number, measure in enumerate(TABLE_COLUMNS):
         cells.append(f"{printed[number]:.3f}" if printed else "-")
         cells.append(number_cell(measured["paper"][measure]["value"]) if measured else _NOT_RUN)
     return cells

@@ -14,8 +14,6 @@ from infnet_train.networks import Network
 INFECTION_AND_CLASSES = (OutputSpec(), CLASS_OUTPUT)
 """Channels of the classes: background, and those of :data:`infnet_train.networks.CLASSES` in their order."""
 
-_PROBED = 64  # rows and columns
-
 
 class WithClasses(NamedTuple):
     """Logits at the size of the slices: (n, 1, h, w), and (n, 1 + classes, h, w)."""
@@ -46,13 +44,6 @@ def probabilities_with_classes(network: nn.Module, slices: Tensor) -> tuple[Tens
     """Slices through a network, (n, channels, h, w) -> (n, 1, h, w) and (n, 1 + classes, h, w)."""
     outputs = network(slices)
     return torch.sigmoid(outputs.prediction), torch.softmax(outputs.classes, dim=1)
-
-
-def tells_classes(network: Network, channels: int) -> bool:
-    """Whether a network gives classes beside the infection: it is asked, with one slice."""
-    one = next(network.parameters()).new_zeros(1, channels, _PROBED, _PROBED)
-    with torch.no_grad():
-        return network(one).classes is not None
 
 
 def as_trained_with_classes(network: Network) -> nn.Module:

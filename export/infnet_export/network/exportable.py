@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from infnet_export.network.class_output import WITH_CLASSES, tells_classes
+from infnet_export.network.class_output import WITH_CLASSES
 from infnet_export.network.exporter import Exporter
 from infnet_export.network.inf_net.exporter import inf_net_classes_exporter, inf_net_exporter
 from infnet_export.network.two_step import TrainedTwoStep, two_step, two_step_exporter
 from infnet_runtime.errors import ModelError
 from infnet_runtime.plain import to_plain
+from infnet_train.assess.predict import tells_classes
 from infnet_train.networks import Network
 from infnet_train.weights.trained import TrainedNetwork, read_network
 
@@ -53,7 +54,7 @@ def read_two_step(infection: Path, classes: Path) -> TrainedTwoStep:
         their slices were prepared in different ways.
     """
     first, second = read_trained(infection), _read(classes)
-    if not tells_classes(second.network, second.config.in_channels):
+    if not tells_classes(second.network, second.config.in_channels, "cpu"):
         raise ModelError(
             f"{classes} holds a {second.kind} that finds the infection and does not tell its classes apart; "
             'expected one that was trained with labels = "classes"',
@@ -86,7 +87,7 @@ def exporter_of(trained: TrainedNetwork) -> Exporter:
         return two_step_exporter(*map(exporter_of, trained.parts))
     if trained.kind in EXPORTERS:
         return EXPORTERS[trained.kind](trained.network)
-    return WITH_CLASSES if tells_classes(trained.network, trained.config.in_channels) else Exporter()
+    return WITH_CLASSES if tells_classes(trained.network, trained.config.in_channels, "cpu") else Exporter()
 
 
 def _read(path: Path) -> TrainedNetwork:

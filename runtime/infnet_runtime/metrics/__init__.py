@@ -19,6 +19,7 @@ from infnet_runtime.metrics.clinical import (
 )
 from infnet_runtime.metrics.confusion import Confusion, confusion
 from infnet_runtime.metrics.paper import (
+    TABLE_COLUMNS,
     AdaptiveScores,
     EMeasureRule,
     PaperReport,
@@ -33,6 +34,7 @@ from infnet_runtime.metrics.structure import s_measure
 
 __all__ = [
     "CLASS_VALUES",
+    "TABLE_COLUMNS",
     "AdaptiveScores",
     "ClassScores",
     "ClassifiedSlice",

@@ -106,6 +106,10 @@ class PaperScores:
         }
 
 
+TABLE_COLUMNS = ("mean_dice", "mean_sensitivity", "mean_specificity", "s_measure", "mean_e_measure", "mae")
+"""Of the paper's Tables II and III, as :class:`PaperReport` names them, in their order."""
+
+
 @dataclass(frozen=True, slots=True)
 class PaperReport:
     """Scores of a set of images.

@@ -123,10 +123,6 @@ slices. The room is for steeper networks; a published one should stay below 1e-3
 
 ENLARGED_TOLERANCE = Tolerance(largest=1e-5, mean=1e-6)
 """For coarse logits that the runtime enlarges, against the full map of the same file: the order of rounding
-in one resize and one sigmoid. The shipped models gave 2e-7 on a real scan."""
-
-ENLARGED_TOLERANCE = Tolerance(largest=1e-5, mean=1e-6)
-"""For coarse logits that the runtime enlarges, against the full map of the same file: the order of rounding
 in one resize and one sigmoid. The shipped models gave 2e-7 on real scans."""
 
 HALF_TOLERANCE = Tolerance(largest=5e-2, mean=1e-3, mask_dice=0.995, volume=0.01, few_pixels=5)

@@ -14,12 +14,11 @@ import numpy as np
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.io.atomic import atomic_write, prepare_folder, refuse_existing
 from infnet_runtime.io.png import png_bytes
-from infnet_runtime.metrics import SliceScores
+from infnet_runtime.metrics import TABLE_COLUMNS, SliceScores
 from infnet_train.data.pictures import Turn, as_stored
 
 _RATIOS = ("dice", "iou", "sensitivity", "precision", "specificity", "mae")
-_OF_PAPER = ("mean_dice", "mean_sensitivity", "mean_specificity", "s_measure", "mean_e_measure", "mae")
-COLUMNS = ("case", "pixels", "truth_pixels", "found_pixels", *_RATIOS, *(f"paper_{n}" for n in _OF_PAPER))
+COLUMNS = ("case", "pixels", "truth_pixels", "found_pixels", *_RATIOS, *(f"paper_{n}" for n in TABLE_COLUMNS))
 """Of :func:`case_rows`; ``train/README.md`` explains them."""
 
 
@@ -38,7 +37,7 @@ def case_rows(scores: SliceScores) -> str:
                 counts.true_positive + counts.false_negative,
                 counts.true_positive + counts.false_positive,
                 *(_rounded(getattr(case, name)) for name in _RATIOS),
-                *(_rounded(paper[name]) for name in _OF_PAPER),
+                *(_rounded(paper[name]) for name in TABLE_COLUMNS),
             ]
         )
     return text.getvalue()

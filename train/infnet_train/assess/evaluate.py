@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from infnet_runtime.io.atomic import prepare_folder, refuse_existing
-from infnet_runtime.metrics import SliceScores, score_slices
+from infnet_runtime.metrics import TABLE_COLUMNS, SliceScores, score_slices
 from infnet_runtime.metrics.clinical import Estimate
 from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.plain import to_plain
@@ -18,9 +18,8 @@ from infnet_train.data.pictures import Turn
 from infnet_train.data.preflight import look_at_folder
 from infnet_train.data.seen import warn_if_seen
 
-# The columns of the paper's Tables II and III, and what a reader of masks asks for.
-_PAPER = ("mean_dice", "mean_sensitivity", "mean_specificity", "s_measure", "mean_e_measure", "mae")
-_CLINICAL = ("dice", "sensitivity", "precision", "specificity")
+CLINICAL = ("dice", "sensitivity", "precision", "specificity")
+"""What a reader of masks asks for."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,11 @@ class Evaluation:
             "turn": self.turn,
             "preprocess": to_plain(self.preprocess),
             "slices": len(clinical.volumes),
-            "paper": {"protocol": "paper", **{name: paper[name] for name in _PAPER}},
+            "paper": {"protocol": "paper", **{name: paper[name] for name in TABLE_COLUMNS}},
             "clinical": {
                 "protocol": clinical.to_dict()["protocol"],
                 "level": "mean over slices",
-                **{name: asdict(getattr(clinical.per_slice, name)) for name in _CLINICAL},
+                **{name: asdict(getattr(clinical.per_slice, name)) for name in CLINICAL},
             },
         }
 
@@ -76,13 +75,10 @@ class Evaluation:
                 f"model     {self.model}, sha256 {self.model_sha256[:12]}, on {self.device}",
                 f"slices    {values['slices']} of {self.data}, turn {self.turn}",
                 "paper     uncalibrated maps, each stretched to 0..1, mean over 256 thresholds",
-                *(f"  {name:<17} {values['paper'][name]:.4f}" for name in _PAPER),
+                *(f"  {name:<17} {values['paper'][name]:.4f}" for name in TABLE_COLUMNS),
                 f"clinical  threshold {self.threshold:g}, both empty counts as 1, mean over slices",
                 f"  {'':<17} value   std. error  {protocol.confidence:.0%} interval",
-                *(
-                    f"  {name:<17} {_row(getattr(self.scores.clinical.per_slice, name))}"
-                    for name in _CLINICAL
-                ),
+                *(f"  {name:<17} {_row(getattr(self.scores.clinical.per_slice, name))}" for name in CLINICAL),
             ]
         )
 

@@ -8,21 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from infnet_runtime.metrics import ClassifiedSlice, ClassScores, score_classes
+from infnet_runtime.metrics import TABLE_COLUMNS, ClassifiedSlice, ClassScores, score_classes
 from infnet_runtime.metrics.clinical import Estimate
 from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.plain import to_plain
 from infnet_runtime.version import __version__
+from infnet_train.assess.evaluate import CLINICAL
 from infnet_train.assess.open_classes import TRUTH, OpenClasses, PriorUsed, open_classes
 from infnet_train.data.classes import is_infection, read_classified
 from infnet_train.data.pictures import Turn, slices_in, upright
 from infnet_train.data.seen import warn_if_seen
 
 logger = logging.getLogger(__name__)
-
-# The columns of the paper's Table III, and what a reader of masks asks for.
-_PAPER = ("mean_dice", "mean_sensitivity", "mean_specificity", "s_measure", "mean_e_measure", "mae")
-_CLINICAL = ("dice", "sensitivity", "precision", "specificity")
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class ClassEvaluation:
                 **{
                     name: {
                         level: {
-                            key: asdict(getattr(getattr(scores.clinical, level), key)) for key in _CLINICAL
+                            key: asdict(getattr(getattr(scores.clinical, level), key)) for key in CLINICAL
                         }
                         for level in ("per_slice", "pooled")
                     }
@@ -91,12 +88,12 @@ class ClassEvaluation:
             "paper     classes as 0 and 1, mean over 256 thresholds, images that have the class",
             f"  {'':<17} {''.join(f'{name:<15}' for name in names)}",
         ]
-        for key in ("images", *_PAPER):
+        for key in ("images", *TABLE_COLUMNS):
             found = (values["paper"][name] for name in names)
             lines.append(f"  {key:<17} " + "".join(f"{_shown(f and f[key]):<15}" for f in found))
         lines.append("clinical  the largest of three; both empty counts as 1 in a slice")
         for level in ("per_slice", "pooled"):
-            for key in _CLINICAL:
+            for key in CLINICAL:
                 estimates = (getattr(getattr(self.scores[n].clinical, level), key) for n in names)
                 row = "".join(f"{_estimate(e):<15}" for e in estimates)
                 lines.append(f"  {f'{level} {key}'.replace('_', ' '):<22} {row}".rstrip())
@@ -151,7 +148,7 @@ def _found(opened: OpenClasses, images: list[Path], folder: str, turn: Turn) -> 
 def _of_paper(scores: ClassScores) -> dict[str, Any] | None:
     if scores.paper is None:
         return None
-    return {key: getattr(scores.paper, key) for key in ("images", *_PAPER)}
+    return {key: getattr(scores.paper, key) for key in ("images", *TABLE_COLUMNS)}
 
 
 def _in_words(prior: PriorUsed) -> str:
