@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -138,6 +139,34 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
     )
+
+
+def labelled_sets(folder: Path) -> None:
+    """What ``benchmarks/slice_gate.py`` reads, and a model for it: phantoms under the names of the sets."""
+    mid_grey_detector(folder / "model.onnx")
+    (folder / "SCAN.nii.gz").hardlink_to(folder / "scan.nii.gz")
+    chest = chest_phantom()
+    hu, affine = reorient(chest.hu, chest.spacing_mm, "LPS")
+    mask, _ = reorient(chest.infection.astype(np.uint8), chest.spacing_mm, "LPS")
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "slice_scores.py"))
+    for name, case in ((scan[0], scan[1]) for scan in benchmark["SCANS"]):
+        (folder / "DATA" / name).mkdir(exist_ok=True)
+        write_nifti(folder / "DATA" / name / f"{case}_ct.nii.gz", hu, affine)
+        write_nifti(folder / "DATA" / name / f"{case}_infection.nii.gz", mask, affine)
+    middle = len(chest.hu) // 2
+    grey = np.clip((chest.hu[middle].astype(np.float32) + 1250) / 1500 * 255, 0, 255).astype(np.uint8)
+    for number in ("001", "002"):  # one fits, one measures
+        for kind, picture in (
+            ("ct", grey),
+            ("lung", (chest.lungs[middle] > 0) * np.uint8(255)),
+            ("infection", chest.infection[middle].astype(np.uint8) * 255),
+        ):
+            write_picture(folder / "DATA/coronacases-slices" / kind / f"coronacases_{number}_10.png", picture)
+    rows = ["file,source_number,group,lung_mode,tissue_mode"]
+    for group in range(5):
+        rows.append(f"normal_{group}.png,{group},{group},45,218")
+        write_picture(folder / "DATA/iq-othnccd-normal/images" / f"normal_{group}.png", grey)
+    (folder / "DATA/iq-othnccd-normal/slices.csv").write_text("\n".join(rows) + "\n", "utf-8")
 
 
 def prepared_folder(folder: Path) -> None:

@@ -12,7 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from docs_world import ROOT, commands, files, make_world, own_data, pages, prepared_folder, run, shortened
+from docs_world import (
+    ROOT,
+    TINY,
+    commands,
+    files,
+    labelled_sets,
+    make_world,
+    own_data,
+    pages,
+    prepared_folder,
+    run,
+    shortened,
+)
 
 PAGES = {str(page.relative_to(ROOT)): commands(page) for page in pages()}
 EXPECTED = {
@@ -40,7 +52,17 @@ def _start(folder: Path) -> None:
 
 def _model(folder: Path) -> None:
     (made,) = (folder / "out").glob("*[!8].onnx")
-    shutil.copy2(made, folder / "model.onnx")
+    shutil.copy2(made, folder / "exported.onnx")
+    _exported_model(folder)
+
+
+def _exported_model(folder: Path) -> None:
+    shutil.copy2(folder / "exported.onnx", folder / "model.onnx")
+
+
+def _tiny_model(folder: Path) -> None:
+    """In the place of a random Inf-Net, of which every part costs too much in 8 bit, as minutes show."""
+    shutil.copy2(folder / TINY, folder / "model.onnx")
 
 
 # What a page takes for granted before its commands.
@@ -48,6 +70,12 @@ BEFORE: dict[str, Callable[[Path], None]] = {
     "export/README.md": _trained,
     "train/README.md": _start,
     "docs/own-data.md": own_data,
+    "docs/slice-gate.md": labelled_sets,
+}
+# And before one of its commands. With the tiny model go those that follow.
+BEFORE_LINE: dict[str, Callable[[Path], None]] = {
+    "infnet-export model.onnx -o out --int8 --calibration TRAINING_SLICES": _tiny_model,
+    "infnet-export weights model.onnx -o start.safetensors --slices data/prepared/labelled": _exported_model,
 }
 # And between two of its commands.
 AFTER: dict[str, Callable[[Path], None]] = {
@@ -56,6 +84,12 @@ AFTER: dict[str, Callable[[Path], None]] = {
     ),
     "infnet-export runs/default/finetune/weights.safetensors -o out": _model,
 }
+
+
+def _forget_states(runs: Path) -> None:
+    """What only a resume needs: half a gigabyte for each stage of a recipe."""
+    for state in runs.glob("**/last.safetensors"):
+        state.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +120,11 @@ def test_the_commands_of_a_page(page: str, world: Path, tmp_path: Path) -> None:
     for line in PAGES[page]:
         if line == SAME or NOT_RUN.match(line):
             continue
+        if line in BEFORE_LINE:
+            BEFORE_LINE[line](folder)
         done = run(" && ".join(shortened(part, folder) for part in line.split(" && ")), folder)
         expected = next((codes for pattern, codes in EXPECTED.items() if re.search(pattern, line)), {0})
         assert done.returncode in expected, f"{line}\n{done.stdout}\n{done.stderr}"
         if done.returncode == 0 and line in AFTER:
             AFTER[line](folder)
+        _forget_states(folder / "runs")
