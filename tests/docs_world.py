@@ -24,6 +24,7 @@ PROGRAMS = ("infnet-infer", "infnet-train", "infnet-export", "python", "just", "
 _OTHER_COMMANDS = {"data", "eval", "calibrate", "lungs", "keys"}  # of infnet-train
 TINY = "tiny.onnx"  # what scans are segmented with: the shipped model would take minutes
 WITH_CLASSES = "classes.onnx"
+SHIPPED = "shipped/infnet.onnx"  # tiny too, and what comes of it has the names that pages go on with
 
 
 def pages() -> list[Path]:
@@ -72,6 +73,8 @@ def make_world(folder: Path) -> None:
     write_nifti(folder / "mask.nii.gz", lungs, affine)
     mid_grey_detector(folder / TINY)
     classes_detector(folder / WITH_CLASSES)
+    (folder / SHIPPED).parent.mkdir()
+    mid_grey_detector(folder / SHIPPED)
     write_weights(random_network(), folder / "weights.safetensors")
     for number in (1, 2, 3, *range(49, 59)):  # the last ten validate default.toml
         write_slice(folder / "COVID-SemiSeg" / LABELLED, str(number), seed=number)
@@ -92,7 +95,9 @@ def make_world(folder: Path) -> None:
 def shortened(command: str, folder: Path) -> str:
     """A training of minutes or days with one step of small pictures a stage; other commands as they are."""
     # bf16 takes minutes where a processor has no units for it.
-    words = shlex.split(command.replace(" --precision bf16", ""))
+    words = shlex.split(
+        command.replace(" --precision bf16", "").replace("--nproc-per-node 4", "--nproc-per-node 2")
+    )
     if words[0] not in ("infnet-train", "torchrun") or set(words) & _OTHER_COMMANDS:
         return command
     recipe = Path(words[words.index("--config") + 1] if "--config" in words else "default.toml")
@@ -130,12 +135,12 @@ def own_data(folder: Path) -> None:
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """In a shell, with the programs of this environment and no time to wait for a GPU."""
     binaries = Path(sys.executable).parent
-    model = WITH_CLASSES if "--classes" in command else TINY
+    model = WITH_CLASSES if "--classes" in command else SHIPPED if "export" in command else TINY
     return subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
         env={**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-        | ({"INFNET_MODEL": model} if command.startswith("infnet-infer") else {}),
+        | ({"INFNET_MODEL": model} if command.startswith("infnet-") else {}),
         capture_output=True,
         text=True,
     )
