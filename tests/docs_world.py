@@ -13,6 +13,9 @@ import cv2
 import numpy as np
 
 from builders import chest_phantom, reorient, write_nifti
+from infnet_runtime import Intensity
+from infnet_runtime.model.specs import PreprocessSpec
+from infnet_runtime.slices.preprocess import to_grey
 from tiny_models import classes_detector, mid_grey_detector
 from train_slices import LABELLED, PSEUDO, write_picture, write_slice
 from twin import random_network, write_weights
@@ -135,7 +138,9 @@ def own_data(folder: Path) -> None:
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """In a shell, with the programs of this environment and no time to wait for a GPU."""
     binaries = Path(sys.executable).parent
-    model = WITH_CLASSES if "--classes" in command else SHIPPED if "export" in command else TINY
+    model = WITH_CLASSES if "--classes" in command else TINY
+    if command.startswith("infnet-export"):
+        model = SHIPPED
     return subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
@@ -154,12 +159,12 @@ def labelled_sets(folder: Path) -> None:
     hu, affine = reorient(chest.hu, chest.spacing_mm, "LPS")
     mask, _ = reorient(chest.infection.astype(np.uint8), chest.spacing_mm, "LPS")
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "slice_scores.py"))
-    for name, case in ((scan[0], scan[1]) for scan in benchmark["SCANS"]):
+    for name, case, *_ in benchmark["SCANS"]:
         (folder / "DATA" / name).mkdir(exist_ok=True)
         write_nifti(folder / "DATA" / name / f"{case}_ct.nii.gz", hu, affine)
         write_nifti(folder / "DATA" / name / f"{case}_infection.nii.gz", mask, affine)
     middle = len(chest.hu) // 2
-    grey = np.clip((chest.hu[middle].astype(np.float32) + 1250) / 1500 * 255, 0, 255).astype(np.uint8)
+    grey = (to_grey(chest.hu[middle], Intensity.HU, PreprocessSpec()) * 255).astype(np.uint8)
     for number in ("001", "002"):  # one fits, one measures
         for kind, picture in (
             ("ct", grey),
