@@ -1,5 +1,6 @@
 """The lung finder from end to end, and what follows from where the lungs are."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from infnet_runtime.lungs.air import lung_air
 from infnet_runtime.lungs.body import body_width_mm
 from infnet_runtime.lungs.closing import close_lungs
 from infnet_runtime.lungs.lone import side_of_lone_lung
-from infnet_runtime.lungs.reduced import enlarge, reduce_scan
+from infnet_runtime.lungs.reduced import ReducedScan, enlarge, reduce_scan
 from infnet_runtime.lungs.split import split_sides
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.sides import EITHER, RIGHT
@@ -24,7 +25,11 @@ _SMALL_BODY_MM = 220.0
 
 
 def find_lungs(
-    voxels: npt.NDArray[np.generic], spacing_mm: tuple[float, float, float], intensity: Intensity
+    voxels: npt.NDArray[np.generic],
+    spacing_mm: tuple[float, float, float],
+    intensity: Intensity,
+    *,
+    reduced: Callable[[], ReducedScan | None] | None = None,
 ) -> ByteArray:
     """Label the right and the left lung.
 
@@ -36,6 +41,8 @@ def find_lungs(
         Distance of slices, rows and columns; nominal for pictures.
     intensity
         Whether ``voxels`` are HU or windowed grey.
+    reduced
+        Gives what ``reduce_scan`` makes of the scan, where most of it was done before.
 
     Returns
     -------
@@ -56,7 +63,7 @@ def find_lungs(
         )
     if voxels.size == 0:
         return np.zeros(voxels.shape, np.uint8)
-    scan = reduce_scan(voxels, spacing_mm, intensity)
+    scan = reduce_scan(voxels, spacing_mm, intensity) if reduced is None else reduced()
     if scan is None:
         return np.zeros(voxels.shape, np.uint8)
     if intensity is Intensity.HU or len(voxels) > 1:  # the size of a picture is nominal

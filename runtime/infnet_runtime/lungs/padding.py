@@ -38,21 +38,71 @@ def padding_values(voxels: npt.NDArray[np.generic], intensity: Intensity) -> tup
     ----------
     voxels : (slice, row, column), HU or 8-bit grey
     """
-    found: set[float] = set()
-    for k in np.unique(np.linspace(0, len(voxels) - 1, _SAMPLES).astype(int)):
-        plane = voxels[k]
-        for value in _corner_values(plane, intensity) - found:
+    search = PaddingSearch(len(voxels), intensity)
+    for k in search.slices:
+        search.look_at(k, voxels[k])
+    return search.values(voxels[search.middle])
+
+
+class PaddingSearch:
+    """:func:`padding_values` one slice after the other, in any order.
+
+    Parameters
+    ----------
+    slices
+        How many the scan has.
+    """
+
+    def __init__(self, slices: int, intensity: Intensity) -> None:
+        self._intensity = intensity
+        self.middle = slices // 2
+        """The slice that is asked whether a value is one of the body."""
+        self.slices = [int(k) for k in np.unique(np.linspace(0, slices - 1, _SAMPLES).astype(int))]
+        """The slices to look at."""
+        self._ends = 0, slices - 1
+        self._around: frozenset[float] = frozenset()
+        self._all_of: frozenset[float] = frozenset()
+
+    @property
+    def around(self) -> tuple[float, ...]:
+        """Values that were seen to fill what surrounds a scanned field, so far."""
+        return tuple(sorted(self._around))
+
+    def look_at(self, k: int, plane: npt.NDArray[np.generic]) -> None:
+        """Look at one of the ``slices``.
+
+        Parameters
+        ----------
+        plane : (row, column)
+        """
+        for value in _corner_values(plane, self._intensity) - self._around:
             outside = _from_corners(plane, (value,))
             if outside.all():
-                is_end = k in (0, len(voxels) - 1)
-                if is_end and np.mean(voxels[len(voxels) // 2] == value) < _MOST_IN_BODY:
-                    found.add(value)
+                if k in self._ends:
+                    self._all_of |= {value}
             elif (
-                _is_field(plane, ~outside, intensity, without_body=False)
+                _is_field(plane, ~outside, self._intensity, without_body=False)
                 and np.mean(plane[~outside] == value) < _MOST_IN_BODY
             ):
-                found.add(value)
-    return tuple(sorted(found))
+                self._around |= {value}
+
+    def values(self, middle: npt.NDArray[np.generic]) -> tuple[float, ...]:
+        """What was found, all slices looked at.
+
+        Parameters
+        ----------
+        middle : (row, column)
+            The slice ``middle``.
+        """
+        ends = {value for value in self._all_of if np.mean(middle == value) < _MOST_IN_BODY}
+        return tuple(sorted(self._around | ends))
+
+
+def padding_in(
+    plane: npt.NDArray[np.generic], values: tuple[float, ...], intensity: Intensity
+) -> tuple[float, ...]:
+    """Those of the values of padding that count in a slice: what its corners are of."""
+    return tuple(sorted(_corner_values(plane, intensity) & set(values))) if values else ()
 
 
 def padding_mask(
@@ -62,7 +112,7 @@ def padding_mask(
 
     The blurred rim that interpolation makes belongs to it.
     """
-    here = tuple(_corner_values(plane, intensity) & set(values))
+    here = padding_in(plane, values, intensity)
     if not here:
         return None
     outside = _from_corners(plane, here)

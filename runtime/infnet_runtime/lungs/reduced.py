@@ -1,5 +1,6 @@
 """The reduced grid on which the lungs are looked for, and the way there and back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -66,6 +67,103 @@ class ReducedScan:
         return max(1, round(mm / float(np.sqrt(self.pixel_mm[0] * self.pixel_mm[1]))))
 
 
+class Reduction:
+    """A scan on its way to the reduced grid: some slices at a time, in any order, from any thread.
+
+    Parameters
+    ----------
+    shape : (slices, rows, columns)
+    spacing_mm : mm
+        Distance of slices, rows and columns.
+    largest_field_mm : mm
+        A picture that is said to be larger is taken to be this large.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        spacing_mm: tuple[float, float, float],
+        intensity: Intensity,
+        *,
+        largest_field_mm: float = _LARGEST_FIELD_MM,
+    ) -> None:
+        slices, rows, columns = shape
+        nominal = min(1.0, largest_field_mm / max(rows * spacing_mm[1], columns * spacing_mm[2]))
+        small = [
+            max(1, min(n, round(n * mm * nominal / _PIXEL_MM)))
+            for n, mm in ((rows, spacing_mm[1]), (columns, spacing_mm[2]))
+        ]
+        self._pixel_mm = (
+            rows * spacing_mm[1] * nominal / small[0],
+            columns * spacing_mm[2] * nominal / small[1],
+        )
+        self._step = max(1, int(_PIXEL_MM / spacing_mm[0]))
+        self._slice_mm = spacing_mm[0] * self._step
+        self._intensity = intensity
+        self._picked = range(min(self._step // 2, slices - 1), slices, self._step)
+        self._values = np.empty((len(self._picked), small[0], small[1]), np.float32)
+        self._padding = np.zeros(self._values.shape, np.bool_)
+        self._last_pad: tuple[BoolArray, BoolArray] = (
+            np.zeros((rows, columns), np.bool_),
+            self._padding[0].copy(),
+        )
+
+    @property
+    def groups(self) -> range:
+        """Numbers of the groups of slices that are reduced together."""
+        return range(-(-len(self._picked) // AT_ONCE))
+
+    def slices_of(self, group: int) -> range:
+        """The slices of the scan that a group is made of."""
+        return self._picked[group * AT_ONCE : (group + 1) * AT_ONCE]
+
+    def group_of(self, index: int) -> int | None:
+        """The group that a slice of the scan belongs to, absent where the reduced grid does without it."""
+        return self._picked.index(index) // AT_ONCE if index in self._picked else None
+
+    def take(self, group: int, stored: Sequence[AnyArray], filled_with: tuple[float, ...]) -> None:
+        """Average the slices of a group; once more replaces what was there.
+
+        Parameters
+        ----------
+        stored : (row, column)
+            All slices of the group, in order.
+        filled_with
+            Values of padding, as :func:`~infnet_runtime.lungs.padding.padding_values` finds them.
+        """
+        first = group * AT_ONCE
+        planes = []
+        for k, voxels in enumerate(stored, first):
+            plane, pad = _plane(voxels, filled_with, self._intensity)
+            planes.append(plane)
+            self._padding[k] = False if pad is None else self._reduced_padding(pad)
+        average(planes, self._values[first : first + AT_ONCE])
+
+    def _reduced_padding(self, pad: BoolArray) -> BoolArray:
+        last, reduced = self._last_pad  # of one assignment: another thread may put its own there
+        if not np.array_equal(pad, last):  # a round field of view is the same in every slice
+            size = reduced.shape[::-1]
+            shares = cv2.resize(pad.view(np.uint8) * 255, size, interpolation=cv2.INTER_AREA)
+            reduced = np.asarray(shares) > 127
+            self._last_pad = pad, reduced
+        return reduced
+
+    def finished(self) -> ReducedScan | None:
+        """Of all groups; nothing if there is no contrast."""
+        values, padding = self._values, self._padding
+        if self._intensity is Intensity.HU:
+            # Padding of exactly -1024 has no noise.
+            padding |= values <= _LOWEST_HU + 0.5
+            air, open_air = _AIR_HU, _OPEN_HU
+        elif (levels := _windowed_air(values)) is not None:
+            air, open_air = levels
+        else:
+            return None
+        return ReducedScan(
+            values, padding, self._pixel_mm, self._slice_mm, self._step, air, open_air, self._intensity
+        )
+
+
 def reduce_scan(
     voxels: npt.NDArray[np.generic],
     spacing_mm: tuple[float, float, float],
@@ -78,46 +176,14 @@ def reduce_scan(
     Parameters
     ----------
     voxels : (slice, row, column), HU or 8-bit grey
-    spacing_mm : mm
-        Distance of slices, rows and columns.
-    largest_field_mm : mm
-        A picture that is said to be larger is taken to be this large.
+    spacing_mm, largest_field_mm
+        As of :class:`Reduction`.
     """
-    slices, rows, columns = voxels.shape
-    nominal = min(1.0, largest_field_mm / max(rows * spacing_mm[1], columns * spacing_mm[2]))
-    small = [
-        max(1, min(n, round(n * mm * nominal / _PIXEL_MM)))
-        for n, mm in ((rows, spacing_mm[1]), (columns, spacing_mm[2]))
-    ]
-    pixel_mm = (rows * spacing_mm[1] * nominal / small[0], columns * spacing_mm[2] * nominal / small[1])
-    step = max(1, int(_PIXEL_MM / spacing_mm[0]))
-    picked = range(min(step // 2, slices - 1), slices, step)
+    reduction = Reduction(voxels.shape, spacing_mm, intensity, largest_field_mm=largest_field_mm)
     filled_with = padding_values(voxels, intensity)
-    values = np.empty((len(picked), small[0], small[1]), np.float32)
-    padding = np.zeros(values.shape, np.bool_)
-    last_pad, small_pad = np.zeros((rows, columns), np.bool_), padding[0].copy()
-    for first in range(0, len(picked), AT_ONCE):
-        planes = []
-        for k, index in enumerate(picked[first : first + AT_ONCE], first):
-            plane, pad = _plane(voxels[index], filled_with, intensity)
-            planes.append(plane)
-            if pad is None:
-                continue
-            if not np.array_equal(pad, last_pad):  # a round field of view is the same in every slice
-                last_pad = pad
-                shares = cv2.resize(pad.view(np.uint8) * 255, small[::-1], interpolation=cv2.INTER_AREA)
-                small_pad = shares > 127
-            padding[k] = small_pad
-        average(planes, values[first : first + AT_ONCE])
-    if intensity is Intensity.HU:
-        # Padding of exactly -1024 has no noise.
-        padding |= values <= _LOWEST_HU + 0.5
-    levels = (_AIR_HU, _OPEN_HU) if intensity is Intensity.HU else _windowed_air(values)
-    return (
-        None
-        if levels is None
-        else ReducedScan(values, padding, pixel_mm, spacing_mm[0] * step, step, *levels, intensity)
-    )
+    for group in reduction.groups:
+        reduction.take(group, [voxels[k] for k in reduction.slices_of(group)], filled_with)
+    return reduction.finished()
 
 
 def _plane(

@@ -1,0 +1,67 @@
+"""A scan that is reduced while its slices still come, in any order and from several threads.
+
+Two slices are averaged at once, as soon as both are there. What fills the surroundings of a scanned field is
+known for certain when all slices are there: until then it is what was seen so far, and at the end those
+slices are done again that it was wrong for, in most scans none.
+"""
+
+import threading
+from functools import partial
+
+from infnet_runtime.arrays import AnyArray
+from infnet_runtime.lungs.padding import PaddingSearch, padding_in
+from infnet_runtime.lungs.reduced import ReducedScan, Reduction
+from infnet_runtime.scan.ct import Intensity
+
+
+class ArrivingScan:
+    """What ``reduce_scan`` makes of a scan, done as its slices come.
+
+    Parameters
+    ----------
+    voxels : (slice, row, column), HU or 8-bit grey
+        In which a slice that has arrived stays what it is; the others are not looked at.
+    spacing_mm : mm
+        Distance of slices, rows and columns.
+    """
+
+    def __init__(
+        self, voxels: AnyArray, spacing_mm: tuple[float, float, float], intensity: Intensity
+    ) -> None:
+        self._voxels, self._intensity = voxels, intensity
+        self._reduction = Reduction(voxels.shape, spacing_mm, intensity)
+        self._search = PaddingSearch(len(voxels), intensity)
+        self._there: set[int] = set()
+        self._padding_used: dict[int, list[tuple[float, ...]]] = {}  # by group, for each of its slices
+        self._lock = threading.Lock()
+
+    def arrived(self, k: int) -> None:
+        """Do what can be done now that a slice is there; once more does it again."""
+        with self._lock:
+            if k in self._search.slices:
+                self._search.look_at(k, self._voxels[k])
+            self._there.add(k)
+            group = self._reduction.group_of(k)
+            if group is None or not self._there.issuperset(self._reduction.slices_of(group)):
+                return
+            filled_with = self._search.around
+        self._take(group, filled_with)
+
+    def finished(self) -> ReducedScan | None:
+        """Of all slices, which are there; nothing if there is no contrast."""
+        filled_with = self._search.values(self._voxels[self._search.middle])
+        for group in self._reduction.groups:
+            if self._padding_used.get(group) != self._padding_in(group, filled_with):
+                self._take(group, filled_with)
+        return self._reduction.finished()
+
+    def _take(self, group: int, filled_with: tuple[float, ...]) -> None:
+        self._reduction.take(group, self._planes(group), filled_with)
+        self._padding_used[group] = self._padding_in(group, filled_with)
+
+    def _padding_in(self, group: int, filled_with: tuple[float, ...]) -> list[tuple[float, ...]]:
+        counted = partial(padding_in, values=filled_with, intensity=self._intensity)
+        return [counted(plane) for plane in self._planes(group)]
+
+    def _planes(self, group: int) -> list[AnyArray]:
+        return [self._voxels[k] for k in self._reduction.slices_of(group)]
