@@ -4,6 +4,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -48,6 +49,26 @@ def commands(page: Path) -> list[str]:
             if plain.split(" ")[0] in PROGRAMS:
                 found.append(plain)
     return found
+
+
+def marked_command(page: Path, name: str) -> str:
+    """The block after ``<!-- command: NAME -->``: what sets up an environment, typed by a test of its own."""
+    found = re.search(rf"^<!-- command: {name} -->\n```\w*\n(.*?)\n```", page.read_text("utf-8"), re.M | re.S)
+    assert found, f"{page.name} has no command marked '{name}'"
+    return found[1]
+
+
+def copy_of_the_tree(target: Path) -> Path:
+    """What is in the repository, or would be, without anything that was built."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, check=True,
+    ).stdout.decode().split("\0")  # fmt: skip
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
 
 
 def files(page: Path) -> dict[str, str]:

@@ -1,43 +1,24 @@
 """The README's first command, typed as printed on a copy of the tree: it runs, and without torch."""
 
 import json
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from docs_world import ROOT, copy_of_the_tree, marked_command
 from infnet_runtime.backends.candidates import is_x86
 
-ROOT = Path(__file__).parents[2]
-
-
-def command(name: str) -> str:
-    found = re.search(
-        rf"<!-- command: {name} -->\n```\n(.*?)\n```", (ROOT / "README.md").read_text("utf-8"), re.S
-    )
-    assert found, f"README.md has no command marked '{name}'"
-    return found[1]
-
-
-def copy_of_the_tree(target: Path) -> Path:
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, check=True,
-    ).stdout.decode().split("\0")  # fmt: skip
-    for name in filter(None, files):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    return target
+README = ROOT / "README.md"
 
 
 @pytest.mark.slow
 def test_first_command_runs_in_a_clean_environment_without_torch(tmp_path: Path) -> None:
     tree = copy_of_the_tree(tmp_path / "infnet")
-    done = subprocess.run(["bash", "-c", command("demo")], cwd=tree, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-c", marked_command(README, "demo")], cwd=tree, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[-7:]] == [
         "scan", "slices", "lungs", "infection", "network", "written", "note",
@@ -60,14 +41,9 @@ def test_first_command_runs_in_a_clean_environment_without_torch(tmp_path: Path)
     tops = {name.split("/")[0] for name in files if ".dist-info" not in name and not name.startswith("..")}
     assert tops == {"infnet_runtime", "infnet_export", "infnet_train"}
     assert {f"infnet_runtime/models/{name}" for name in ("infnet.onnx", "infnet.int8.onnx")} <= set(files)
-    # The installed package carries its model: it runs away from the tree.
-    infer = tree / ".venv" / "bin" / "infnet-infer"
-    done = subprocess.run([infer, "--demo", "-q"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    again = json.loads((tmp_path / "infnet-demo" / "phantom.infnet.json").read_text())
-    assert again["quantification"] == report["quantification"]
+    # That it runs without its tree: test_offline.py.
 
 
 def test_test_command_is_what_ci_runs() -> None:
-    assert "just check" in command("test")
+    assert "just check" in marked_command(README, "test")
     assert "<!-- command: test -->" in (ROOT / ".ci" / "run").read_text()
