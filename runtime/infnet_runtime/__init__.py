@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from infnet_runtime.version import __version__
 
 if TYPE_CHECKING:
+    from infnet_runtime.cancel import Cancel
     from infnet_runtime.errors import (
         BackendError,
+        Cancelled,
         GateError,
         GeometryError,
         InfnetError,
@@ -26,15 +28,19 @@ if TYPE_CHECKING:
     from infnet_runtime.measure.burden import Burden, Quantification
     from infnet_runtime.model.manifest import ModelManifest
     from infnet_runtime.scan.ct import CtVolume, Intensity
+    from infnet_runtime.scan.grid import Grid
     from infnet_runtime.segment.result import Provenance, Segmentation
     from infnet_runtime.segment.segmenter import Segmenter, load
 
 __all__ = [
     "BackendError",
     "Burden",
+    "Cancel",
+    "Cancelled",
     "CtVolume",
     "GateError",
     "GeometryError",
+    "Grid",
     "InfnetError",
     "InputError",
     "Intensity",
@@ -50,8 +56,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "cancel": ("Cancel",),
     "errors": (
         "BackendError",
+        "Cancelled",
         "GateError",
         "GeometryError",
         "InfnetError",
@@ -64,6 +72,7 @@ _HOMES = {
     "segment.result": ("Provenance", "Segmentation"),
     "segment.segmenter": ("Segmenter", "load"),
     "scan.ct": ("CtVolume", "Intensity"),
+    "scan.grid": ("Grid",),
 }
 
 

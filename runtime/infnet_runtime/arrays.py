@@ -35,3 +35,11 @@ def sparse_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> Any
     with suppress(OSError):  # a system without large pages
         memory.madvise(mmap.MADV_NOHUGEPAGE)
     return np.frombuffer(memory, dtype).reshape(shape)
+
+
+def zeros_in(target: AnyArray | None, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> AnyArray:
+    """An array to be filled in, all 0: the one that is given, or one of :func:`sparse_zeros`."""
+    if target is None:
+        return sparse_zeros(shape, dtype)
+    target[...] = 0
+    return target

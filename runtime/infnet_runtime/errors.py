@@ -8,7 +8,8 @@
     ├── ModelError     4  model or checkpoint refused: missing, foreign, damaged, wrong version
     ├── BackendError   5  backend or device asked for is not there
     ├── GateError      7  a check on the results failed: non-finite output, parity, accuracy
-    └── OutputError    8  output cannot be written, disk full, memory limit
+    ├── OutputError    8  output cannot be written, disk full, memory limit
+    └── Cancelled      9  a program that embeds the runtime stopped its own run
 
 Exit code 0 is success, 1 an unexpected error (a bug), 2 wrong usage, 6 a batch of which some cases failed,
 130 and 143 an interrupted run. Every code is explained in ``docs/errors.md``.
@@ -70,3 +71,9 @@ class OutputError(InfnetError):
     """The output cannot be written."""
 
     exit_code = 8
+
+
+class Cancelled(InfnetError):
+    """The run was stopped by the program that started it; commands never are."""
+
+    exit_code = 9

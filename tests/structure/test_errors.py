@@ -44,7 +44,7 @@ def codes_in_code() -> set[int]:
     """Every number that looks like a code; readers of headers pass them on instead of naming them."""
     trees = [ast.parse(path.read_text("utf-8")) for path in SOURCES]
     constants = (n.value for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Constant))
-    return {n for n in constants if type(n) is int and 3000 < n < 9000} - NOT_CODES
+    return {n for n in constants if type(n) is int and 3000 < n < 9100} - NOT_CODES
 
 
 def test_numbers_and_documentation_agree() -> None:

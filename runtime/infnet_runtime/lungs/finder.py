@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.arrays import ByteArray
+from infnet_runtime.arrays import ByteArray, zeros_in
 from infnet_runtime.errors import InputError
 from infnet_runtime.lungs.air import lung_air
 from infnet_runtime.lungs.body import body_width_mm
@@ -30,6 +30,7 @@ def find_lungs(
     intensity: Intensity,
     *,
     reduced: Callable[[], ReducedScan | None] | None = None,
+    out: ByteArray | None = None,
 ) -> ByteArray:
     """Label the right and the left lung.
 
@@ -43,6 +44,8 @@ def find_lungs(
         Whether ``voxels`` are HU or windowed grey.
     reduced
         Gives what ``reduce_scan`` makes of the scan, where most of it was done before.
+    out : (slice, row, column)
+        Where the labels are written; an array of their own where absent.
 
     Returns
     -------
@@ -62,10 +65,10 @@ def find_lungs(
             code=3060,
         )
     if voxels.size == 0:
-        return np.zeros(voxels.shape, np.uint8)
+        return zeros_in(out, voxels.shape)
     scan = reduce_scan(voxels, spacing_mm, intensity) if reduced is None else reduced()
     if scan is None:
-        return np.zeros(voxels.shape, np.uint8)
+        return zeros_in(out, voxels.shape)
     if intensity is Intensity.HU or len(voxels) > 1:  # the size of a picture is nominal
         width_mm = body_width_mm(scan)
         if width_mm is not None and width_mm < _SMALL_BODY_MM:
@@ -74,7 +77,7 @@ def find_lungs(
             grown = tuple(mm * larger for mm in spacing_mm)
             scan = reduce_scan(voxels, (grown[0], grown[1], grown[2]), intensity, largest_field_mm=np.inf)
             if scan is None:
-                return np.zeros(voxels.shape, np.uint8)
+                return zeros_in(out, voxels.shape)
     sides = split_sides(lung_air(scan), lone_side=partial(side_of_lone_lung, scan))
     side_unknown = bool((sides == EITHER).any())
     if side_unknown:
@@ -83,8 +86,10 @@ def find_lungs(
     if intensity is Intensity.HU:
         bone = scan.values > _BONE_HU
     closed = close_lungs(sides, bone, scan.pixel_cm2, scan.pixels)
-    found = enlarge(closed, voxels.shape, scan.step)
-    return np.asarray(found * np.uint8(EITHER)) if side_unknown else found
+    found = enlarge(closed, voxels.shape, scan.step, out=out)
+    if side_unknown:
+        found *= np.uint8(EITHER)
+    return found
 
 
 def lung_box(

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray, FloatArray, sparse_zeros
+from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray, FloatArray, zeros_in
+from infnet_runtime.cancel import go_on
 from infnet_runtime.lungs.components import box_of
 from infnet_runtime.lungs.padding import padding_mask, padding_values
 from infnet_runtime.scan.ct import Intensity
@@ -182,6 +183,7 @@ def reduce_scan(
     reduction = Reduction(voxels.shape, spacing_mm, intensity, largest_field_mm=largest_field_mm)
     filled_with = padding_values(voxels, intensity)
     for group in reduction.groups:
+        go_on()
         reduction.take(group, [voxels[k] for k in reduction.slices_of(group)], filled_with)
     return reduction.finished()
 
@@ -256,7 +258,9 @@ def _median_above(grey: ByteArray, level: int) -> float:
     return float(np.searchsorted(running, middle, side="right").mean())
 
 
-def enlarge(small: ByteArray, shape: tuple[int, ...], step: int) -> ByteArray:
+def enlarge(
+    small: ByteArray, shape: tuple[int, ...], step: int, *, out: ByteArray | None = None
+) -> ByteArray:
     """Bring labels back to the grid of the scan: linear between the reduced voxels, cut at one half.
 
     Parameters
@@ -267,9 +271,11 @@ def enlarge(small: ByteArray, shape: tuple[int, ...], step: int) -> ByteArray:
         Shape of the scan.
     step
         Slices of the scan to one of the reduced grid.
+    out : (slice, row, column)
+        Where the labels are written; an array of their own where absent.
     """
     slices, rows, columns = shape
-    labels: ByteArray = sparse_zeros((slices, rows, columns))
+    labels: ByteArray = zeros_in(out, (slices, rows, columns))
     large = np.empty((rows, columns), np.float32)
     boxes = [_boxes(plane) for plane in small]
     first = min(step // 2, slices - 1)
@@ -281,6 +287,7 @@ def enlarge(small: ByteArray, shape: tuple[int, ...], step: int) -> ByteArray:
         return target, (large[target] > 0.5).view(np.uint8)
 
     for k in range(slices):
+        go_on()
         place = min(max((k - first) / step, 0.0), len(small) - 1.0)
         low = int(place)
         weight = place - low

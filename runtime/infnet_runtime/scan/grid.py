@@ -5,6 +5,7 @@ back, columns from the patient's right to left. ``to_lps`` and ``from_lps`` are 
 there and back lies exactly where the scan's voxels lie.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -45,6 +46,9 @@ class Grid:
     has_size: bool = True
 
     def __post_init__(self) -> None:
+        # A host's list or its numpy integers would never equal the shape of an array.
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "affine", np.asarray(self.affine, np.float64))
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise GeometryError(
                 f"expected a grid with three axes of voxels, found the shape {self.shape}; give one volume "
@@ -52,6 +56,52 @@ class Grid:
                 code=3030,
             )
         check_affine(self.affine, "the affine of a grid")
+
+    @classmethod
+    def from_spacing(
+        cls,
+        shape: Sequence[int],
+        spacing_mm: Sequence[float],
+        orientation: str = "SPL",
+        origin_mm: Sequence[float] = (0.0, 0.0, 0.0),
+    ) -> Self:
+        """Grid of a buffer whose axes run along the body's; all that is given is in the order of its axes.
+
+        Parameters
+        ----------
+        shape : (i, j, k)
+            Number of voxels along each axis of the buffer, the first being the slowest in C order.
+        spacing_mm : (i, j, k), mm
+            Distance between voxel centres along each axis.
+        orientation : (i, j, k)
+            Where each axis points to: ``S`` head or ``I`` feet, ``P`` back or ``A`` front, ``L`` the left of
+            the patient or ``R`` the right. In C order (slice, row, column), slices foot to head, rows front
+            to back and columns from the patient's right to left are ``SPL``; slices that run to the feet
+            ``IPL``.
+        origin_mm : (i, j, k), mm
+            Place of the first voxel's centre along each axis, growing where the axis points to. Of DICOM's
+            Image Position (x, y, z) in the order ``SPL`` it is (z, y, x). With spacings of exactly 1 mm an
+            origin of 0 is taken for a geometry that was lost, and refused by ``predict``.
+
+        Raises
+        ------
+        GeometryError
+            If there are not three axes, a spacing is not from 0.01 to 100 mm, an axis of the body is named
+            twice or not at all, or the origin is not finite.
+
+        Examples
+        --------
+        >>> grid = Grid.from_spacing((200, 512, 512), (1.0, 0.7, 0.7), "IPL", origin_mm=(40, -180, -175))
+        >>> grid.orientation, grid.lps_spacing_mm
+        ('IPL', (1.0, 0.7, 0.7))
+        """
+        _check_spacing(spacing_mm)
+        affine = np.zeros((4, 4))
+        affine[3, 3] = 1.0
+        for axis, (world, sign) in enumerate(_directions(orientation)):
+            affine[world, axis] = sign * spacing_mm[axis]
+            affine[world, 3] = sign * _three(origin_mm, "an origin")[axis] + 0.0  # without a negative 0
+        return cls(tuple(shape), affine)
 
     def without_size(self) -> Self:
         """The same grid, whose voxel size is not to be trusted."""
@@ -179,6 +229,44 @@ class Grid:
         indices = np.array(np.meshgrid(*ends, [1.0], indexing="ij")).reshape(4, -1)
         corners: DoubleArray = (self.affine @ indices)[:3]
         return corners
+
+
+_LETTERS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}  # of RAS
+_SPACING_MM = (0.01, 100.0)  # as of files
+
+
+def _three(numbers: Sequence[float], what: str) -> tuple[float, float, float]:
+    if len(numbers) != 3:
+        raise GeometryError(
+            f"{what} of {len(numbers)} numbers, expected one for each of the three axes of the buffer: "
+            f"{tuple(numbers)}",
+            code=3030,
+        )
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+
+def _check_spacing(spacing_mm: Sequence[float]) -> None:
+    lowest, highest = _SPACING_MM
+    three = _three(spacing_mm, "a spacing")
+    if not all(lowest <= mm <= highest for mm in three):  # false for NaN
+        raise GeometryError(
+            f"spacing is {three} mm, expected {lowest:g} to {highest:g} mm along each axis of the buffer; "
+            "say where an axis points to with its letter, not with a sign",
+            code=3014,
+        )
+
+
+def _directions(orientation: str) -> list[tuple[int, int]]:
+    """World axis (x, y, z of NIfTI) and sign of each stored axis."""
+    found = [_LETTERS[letter] for letter in orientation if letter in _LETTERS]
+    if len(orientation) != 3 or sorted(world for world, _ in found) != [0, 1, 2]:
+        raise GeometryError(
+            f"orientation is {orientation!r}, expected one letter of S or I, one of P or A and one of L or "
+            "R, in the order of the buffer's axes, such as SPL: slices to the head, rows to the back, "
+            "columns to the patient's left",
+            code=3016,
+        )
+    return found
 
 
 def check_affine(affine: Affine, what: str) -> None:

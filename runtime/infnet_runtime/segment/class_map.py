@@ -8,7 +8,7 @@ side of the comparison, so none is applied.
 
 import numpy as np
 
-from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray, sparse_zeros
+from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray, zeros_in
 from infnet_runtime.model.specs import CONSOLIDATION, GROUND_GLASS
 from infnet_runtime.slices.preprocess import resize
 
@@ -22,6 +22,8 @@ class ClassMap:
         Of the scan.
     rows, columns
         The box that slices are given of.
+    out
+        Where the labels are written, (slice, row, column); an array of their own where absent.
 
     Attributes
     ----------
@@ -29,8 +31,10 @@ class ClassMap:
         1 ground glass, 2 consolidation, else 0.
     """
 
-    def __init__(self, shape: tuple[int, ...], rows: slice, columns: slice) -> None:
-        self.labels: ByteArray = sparse_zeros(shape)
+    def __init__(
+        self, shape: tuple[int, ...], rows: slice, columns: slice, *, out: ByteArray | None = None
+    ) -> None:
+        self.labels: ByteArray = zeros_in(out, shape)
         self._rows, self._columns = rows, columns
 
     def tell(self, number: int, infected: BoolArray, probability: FloatArray) -> None:

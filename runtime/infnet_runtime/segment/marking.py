@@ -6,7 +6,8 @@ from itertools import repeat
 
 import numpy as np
 
-from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray, HalfArray, sparse_zeros
+from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray, HalfArray, zeros_in
+from infnet_runtime.host.buffers import NO_TARGETS, Targets
 from infnet_runtime.model.coarse_logits import CoarseSpec
 from infnet_runtime.model.manifest import OutputSpec
 from infnet_runtime.segment.class_map import ClassMap, classes_on_grid
@@ -48,6 +49,8 @@ class Marking:
         Given where coarse logits come in place of probabilities; neither kept nor interpolated then.
     with_classes
         Whether the classes of the infection are told.
+    targets
+        Where what is filled in lies, in LPS, as far as it is given.
 
     Attributes
     ----------
@@ -69,12 +72,17 @@ class Marking:
         keep_probability: bool,
         coarse: CoarseSpec | None = None,
         with_classes: bool = False,
+        targets: Targets = NO_TARGETS,
     ) -> None:
         shape = looked_at.inside.shape
-        self.mask: ByteArray = sparse_zeros(shape)
-        self.probability: HalfArray | None = sparse_zeros(shape, np.float16) if keep_probability else None
+        self.mask: ByteArray = zeros_in(targets.mask, shape)
+        self.probability: HalfArray | None = (
+            zeros_in(targets.probability, shape, np.float16) if keep_probability else None
+        )
         self.outside_voxels = 0
-        self.class_map = ClassMap(shape, looked_at.rows, looked_at.columns) if with_classes else None
+        self.class_map = (
+            ClassMap(shape, looked_at.rows, looked_at.columns, out=targets.classes) if with_classes else None
+        )
         self._looked_at, self._output, self._coarse = looked_at, output, coarse
         self._between: Between | None = None
         self._classes_between: Between | None = None

@@ -53,8 +53,15 @@ class Region:
             yield slice(part[0], part[-1] + 1) if neighbours else part
 
 
-def lungs_of(scan: CtVolume, given: LungMask | AnyArray | None) -> tuple[LungMask, tuple[Flag, ...]]:
+def lungs_of(
+    scan: CtVolume, given: LungMask | AnyArray | None, *, out: ByteArray | None = None
+) -> tuple[LungMask, tuple[Flag, ...]]:
     """Lungs of a scan, given or found, and what a reader must know of them.
+
+    Parameters
+    ----------
+    out : (i, j, k)
+        Where their labels are written; an array of their own where absent.
 
     Raises
     ------
@@ -63,7 +70,8 @@ def lungs_of(scan: CtVolume, given: LungMask | AnyArray | None) -> tuple[LungMas
     """
     flags: tuple[Flag, ...] = ()
     if given is None:
-        labels = find_lungs(scan.to_lps(), scan.lps_spacing_mm, scan.intensity)
+        target = None if out is None else scan.to_lps(out)
+        labels = find_lungs(scan.to_lps(), scan.lps_spacing_mm, scan.intensity, out=target)
         lungs = lung_mask(scan.from_lps(labels), scan.grid, origin="found", source=scan.source)
         flags = (LUNGS_BY_THRESHOLD,)
     else:
@@ -73,6 +81,9 @@ def lungs_of(scan: CtVolume, given: LungMask | AnyArray | None) -> tuple[LungMas
             if isinstance(given, LungMask)
             else given_lungs(given, scan.grid, source=scan.source)
         )
+        if out is not None:
+            out[...] = lungs.labels
+            lungs = replace(lungs, labels=out)
     if not lungs.labels.any():
         flags = (*flags, NO_LUNG)
     return lungs, flags

@@ -25,8 +25,10 @@ from infnet_runtime.backends.session import (
     run_checked,
     whole_infection,
 )
+from infnet_runtime.cancel import Cancel, cancelled_by, go_on
 from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import InputError, ModelError
+from infnet_runtime.host.buffers import targets, volume_view
 from infnet_runtime.io import open_scan
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.classes import with_classes
@@ -37,7 +39,8 @@ from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.slice_gate import SliceGate
 from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.plausible.geometry import refuse_lost_geometry
-from infnet_runtime.scan.ct import CtVolume
+from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_mask import LungMask
 from infnet_runtime.segment.marking import Given, Marking
 from infnet_runtime.segment.overlap import one_after_another, overlapped
@@ -45,10 +48,10 @@ from infnet_runtime.segment.region import Region, lungs_of, numbers, region
 from infnet_runtime.segment.result import Provenance, Segmentation
 from infnet_runtime.segment.stopwatch import Stopwatch
 from infnet_runtime.segment.thinned import remark
+from infnet_runtime.segment.wanted import Progress, Wanted
 from infnet_runtime.slices.neighbours import Picked, volume_to_network
 from infnet_runtime.version import __version__
 
-Progress = Callable[[int, int], None]
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -133,8 +136,9 @@ class Segmenter(ClosedByBlock):
         fast: bool = False,
         silence_slices: bool = False,
         progress: Progress | None = None,
+        cancel: Cancel | None = None,
     ) -> Segmentation:
-        """Segment one scan.
+        """Segment one scan. It may be called from any number of threads at once.
 
         Parameters
         ----------
@@ -159,7 +163,10 @@ class Segmenter(ClosedByBlock):
             (``docs/slice-gate.md``); ``slices`` of the result says which. Without effect where the scan has
             no voxel size; the flags say what was done.
         progress
-            Called with (slices done, slices to do), those that are interpolated among them.
+            Called with (slices done, slices to do), those that are interpolated among them, in the thread
+            that called. What it raises ends the run and comes back as it is.
+        cancel
+            Lets another thread end the run.
 
         Raises
         ------
@@ -169,35 +176,124 @@ class Segmenter(ClosedByBlock):
             If slices are to be silenced and the model has no gate.
         GateError
             If the network returns anything but probabilities.
+        Cancelled
+            If the run was cancelled.
         """
         watch = Stopwatch()
-        gate = self.slice_gate if silence_slices else None
-        if not isinstance(scan, CtVolume):
-            scan = _opened(scan)
-        grid = scan.grid if quantitative else scan.grid.without_size()
-        if batch_size is None:
-            batch_size = self._session.batch_size
-        if batch_size < 1:
-            raise InputError(f"batch size is {batch_size}, expected 1 or more", code=3072)
+        wanted = Wanted(
+            lungs=lungs,
+            batch_size=self._session.batch_size if batch_size is None else batch_size,
+            fast=fast,
+            gate=self.slice_gate if silence_slices else None,
+            progress=progress,
+            quantitative=quantitative,
+            keep_probability=keep_probability,
+        )
+        with cancelled_by(cancel):
+            return self._segmented(scan if isinstance(scan, CtVolume) else _opened(scan), wanted, watch)
+
+    @_on_own_threads
+    def predict_buffer(
+        self,
+        buffer: object,
+        grid: Grid,
+        *,
+        intensity: Intensity = Intensity.HU,
+        name: str = "buffer",
+        lungs: AnyArray | LungMask | None = None,
+        out: object = None,
+        lungs_out: object = None,
+        classes_out: object = None,
+        probability_out: object = None,
+        batch_size: int | None = None,
+        fast: bool = False,
+        silence_slices: bool = False,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Segmentation:
+        """Segment a volume in the memory of the program that calls: the same checks, masks and numbers.
+
+        Neither the volume nor the results are copied as a whole, and the volume is not written to. The result
+        holds both buffers as long as it lives. On an error, or when the run is cancelled, what is in the
+        outputs means nothing.
+
+        Parameters
+        ----------
+        buffer : (i, j, k)
+            Anything with the buffer protocol, or DLPack of the processor's memory: int16, uint16, float32,
+            int8, uint8, int32 or float64, with any strides by which no voxels share memory. Nobody may write
+            to it until the call comes back.
+        grid
+            Where its voxels lie, with axes in the order of the buffer's.
+        intensity
+            What its numbers mean.
+        name
+            What messages and the report call it.
+        out : (i, j, k)
+            Writable buffer of uint8 that becomes the mask, 0 where nothing is marked; it need not be cleared.
+            One of the runtime's own where absent, as for the others.
+        lungs_out : (i, j, k)
+            Of uint8, for the lungs.
+        classes_out : (i, j, k)
+            Of uint8, for the classes of the infection; of a model that was loaded with them.
+        probability_out : (i, j, k)
+            Of float16, for the probabilities, which are kept if it is given.
+        lungs, batch_size, fast, silence_slices, progress, cancel
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        The arrays in it are views of those given.
+
+        Raises
+        ------
+        InputError
+            If a buffer, the values in it or the lungs are refused.
+        ModelError, GateError, Cancelled
+            As for :meth:`predict`.
+        """
+        watch = Stopwatch()
+        if classes_out is not None and self._kinds is None:
+            raise no_classes(self.manifest, f"the model as it was loaded ({self.manifest.name})")
+        voxels = volume_view(buffer, grid, name)
+        given = {"mask": out, "lungs": lungs_out, "classes": classes_out, "probability": probability_out}
+        inputs = {name: voxels, "lungs": lungs.labels if isinstance(lungs, LungMask) else lungs}
+        wanted = Wanted(
+            lungs=lungs,
+            batch_size=self._session.batch_size if batch_size is None else batch_size,
+            fast=fast,
+            gate=self.slice_gate if silence_slices else None,
+            progress=progress,
+            keep_probability=probability_out is not None,
+            targets=targets(given, grid, inputs),
+        )
+        with cancelled_by(cancel):
+            scan = CtVolume(voxels, grid.affine, intensity, name, has_size=grid.has_size)
+            return self._segmented(scan, wanted, watch)
+
+    def _segmented(self, scan: CtVolume, wanted: Wanted, watch: Stopwatch) -> Segmentation:
+        """The path of a volume that was read."""
+        grid = scan.grid if wanted.quantitative else scan.grid.without_size()
         watch.lap("read")
 
         refuse_lost_geometry(grid, scan.source)
-        lung_labels, flags = lungs_of(scan, lungs)
+        lung_labels, flags = lungs_of(scan, wanted.lungs, out=wanted.targets.lungs)
         flags = (*flags, *doubts(scan, lung_labels, has_size=grid.has_size))
-        looked_at = region(lung_labels, grid, self.manifest.preprocess.crop_margin_mm, fast=fast)
-        if fast:
+        looked_at = region(lung_labels, grid, self.manifest.preprocess.crop_margin_mm, fast=wanted.fast)
+        if wanted.fast:
             flags = (*flags, remark(grid, with_lung=len(looked_at.slices), run=len(looked_at.run)))
         watch.lap("lungs")
 
-        marked = self._mark(scan, looked_at, batch_size, keep_probability, progress)
+        marked = self._mark(scan, looked_at, wanted)
+        go_on()
         watch.lap("network")
 
         lung_planes = looked_at.lungs.to_lps()
         found = findings(marked.mask, lung_planes, grid.pixel_mm2, self.manifest.slice_gate)
-        if gate is not None:
+        if wanted.gate is not None:
             for one in filter(is_silenced, found):
                 marked.silence(one.number - 1)
-            flags = (*flags, gate_remark(found, gate, grid.plane_mm))
+            flags = (*flags, gate_remark(found, wanted.gate, grid.plane_mm))
         quantification = quantify(
             marked.mask,
             lung_planes,
@@ -220,63 +316,50 @@ class Segmenter(ClosedByBlock):
             mask=scan.from_lps(marked.mask),
             lungs=looked_at.lungs.labels,
             quantification=quantification,
-            provenance=self._provenance(looked_at, batch_size, watch.seconds, fast=fast, gate=gate),
+            provenance=self._provenance(looked_at, wanted, watch.seconds),
             probability=None if marked.probability is None else scan.from_lps(marked.probability),
             classes=None if marked.class_map is None else scan.from_lps(marked.class_map.labels),
             slices=found,
         )
 
-    def _mark(
-        self,
-        scan: CtVolume,
-        looked_at: Region,
-        batch_size: int,
-        keep_probability: bool,
-        progress: Progress | None,
-    ) -> Marking:
+    def _mark(self, scan: CtVolume, looked_at: Region, wanted: Wanted) -> Marking:
         """Send the slices through the network, and mark infection where it counts."""
         voxels = scan.to_lps()  # (slice, row, column)
         spec, spacing_mm = self.manifest.preprocess, scan.lps_spacing_mm[0]
         box = looked_at.rows, looked_at.columns
         # Only a mask is made from coarse logits: where probabilities are needed, all of them are enlarged.
-        whole = keep_probability or looked_at.run != looked_at.slices
+        whole = wanted.keep_probability or looked_at.run != looked_at.slices
         coarse = None if whole else self._session.coarse
         marking = Marking(
             looked_at,
             self.manifest.output,
-            keep_probability=keep_probability,
+            keep_probability=wanted.keep_probability,
             coarse=coarse,
             with_classes=self._kinds is not None,
+            targets=wanted.targets.to_lps(scan.grid),
         )
 
         def prepare(picked: Picked) -> FloatArray:
             return volume_to_network(voxels, picked, box, scan.intensity, spec, spacing_mm=spacing_mm)
 
         def compute(batch: FloatArray) -> Given:
+            go_on()
             outputs = run_checked(self._session, batch)
             classes = None if self._kinds is None else classes_of(outputs, self.manifest)
             if coarse is None:
                 return Given(whole_infection(outputs, self._session), classes)
             return Given(logits_of(outputs, self.manifest, coarse), classes)
 
-        batches = looked_at.batches(batch_size)
+        batches = looked_at.batches(wanted.batch_size)
         with closing(self._in_order(batches, prepare, compute, marking.add)) as finished:
             for picked in finished:
-                if progress:
+                if wanted.progress:
                     # Those between slices that ran are done with them.
                     done = bisect_right(looked_at.slices, numbers(picked)[-1])
-                    progress(done, len(looked_at.slices))
+                    wanted.progress(done, len(looked_at.slices))
         return marking
 
-    def _provenance(
-        self,
-        looked_at: Region,
-        batch_size: int,
-        seconds: dict[str, float],
-        *,
-        fast: bool,
-        gate: SliceGate | None,
-    ) -> Provenance:
+    def _provenance(self, looked_at: Region, wanted: Wanted, seconds: dict[str, float]) -> Provenance:
         session, manifest = self._session, self.manifest
         return Provenance(
             infnet=__version__,
@@ -289,14 +372,14 @@ class Segmenter(ClosedByBlock):
             threshold=manifest.output.threshold,
             temperature=manifest.output.temperature,
             lungs=looked_at.lungs.origin,
-            batch_size=batch_size,
-            fast=fast,
+            batch_size=wanted.batch_size,
+            fast=wanted.fast,
             slices_run=len(looked_at.run),
             slices_interpolated=len(looked_at.slices) - len(looked_at.run),
             slices_skipped=len(looked_at.inside) - len(looked_at.slices),
             seconds=seconds,
             choice=self._choice,
-            slice_gate_mm2=None if gate is None else gate.mm2,
+            slice_gate_mm2=None if wanted.gate is None else wanted.gate.mm2,
         )
 
     def close(self) -> None:

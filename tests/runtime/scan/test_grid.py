@@ -135,3 +135,61 @@ def test_affines_without_volume_are_refused(affine: np.ndarray, text: str) -> No
         check_affine(affine, "the affine of scan.nii")
     with pytest.raises(GeometryError, match=text):
         Grid((2, 2, 2), affine)
+
+
+@pytest.mark.parametrize("code", ORIENTATIONS)
+def test_a_grid_from_spacings_is_that_of_nibabel(code: str) -> None:
+    shape, spacing_mm, origin_mm = (3, 4, 5), (5.0, 0.7, 0.8), (11.0, -12.0, 13.0)
+    grid = Grid.from_spacing(shape, spacing_mm, code, origin_mm)
+    assert nib.aff2axcodes(grid.affine) == tuple(code)
+    np.testing.assert_allclose(nib.affines.voxel_sizes(grid.affine), spacing_mm)
+    assert grid.orientation == code
+    # Along each axis, in the direction of its letter, the voxels lie at origin + number * spacing.
+    towards = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+    place = nib.affines.apply_affine(grid.affine, (2, 3, 4))
+    for axis, letter in enumerate(code):
+        world, sign = towards[letter]
+        assert sign * place[world] == pytest.approx(origin_mm[axis] + (2, 3, 4)[axis] * spacing_mm[axis])
+
+
+def test_the_position_of_dicom_is_the_origin_in_the_order_of_the_buffer() -> None:
+    x, y, z = -175.0, -180.0, 40.0  # Image Position (Patient) of the lowest slice, in LPS
+    grid = Grid.from_spacing((2, 3, 4), (5.0, 0.7, 0.7), "SPL", (z, y, x))
+    assert grid.affine[:3, 3].tolist() == [-x, -y, z]  # NIfTI counts to the right and to the front
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "number"),
+    [
+        ((0.0, 1.0, 1.0), 3014),
+        ((5.0, -0.7, 0.7), 3014),
+        ((5.0, float("nan"), 0.7), 3014),
+        ((5.0, float("inf"), 0.7), 3014),
+        ((5.0, 0.7, 0.0007), 3014),
+        ((5.0, 0.7), 3030),
+    ],
+)
+def test_spacings_that_no_scanner_has_are_refused(spacing_mm: tuple[float, ...], number: int) -> None:
+    with pytest.raises(GeometryError, match=r"spacing.*expected") as caught:
+        Grid.from_spacing((3, 4, 5), spacing_mm)
+    assert caught.value.code == number
+
+
+@pytest.mark.parametrize("code", ["", "SP", "SPP", "SIL", "spl", "SPX", "SPLS", "HPL"])
+def test_orientations_that_are_none_are_refused(code: str) -> None:
+    with pytest.raises(GeometryError, match=f"orientation is '{code}', expected one letter") as caught:
+        Grid.from_spacing((3, 4, 5), (5.0, 0.7, 0.7), code)
+    assert caught.value.code == 3016
+
+
+def test_an_origin_is_three_finite_numbers() -> None:
+    for origin_mm, number in (((0.0, float("nan"), 0.0), 3031), ((0.0, 0.0), 3030)):
+        with pytest.raises(GeometryError) as caught:
+            Grid.from_spacing((3, 4, 5), (5.0, 0.7, 0.7), origin_mm=origin_mm)
+        assert caught.value.code == number
+
+
+def test_a_grid_takes_the_lists_and_integers_of_a_host() -> None:
+    grid = Grid([np.int64(3), 4, 5], np.diag([-1, -1, 5, 1]))  # type: ignore[arg-type]
+    assert grid.shape == np.zeros(grid.shape).shape == (3, 4, 5)
+    assert grid.affine.dtype == np.float64

@@ -1,0 +1,148 @@
+"""A volume in a host's memory gives what it gives from a file, written where the host says."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import infnet_runtime
+from builders import chest_phantom, write_nifti
+from infnet_runtime import Cancel, Cancelled, Grid, InputError, ModelError, Segmentation, Segmenter
+from tiny_models import classes_detector, mid_grey_detector
+
+PHANTOM = chest_phantom()
+SPACING_MM = PHANTOM.spacing_mm
+GRID = Grid.from_spacing(PHANTOM.hu.shape, SPACING_MM, "SPL")
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["in a row", "overlapped"])
+def segmenter(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Segmenter]:
+    model = classes_detector(tmp_path_factory.mktemp("models") / "model.onnx")
+    with infnet_runtime.load(model, device="cpu", threads=request.param, classes=True) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def from_file(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Segmentation:
+    path = write_nifti(tmp_path_factory.mktemp("scan") / "scan.nii.gz", PHANTOM.hu, GRID.affine)
+    return segmenter.predict(path, keep_probability=True)
+
+
+def same(found: Segmentation, expected: Segmentation) -> None:
+    assert expected.mask.any()
+    assert np.array_equal(found.mask, expected.mask)
+    assert np.array_equal(found.lungs, expected.lungs)
+    assert expected.classes is not None
+    assert np.array_equal(found.classes, expected.classes)
+    assert found.quantification == expected.quantification
+    assert found.slices == expected.slices
+
+
+@pytest.mark.parametrize("kind", ["int16", "float32", "int32", "float64"])
+def test_it_is_what_the_file_gives(segmenter: Segmenter, from_file: Segmentation, kind: str) -> None:
+    same(segmenter.predict_buffer(PHANTOM.hu.astype(kind), GRID), from_file)
+
+
+def test_results_are_written_into_the_buffers_of_the_host(
+    segmenter: Segmenter, from_file: Segmentation
+) -> None:
+    hu = PHANTOM.hu.copy()
+    masks = np.full((*hu.shape, 3), 99, np.uint8)  # three results side by side, none of them contiguous
+    probability = np.full(hu.shape, np.nan, np.float16, "F")
+    result = segmenter.predict_buffer(
+        memoryview(hu),
+        GRID,
+        out=masks[..., 0],
+        lungs_out=masks[..., 1],
+        classes_out=masks[..., 2],
+        probability_out=probability,
+    )
+    same(result, from_file)
+    assert np.array_equal(masks[..., 0], from_file.mask)
+    assert np.array_equal(masks[..., 1], from_file.lungs)
+    assert np.array_equal(masks[..., 2], from_file.classes)
+    assert np.array_equal(probability, from_file.probability)
+    for view in (result.mask, result.lungs, result.classes):
+        assert np.shares_memory(view, masks)
+    assert np.shares_memory(result.probability, probability)
+    assert np.array_equal(hu, PHANTOM.hu), "the volume is not written to"
+
+
+@pytest.mark.parametrize("code", ["SPL", "IPL", "RAI", "PSL", "LPS"])
+def test_any_order_of_axes_is_the_same_patient(
+    code: str, segmenter: Segmenter, from_file: Segmentation
+) -> None:
+    axes = [("SI", "PA", "LR").index(pair) for c in code for pair in ("SI", "PA", "LR") if c in pair]
+    flips = tuple(slice(None, None, -1 if c in "IAR" else 1) for c in code)
+    turned = PHANTOM.hu.transpose(axes)[flips]
+    out = np.empty(turned.shape, np.uint8)
+    grid = Grid.from_spacing(turned.shape, [SPACING_MM[axis] for axis in axes], code)
+    result = segmenter.predict_buffer(turned, grid, out=out)
+    assert np.array_equal(grid.to_lps(out), from_file.mask)
+    assert result.quantification == from_file.quantification
+
+
+def test_lungs_that_are_given_are_written_too(segmenter: Segmenter) -> None:
+    lungs_out = np.empty(PHANTOM.hu.shape, np.uint8)
+    result = segmenter.predict_buffer(PHANTOM.hu, GRID, lungs=PHANTOM.lungs, lungs_out=lungs_out)
+    assert np.array_equal(lungs_out, PHANTOM.lungs)
+    assert np.shares_memory(result.lungs, lungs_out)
+    with pytest.raises(InputError, match="lungs_out shares memory with lungs"):
+        segmenter.predict_buffer(PHANTOM.hu, GRID, lungs=lungs_out, lungs_out=lungs_out)
+
+
+def test_the_checks_of_files_hold(segmenter: Segmenter) -> None:
+    broken = PHANTOM.hu.astype(np.float32)
+    broken[3, 4, 5:7] = np.nan
+    with pytest.raises(InputError, match="2 of .* voxels of acquisition 7 are not finite"):
+        segmenter.predict_buffer(broken, GRID, name="acquisition 7")
+    for wrong, code in ((PHANTOM.hu + np.int16(1024), 3041), (np.zeros_like(PHANTOM.hu), 3040)):
+        with pytest.raises(InputError) as caught:
+            segmenter.predict_buffer(wrong, GRID)
+        assert caught.value.code == code
+    with pytest.raises(InputError, match="identity") as caught:
+        segmenter.predict_buffer(PHANTOM.hu, Grid.from_spacing(GRID.shape, (1.0, 1.0, 1.0)))
+    assert caught.value.code == 3035
+
+
+def test_classes_that_were_not_loaded_have_no_place(tmp_path: Path) -> None:
+    with (
+        infnet_runtime.load(mid_grey_detector(tmp_path / "model.onnx"), device="cpu", threads=1) as plain,
+        pytest.raises(ModelError, match="INF-4070"),
+    ):
+        plain.predict_buffer(PHANTOM.hu, GRID, classes_out=np.zeros(GRID.shape, np.uint8))
+
+
+def test_a_cancel_ends_the_run_within_one_batch(segmenter: Segmenter) -> None:
+    cancel, seen, before = Cancel(), [], threading.active_count()
+
+    def progress(done: int, total: int) -> None:
+        seen.append(done)
+        threading.Thread(target=cancel.cancel).run()
+
+    with pytest.raises(Cancelled, match="INF-9001"):
+        segmenter.predict_buffer(PHANTOM.hu, GRID, batch_size=1, progress=progress, cancel=cancel)
+    assert len(seen) == 1
+    assert threading.active_count() == before
+    with pytest.raises(Cancelled):  # it stays cancelled
+        segmenter.predict_buffer(PHANTOM.hu, GRID, cancel=cancel)
+    segmenter.predict_buffer(PHANTOM.hu, GRID, cancel=Cancel())
+
+
+def test_what_a_callback_raises_comes_back_as_it_is(segmenter: Segmenter) -> None:
+    mine, threads, before = KeyError("of the host"), set(), threading.active_count()
+
+    def progress(done: int, total: int) -> None:
+        threads.add(threading.current_thread())
+        if done > 2:
+            raise mine
+
+    with pytest.raises(KeyError) as caught:
+        segmenter.predict_buffer(PHANTOM.hu, GRID, batch_size=1, progress=progress)
+    assert caught.value is mine
+    assert threads == {threading.current_thread()}
+    assert threading.active_count() == before
