@@ -15,6 +15,7 @@ from infnet_runtime.lungs.lone import side_of_lone_lung
 from infnet_runtime.lungs.reduced import ReducedScan, enlarge, reduce_scan
 from infnet_runtime.lungs.split import split_sides
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.rescaled import Voxels
 from infnet_runtime.scan.sides import EITHER, RIGHT
 
 # Spongy bone begins here, contrast-filled vessels too: those inside a lung are filled all the same.
@@ -25,7 +26,7 @@ _SMALL_BODY_MM = 220.0
 
 
 def find_lungs(
-    voxels: npt.NDArray[np.generic],
+    voxels: Voxels,
     spacing_mm: tuple[float, float, float],
     intensity: Intensity,
     *,

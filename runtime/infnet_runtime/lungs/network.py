@@ -18,6 +18,7 @@ from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.lungs.contract import LungSpec
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.rescaled import Voxels
 from infnet_runtime.scan.sides import LEFT, RIGHT
 from infnet_runtime.slices.preprocess import window_in_place
 
@@ -60,7 +61,7 @@ def letterbox(rows: int, columns: int, row_mm: float, column_mm: float, size: in
 
 
 def lung_planes(
-    voxels: npt.NDArray[np.generic],
+    voxels: Voxels,
     spacing_mm: tuple[float, float, float],
     intensity: Intensity,
     spec: LungSpec,
@@ -113,7 +114,7 @@ def _small_grey(
 
 
 def find_lungs_by_network(
-    voxels: npt.NDArray[np.generic],
+    voxels: Voxels,
     spacing_mm: tuple[float, float, float],
     intensity: Intensity,
     run: RunLungs,

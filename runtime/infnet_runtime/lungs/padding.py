@@ -12,6 +12,7 @@ import numpy.typing as npt
 from infnet_runtime.arrays import AnyArray, BoolArray
 from infnet_runtime.lungs.closing import hull
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.rescaled import Voxels
 
 # Below is air, or padding that counts as air.
 _LEAST_HU, _LEAST_GREY = -930.0, 64.0
@@ -31,7 +32,7 @@ _SAMPLES = 16
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
-def padding_values(voxels: npt.NDArray[np.generic], intensity: Intensity) -> tuple[float, ...]:
+def padding_values(voxels: Voxels, intensity: Intensity) -> tuple[float, ...]:
     """Values that fill what was not scanned; none in most scans.
 
     Parameters

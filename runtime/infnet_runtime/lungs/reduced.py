@@ -6,7 +6,6 @@ from typing import TypeAlias
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray, FloatArray, zeros_in
 from infnet_runtime.cancel import go_on
@@ -14,6 +13,7 @@ from infnet_runtime.lungs.components import box_of
 from infnet_runtime.lungs.padding import padding_mask, padding_values
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.planes import contiguous
+from infnet_runtime.scan.rescaled import Voxels
 from infnet_runtime.scan.sides import LEFT, RIGHT
 
 # Vessels of 2 mm vanish at this size, the chest wall does not.
@@ -166,7 +166,7 @@ class Reduction:
 
 
 def reduce_scan(
-    voxels: npt.NDArray[np.generic],
+    voxels: Voxels,
     spacing_mm: tuple[float, float, float],
     intensity: Intensity,
     *,

@@ -6,12 +6,13 @@ cost, stands in ``docs/plausibility.md``.
 
 import numpy as np
 
-from infnet_runtime.arrays import AnyArray, ByteArray
+from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.measure.flags import Flag
 from infnet_runtime.plausible.rules import Rule
 from infnet_runtime.plausible.survey import Histogram, histogram
 from infnet_runtime.scan.planes import contiguous
+from infnet_runtime.scan.rescaled import Voxels
 
 _LAST = 255
 # Black, and what JPEG makes of it.
@@ -27,7 +28,7 @@ _AGAIN = (
 )
 
 
-def grey_facts(voxels: AnyArray) -> dict[str, float]:
+def grey_facts(voxels: Voxels) -> dict[str, float]:
     """What is measured of whole values 0..255.
 
     Returns
@@ -86,16 +87,16 @@ def median(seen: Histogram, low: int, high: int) -> float:
     return float(part.quantile(0.5)) if part is not None and part.number() else float(low)
 
 
-def _repeats(voxels: AnyArray) -> float:
+def _repeats(voxels: Voxels) -> float:
     """Share of equal neighbours, of those not both at an end; the lesser of two directions."""
     longest = np.argsort(voxels.shape)[-2:]
     return min(_repeats_along(voxels, int(axis)) for axis in longest)
 
 
-def _repeats_along(voxels: AnyArray, axis: int) -> float:
-    lines = np.moveaxis(voxels, axis, 0)
+def _repeats_along(voxels: Voxels, axis: int) -> float:
+    lines = _axis_first(voxels, axis)
     steps = [max(1, round(n / _LINES)) for n in lines.shape[1:]]
-    lines = lines[:, :: steps[0], :: steps[1]].copy(order="K")
+    lines = np.array(lines[:, :: steps[0], :: steps[1]])
     first, second = lines[1:], lines[:-1]
     same = first == second
     lowest, highest = lines.min(), lines.max()
@@ -104,6 +105,11 @@ def _repeats_along(voxels: AnyArray, axis: int) -> float:
     repeated = int(np.count_nonzero(counted))
     different = same.size - int(np.count_nonzero(same))
     return float(repeated / max(1, repeated + different))
+
+
+def _axis_first(voxels: Voxels, axis: int) -> Voxels:
+    i, j, k = axis, *(other for other in range(3) if other != axis)
+    return voxels.transpose((i, j, k))
 
 
 def _middle(seen: Histogram) -> float:
@@ -123,7 +129,7 @@ def _uniform(seen: Histogram) -> float:
     return float(np.abs(running - line).max())
 
 
-def _relief(voxels: AnyArray) -> float:
+def _relief(voxels: Voxels) -> float:
     """Whether small things are brighter (1) or darker (-1) than what is around them.
 
     Vessels in the lung and bones are bright; in an inverted picture they are dark.
@@ -138,7 +144,7 @@ def _relief(voxels: AnyArray) -> float:
     return (bright - dark) / max(1, bright + dark)
 
 
-def _planes(voxels: AnyArray) -> list[ByteArray]:
+def _planes(voxels: Voxels) -> list[ByteArray]:
     """Some slices across the shortest axis, at most about 256 pixels a side."""
     import cv2
 
@@ -146,7 +152,7 @@ def _planes(voxels: AnyArray) -> list[ByteArray]:
     picked = np.unique(np.linspace(0, voxels.shape[axis] - 1, _LOOKED_AT_SLICES).round().astype(int))
     planes = []
     for index in picked:
-        plane = contiguous(np.moveaxis(voxels, axis, 0)[index]).astype(np.uint8, copy=False)
+        plane = contiguous(_axis_first(voxels, axis)[index]).astype(np.uint8, copy=False)
         factor = max(1, round(max(plane.shape) / _LOOKED_AT_SIDE))
         size = [max(1, n // factor) for n in plane.shape]
         planes.append(cv2.resize(plane, size[::-1], interpolation=cv2.INTER_AREA) if factor > 1 else plane)

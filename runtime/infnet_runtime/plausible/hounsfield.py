@@ -6,11 +6,11 @@ alone below all of it. How the limits were found stands in ``docs/plausibility.m
 
 import numpy as np
 
-from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.measure.flags import Flag
 from infnet_runtime.plausible.rules import Rule
 from infnet_runtime.plausible.survey import Histogram, histogram
+from infnet_runtime.scan.rescaled import Voxels
 
 _LEVELS = (-(2**12), 2**12 - 1)
 _AIR_HU = (-1200.0, -500.0)  # and lung
@@ -30,7 +30,7 @@ _PEAK_WIDTH_HU = 31
 _AGAIN = "convert the scan again from its DICOM files, for example with dcm2niix"
 
 
-def hu_facts(voxels: AnyArray, ends: tuple[float, float]) -> dict[str, float]:
+def hu_facts(voxels: Voxels, ends: tuple[float, float]) -> dict[str, float]:
     """What is measured of values that are taken for HU.
 
     Parameters

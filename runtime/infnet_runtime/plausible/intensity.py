@@ -6,16 +6,16 @@ is doubtful. The user's word decides where the values cannot tell; it does not m
 
 import numpy as np
 
-from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.measure.flags import Flag
 from infnet_runtime.plausible.grey import PICTURE_RULES, VOLUME_RULES, grey_facts
 from infnet_runtime.plausible.hounsfield import HU_RULES, hu_facts
 from infnet_runtime.plausible.rules import apply_rules
 from infnet_runtime.scan.ct import CtVolume, Intensity, refuse_non_finite, slabs
+from infnet_runtime.scan.rescaled import Voxels
 
 
-def decide_intensity(voxels: AnyArray, *, source: str, forced: Intensity | None = None) -> Intensity:
+def decide_intensity(voxels: Voxels, *, source: str, forced: Intensity | None = None) -> Intensity:
     """Meaning of the values of a scan.
 
     Whole numbers within 0..255 are windowed grey, everything else has to be HU with air and tissue.
@@ -61,7 +61,7 @@ def doubtful_values(scan: CtVolume) -> tuple[Flag, ...]:
 
 
 def _check(
-    voxels: AnyArray, meaning: Intensity, source: str, ends: tuple[float, float], *, vouched: bool
+    voxels: Voxels, meaning: Intensity, source: str, ends: tuple[float, float], *, vouched: bool
 ) -> tuple[Flag, ...]:
     lowest, highest = ends
     found = _found(source, lowest, highest)
@@ -81,5 +81,5 @@ def _found(source: str, lowest: float, highest: float) -> str:
     return f"{source} has values {lowest:g}..{highest:g}"
 
 
-def _whole(voxels: AnyArray) -> bool:
+def _whole(voxels: Voxels) -> bool:
     return voxels.dtype.kind in "iu" or all(bool((slab == np.rint(slab)).all()) for slab in slabs(voxels))

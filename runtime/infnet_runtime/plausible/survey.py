@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import AnyArray
+from infnet_runtime.scan.rescaled import Voxels
 
 # A share of 1 % is known to a hundredth of itself.
 _SAMPLED_VOXELS = 1 << 20
@@ -58,7 +59,7 @@ class Histogram:
         return Histogram(counts, self.first)
 
 
-def histogram(voxels: AnyArray, first: int, last: int) -> Histogram:
+def histogram(voxels: Voxels, first: int, last: int) -> Histogram:
     """Count the whole values of a sample of a scan; those outside ``first..last`` count at the ends."""
     part = sample(voxels).ravel(order="K")  # as they lie in memory: their order is no matter
     whole = (np.rint(part) if part.dtype.kind == "f" else part).clip(first, last).astype(np.int64)
@@ -66,7 +67,7 @@ def histogram(voxels: AnyArray, first: int, last: int) -> Histogram:
     return Histogram(np.bincount(whole, minlength=last - first + 1), first)
 
 
-def sample(voxels: AnyArray) -> AnyArray:
+def sample(voxels: Voxels) -> AnyArray:
     """Every n-th voxel along each axis, about a million of them.
 
     The axis with the most samples is thinned first, so the choice does not depend on the order of the axes.
@@ -83,4 +84,4 @@ def sample(voxels: AnyArray) -> AnyArray:
     ):
         steps[int(np.argmax(left))] += 1
     i, j, k = steps
-    return voxels[::i, ::j, ::k]
+    return np.asarray(voxels[::i, ::j, ::k])

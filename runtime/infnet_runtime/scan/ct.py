@@ -7,6 +7,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import overload
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from infnet_runtime.arrays import Affine, AnyArray
 from infnet_runtime.errors import GeometryError, InputError
 from infnet_runtime.scan.grid import Grid, check_affine
 from infnet_runtime.scan.ids import ScanId
+from infnet_runtime.scan.rescaled import Voxels
 
 
 class Intensity(StrEnum):
@@ -30,7 +32,8 @@ class CtVolume:
     Parameters
     ----------
     voxels : (i, j, k)
-        Values in the order of the file; the meaning is given by ``intensity``.
+        Values in the order of the file; the meaning is given by ``intensity``. Numbers that need a slope and
+        an intercept come through :func:`~infnet_runtime.scan.rescaled.rescaled`.
     affine : (4, 4), mm
         From voxel index to NIfTI world coordinates (x to the patient's right, y to the front, z to the head).
     intensity
@@ -48,14 +51,14 @@ class CtVolume:
         If a voxel is not finite, or windowed grey leaves 0..255.
     """
 
-    voxels: AnyArray
+    voxels: Voxels
     grid: Grid
     intensity: Intensity
     id: ScanId
 
     def __init__(
         self,
-        voxels: AnyArray,
+        voxels: Voxels,
         affine: Affine,
         intensity: Intensity,
         source: str | ScanId,
@@ -97,7 +100,13 @@ class CtVolume:
         """Volume of one voxel in mL; nominal where the grid has no size, see ``grid.voxel_ml``."""
         return self.grid.voxel_mm3 / 1000.0
 
-    def to_lps(self, array: AnyArray | None = None) -> AnyArray:
+    @overload
+    def to_lps(self, array: None = None) -> Voxels: ...
+
+    @overload
+    def to_lps(self, array: AnyArray) -> AnyArray: ...
+
+    def to_lps(self, array: AnyArray | None = None) -> Voxels:
         """View of the voxels, or of an array on the same grid, in LPS order; see :meth:`Grid.to_lps`.
 
         Parameters
@@ -112,7 +121,7 @@ class CtVolume:
         return self.grid.from_lps(array, source=self.source)
 
 
-def _check_voxels(voxels: AnyArray, source: str) -> None:
+def _check_voxels(voxels: Voxels, source: str) -> None:
     if voxels.ndim != 3 or voxels.size == 0 or voxels.dtype.kind not in "iuf":
         raise GeometryError(
             f"expected a 3-D array of numbers, {source} has shape {voxels.shape} and type "
@@ -121,7 +130,7 @@ def _check_voxels(voxels: AnyArray, source: str) -> None:
         )
 
 
-def _check_values(voxels: AnyArray, intensity: Intensity, source: str) -> None:
+def _check_values(voxels: Voxels, intensity: Intensity, source: str) -> None:
     refuse_non_finite(voxels, source)
     if intensity is Intensity.WINDOWED and voxels.dtype != np.uint8:
         lowest, highest = voxels.min(), voxels.max()
@@ -133,13 +142,13 @@ def _check_values(voxels: AnyArray, intensity: Intensity, source: str) -> None:
             )
 
 
-def slabs(voxels: AnyArray) -> Iterator[AnyArray]:
+def slabs(voxels: Voxels) -> Iterator[AnyArray]:
     """Step through a volume along its last axis, so that a check needs the memory of one slab only."""
     for k in range(voxels.shape[-1]):
         yield voxels[..., k]
 
 
-def refuse_non_finite(voxels: AnyArray, source: str) -> None:
+def refuse_non_finite(voxels: Voxels, source: str) -> None:
     """Refuse NaN and infinite voxels, and say how many there are.
 
     Raises
@@ -147,7 +156,7 @@ def refuse_non_finite(voxels: AnyArray, source: str) -> None:
     InputError
         If a voxel is not finite.
     """
-    if voxels.dtype.kind != "f":
+    if voxels.dtype.kind != "f" or (np.isfinite(voxels.min()) and np.isfinite(voxels.max())):
         return
     bad = sum(int(np.count_nonzero(~np.isfinite(slab))) for slab in slabs(voxels))
     if bad:

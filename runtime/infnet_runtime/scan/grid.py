@@ -7,12 +7,13 @@ there and back lies exactly where the scan's voxels lie.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, overload
 
 import numpy as np
 
 from infnet_runtime.arrays import Affine, AnyArray, DoubleArray
 from infnet_runtime.errors import GeometryError
+from infnet_runtime.scan.rescaled import Voxels
 
 # Axes closer than this to one plane are damage: |det| over the product of the column lengths is 1 for right
 # angles and 0.87 for a gantry tilted by 30 degrees, the most a CT does.
@@ -153,7 +154,13 @@ class Grid:
         """Where the stored axes point to, see :func:`orientation_code`."""
         return orientation_code(self.affine)
 
-    def to_lps(self, array: AnyArray, *, source: str = "the grid") -> AnyArray:
+    @overload
+    def to_lps(self, array: AnyArray, *, source: str = ...) -> AnyArray: ...
+
+    @overload
+    def to_lps(self, array: Voxels, *, source: str = ...) -> Voxels: ...
+
+    def to_lps(self, array: Voxels, *, source: str = "the grid") -> Voxels:
         """View of an array on this grid in LPS order.
 
         Parameters

@@ -6,10 +6,11 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from infnet_runtime.arrays import AnyArray, FloatArray
+from infnet_runtime.arrays import FloatArray
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.model.specs import NEIGHBOURS
 from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.rescaled import Voxels
 from infnet_runtime.slices.preprocess import normalise_planes, resize, to_grey, to_network
 
 Picked: TypeAlias = slice | list[int]
@@ -17,7 +18,7 @@ Box: TypeAlias = tuple[slice, slice]
 
 
 def volume_to_network(
-    voxels: AnyArray,
+    voxels: Voxels,
     picked: Picked,
     box: Box,
     intensity: Intensity,

@@ -10,12 +10,12 @@ from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.planes import contiguous
+from infnet_runtime.scan.rescaled import Voxels
 from infnet_runtime.slices.temperature import network_threshold, with_temperature
 
 # The probability whose sides with_temperature keeps, bit for bit.
@@ -34,7 +34,7 @@ Band: TypeAlias = tuple[slice, slice, FloatArray]
 """Some neighbouring new pixels, the pixels they are made of, and the weights, (new pixels, pixels)."""
 
 
-def to_network(slices: npt.NDArray[np.generic], intensity: Intensity, spec: PreprocessSpec) -> FloatArray:
+def to_network(slices: Voxels, intensity: Intensity, spec: PreprocessSpec) -> FloatArray:
     """Network input of some slices, cropped already, each by itself: it is its own neighbour.
 
     Slices of a volume go through :func:`~infnet_runtime.slices.neighbours.volume_to_network`.
@@ -54,7 +54,7 @@ def to_network(slices: npt.NDArray[np.generic], intensity: Intensity, spec: Prep
     return normalise(grey, spec)
 
 
-def to_grey(slices: npt.NDArray[np.generic], intensity: Intensity, spec: PreprocessSpec) -> FloatArray:
+def to_grey(slices: Voxels, intensity: Intensity, spec: PreprocessSpec) -> FloatArray:
     """Grey values 0..1: the lung window for HU, a division by 255 for windowed 8-bit input."""
     values = np.empty(slices.shape, np.float32)
     one_by_one = (values, slices) if slices.ndim > 2 else (values[None], slices[None])

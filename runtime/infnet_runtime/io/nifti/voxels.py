@@ -20,6 +20,7 @@ from infnet_runtime.io.nifti.fields import HEADER_BYTES
 from infnet_runtime.io.nifti.header import Geometry, validate_header
 from infnet_runtime.scan.ct import slabs
 from infnet_runtime.scan.labels import whole_labels
+from infnet_runtime.scan.rescaled import Rescaled, Voxels, value_type
 
 _CHUNK_BYTES = 1 << 20
 # Deflate cannot shrink by more (zlib technical details, https://zlib.net/zlib_tech.html).
@@ -109,46 +110,36 @@ def read_labels(path: Path) -> tuple[Geometry, AnyArray]:
     return geometry, whole_labels(values, f"{path.name} {scaling}")
 
 
-def scaled(stored: AnyArray, geometry: Geometry, source: str) -> AnyArray:
+def scaled(stored: AnyArray, geometry: Geometry, source: str) -> Voxels:
     """Values from stored numbers: 16- or 32-bit integers while they are whole, float32 otherwise.
+
+    There is never a second volume: values as long as the numbers replace them, longer ones are made plane by
+    plane when they are read.
 
     Parameters
     ----------
     stored : (i, j, k)
-        Taken over: where the values have the same length they replace it.
+        Taken over.
 
     Raises
     ------
     InputError
         If the values are too large for HU.
     """
-    whole = stored.dtype.kind in "iu" and geometry.slope == 1 and geometry.inter == int(geometry.inter)
-    if not whole:
-        if stored.dtype == np.float32 and (geometry.slope, geometry.inter) == (1, 0):
-            return stored
-        values: AnyArray = np.empty(stored.shape, np.float32, order="F")
-        with np.errstate(over="ignore", invalid="ignore"):  # CtVolume refuses and counts what is not finite
-            for target, slab in zip(slabs(values), slabs(stored), strict=True):
-                target[...] = slab.astype(np.float64) * geometry.slope + geometry.inter
-        return values
-    inter = int(geometry.inter)
-    if inter == 0 and stored.dtype in (np.uint8, np.int16, np.uint16, np.int32):
+    kind = value_type(stored, geometry.slope, geometry.inter, source)
+    if kind is None:
         return stored
-    lowest, highest = int(stored.min()) + inter, int(stored.max()) + inter
-    kept = next(
-        (t for t in (np.int16, np.int32) if np.iinfo(t).min <= lowest and highest <= np.iinfo(t).max), None
-    )
-    if kept is None or abs(inter) > 2**31:
-        raise InputError(
-            f"{source} has values {lowest}..{highest}; HU are small numbers, give the CT itself", code=3022
-        )
-    # Numbers of the same length change in place: the slab is read before it is written.
-    in_place = stored.dtype.itemsize == np.dtype(kept).itemsize
-    values = stored.view(kept) if in_place else np.empty(stored.shape, kept, order="F")
-    for target, slab in zip(slabs(values), slabs(stored), strict=True):
-        # The sum lies within 32 bits and inter nearly so; then 64 bits hold the stored number too.
-        target[...] = slab.astype(np.int64) + inter
-    return values
+    values = Rescaled(stored, geometry.slope, geometry.inter, kind)
+    if kind.itemsize > stored.itemsize:
+        return values
+    if 2 * kind.itemsize >= stored.itemsize:
+        target: AnyArray = stored.reshape(-1, order="F").view(kind)[: stored.size]
+    else:  # a quarter more for a while, rather than four times as much as is needed from then on
+        target = np.empty(stored.size, kind)
+    target = target.reshape(stored.shape, order="F")
+    for to, slab in zip(slabs(target), slabs(values), strict=True):
+        to[...] = slab  # a slab is read before it is written, and no later one lies where it is written
+    return target
 
 
 @contextmanager

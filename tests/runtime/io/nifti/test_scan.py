@@ -149,7 +149,9 @@ def test_values_are_those_of_nibabel(
         "scl_inter": inter,
     }
     path = forge_nifti(tmp_path / "a.nii.gz", stored, byte_order, **fields)
-    voxels = read_nifti(path).volume.voxels
+    read = read_nifti(path).volume.voxels
+    assert read.dtype == dtype
+    voxels = np.asarray(read)
     assert voxels.dtype == dtype
     assert voxels.dtype.isnative
     assert voxels.flags.f_contiguous

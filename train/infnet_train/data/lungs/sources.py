@@ -129,8 +129,8 @@ def _volume(lungs: Path, kind: str) -> LungStack:
 
 
 def _of_scan(scan: CtVolume, path: Path, kind: str, sides: ByteArray) -> LungStack:
-    voxels = scan.to_lps()
-    hu = voxels if scan.intensity is Intensity.HU else grey_to_hu(np.asarray(voxels, np.uint8))
+    voxels = np.asarray(scan.to_lps())
+    hu = voxels if scan.intensity is Intensity.HU else grey_to_hu(voxels.astype(np.uint8))
     return shrunk(path.name.split(".")[0], kind, hu, sides, scan.lps_spacing_mm)
 
 
