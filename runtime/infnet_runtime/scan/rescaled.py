@@ -157,6 +157,31 @@ def rescaled(stored: AnyArray, slope: float = 1.0, intercept: float = 0.0, *, so
     return Rescaled(stored, slope, intercept, kind)
 
 
+def slope_and_intercept(given: tuple[float, float] | None, source: str) -> tuple[float, float]:
+    """Both numbers of a host, 1 and 0 where it gives none.
+
+    Raises
+    ------
+    InputError
+        If it is no pair of numbers.
+
+    Examples
+    --------
+    >>> slope_and_intercept((1, -1024), "scan")
+    (1.0, -1024.0)
+    """
+    if given is None:
+        return 1.0, 0.0
+    try:
+        slope, intercept = map(float, given)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"rescale of {source} is {given!r}, expected two numbers, (slope, intercept), such as (1, -1024)",
+            code=3124,
+        ) from error
+    return slope, intercept
+
+
 def value_type(stored: AnyArray, slope: float, intercept: float, source: str) -> np.dtype[Any] | None:
     """Type of the values: 16- or 32-bit integers while they are whole, else float32; None as they are stored.
 

@@ -42,6 +42,7 @@ from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_mask import LungMask
+from infnet_runtime.scan.rescaled import rescaled, slope_and_intercept
 from infnet_runtime.segment.marking import Given, Marking
 from infnet_runtime.segment.overlap import one_after_another, overlapped
 from infnet_runtime.segment.region import Region, lungs_of, numbers, region
@@ -199,6 +200,7 @@ class Segmenter(ClosedByBlock):
         grid: Grid,
         *,
         intensity: Intensity = Intensity.HU,
+        rescale: tuple[float, float] | None = None,
         name: str = "buffer",
         lungs: AnyArray | LungMask | None = None,
         out: object = None,
@@ -226,7 +228,10 @@ class Segmenter(ClosedByBlock):
         grid
             Where its voxels lie, with axes in the order of the buffer's.
         intensity
-            What its numbers mean.
+            What its numbers mean, rescaled.
+        rescale
+            Slope and intercept, where HU = slope * number + intercept: (1, -1024) of most scanners' uint16;
+            absent where the numbers are HU. The values are made plane by plane when they are read.
         name
             What messages and the report call it.
         out : (i, j, k)
@@ -268,7 +273,8 @@ class Segmenter(ClosedByBlock):
             targets=targets(given, grid, inputs),
         )
         with cancelled_by(cancel):
-            scan = CtVolume(voxels, grid.affine, intensity, name, has_size=grid.has_size)
+            values = rescaled(voxels, *slope_and_intercept(rescale, name), source=name)
+            scan = CtVolume(values, grid.affine, intensity, name, has_size=grid.has_size)
             return self._segmented(scan, wanted, watch)
 
     def _segmented(self, scan: CtVolume, wanted: Wanted, watch: Stopwatch) -> Segmentation:

@@ -146,3 +146,29 @@ def test_what_a_callback_raises_comes_back_as_it_is(segmenter: Segmenter) -> Non
     assert caught.value is mine
     assert threads == {threading.current_thread()}
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "slope", "intercept"), [("u2", 1, -1024), ("i2", 0.5, 0), ("f4", 2.0, 24.0), ("u1", 12.5, -1050)]
+)
+def test_numbers_with_a_slope_and_an_intercept_are_what_the_file_gives(
+    segmenter: Segmenter, tmp_path: Path, kind: str, slope: float, intercept: float
+) -> None:
+    stored = np.rint((PHANTOM.hu.clip(-1000) - intercept) / slope).astype(kind)
+    path = write_nifti(tmp_path / "scan.nii", stored, GRID.affine)
+    header = bytearray(path.read_bytes())
+    header[112:120] = np.array([slope, intercept], "<f4").tobytes()  # scl_slope, scl_inter
+    path.write_bytes(header)
+    stored.setflags(write=False)
+    same(segmenter.predict_buffer(stored, GRID, rescale=(slope, intercept)), segmenter.predict(path))
+
+
+@pytest.mark.parametrize("rescale", [(1,), (1, 2, 3), 7, (1, None), (0, 0), (-1, 0), (1, float("nan"))])
+def test_a_scaling_that_is_none_is_refused(segmenter: Segmenter, rescale: object) -> None:
+    with pytest.raises(InputError, match=r"INF-3124.*(scan|buffer)"):
+        segmenter.predict_buffer(PHANTOM.hu, GRID, rescale=rescale)  # type: ignore[arg-type]
+
+
+def test_uint16_that_is_given_without_its_intercept_is_refused(segmenter: Segmenter) -> None:
+    with pytest.raises(InputError, match="rescale intercept"):
+        segmenter.predict_buffer((PHANTOM.hu.clip(-1000) + 1024).astype(np.uint16), GRID)
