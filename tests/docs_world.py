@@ -31,6 +31,10 @@ WITH_CLASSES = "classes.onnx"
 SHIPPED = "shipped/infnet.onnx"  # tiny too, and what comes of it has the names that pages go on with
 
 
+# For pip: what runs is compiled when it runs, which is a small part of what is installed.
+NO_BYTECODE = {**os.environ, "PIP_NO_COMPILE": "1"}
+
+
 def pages() -> list[Path]:
     """All documentation, the log of changes aside."""
     names = subprocess.run(

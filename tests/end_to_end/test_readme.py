@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs_world import ROOT, copy_of_the_tree, marked_command
+from docs_world import NO_BYTECODE, ROOT, copy_of_the_tree, marked_command
 from infnet_runtime.backends.candidates import is_x86
 
 README = ROOT / "README.md"
@@ -17,8 +17,9 @@ README = ROOT / "README.md"
 def test_first_command_runs_in_a_clean_environment_without_torch(tmp_path: Path) -> None:
     tree = copy_of_the_tree(tmp_path / "infnet")
     done = subprocess.run(
-        ["bash", "-c", marked_command(README, "demo")], cwd=tree, capture_output=True, text=True
-    )
+        ["bash", "-c", marked_command(README, "demo")],
+        cwd=tree, env=NO_BYTECODE, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[-7:]] == [
         "scan", "slices", "lungs", "infection", "network", "written", "note",

@@ -1,0 +1,119 @@
+"""``docs/embedding.md``: its programs run, its listings hold, its tables are those of the code."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import infnet_runtime
+from docs_world import ROOT, files
+from infnet_runtime import Grid
+from infnet_runtime.errors import InfnetError, InputError
+from infnet_runtime.scan.phantom import chest_phantom
+from tiny_models import mid_grey_detector
+
+PAGE = ROOT / "docs/embedding.md"
+TEXT = PAGE.read_text("utf-8")
+# What a listing is that is no file: it goes on with the names of the program in Python before it.
+LISTINGS = re.findall(r"(?<! -->\n)^```python\n(.*?)^```", TEXT, re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mid_grey_detector(tmp_path_factory.mktemp("embedding") / "tiny.onnx")
+
+
+@pytest.fixture(scope="module")
+def names(tiny: Path) -> Iterator[dict[str, object]]:
+    """What the program in Python has at its end."""
+    with infnet_runtime.load(tiny, threads=1) as model:
+        chest = chest_phantom()
+        grid = infnet_runtime.Grid.from_spacing(chest.hu.shape, chest.spacing_mm, "SPL")
+        found: dict[str, object] = {
+            "np": np,
+            "infnet_runtime": infnet_runtime,
+            "chest_phantom": chest_phantom,
+        }
+        found |= {name: getattr(infnet_runtime, name) for name in infnet_runtime.__all__}
+        yield found | {"model": model, "chest": chest, "volume": chest.hu, "grid": grid}
+
+
+def test_the_program_in_python_runs(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "segment.py").write_text(files(PAGE)["segment.py"], "utf-8")
+    done = subprocess.run(
+        [sys.executable, "segment.py"],
+        cwd=tmp_path,
+        env={**os.environ, "INFNET_MODEL": str(tiny)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    first, *flags, last = done.stdout.splitlines()
+    assert re.fullmatch(r"\d+\.\d ml, \d+\.\d % of the lungs", first)
+    assert any(flag.startswith("WARNING pixels_too_coarse ") for flag in flags)
+    assert re.fullmatch(r"[1-9]\d* voxels marked", last)
+
+
+def test_the_listings_in_python_hold(names: dict[str, object]) -> None:
+    assert LISTINGS
+    for listing in LISTINGS:
+        exec(compile(listing, str(PAGE), "exec"), names)
+
+
+MISTAKES = {
+    3036: lambda volume: (volume, Grid.from_spacing(volume.shape, (1.2, 0.45, 0.4))),  # cm
+    3037: lambda volume: (volume, Grid.from_spacing(volume.shape, (12, 4.5, 4), "SAL")),
+    3035: lambda volume: (volume, Grid(volume.shape, np.eye(4))),
+    3203: lambda volume: (volume.astype(">i2"), Grid.from_spacing(volume.shape, (12, 4.5, 4))),
+    3204: lambda volume: (volume, Grid.from_spacing(volume.shape[::-1], (4, 4.5, 12), "LPS")),
+    3205: lambda volume: (
+        np.lib.stride_tricks.as_strided(volume, strides=(72 * 96, 96, 1)),
+        Grid.from_spacing(volume.shape, (12, 4.5, 4)),
+    ),
+}
+
+
+@pytest.mark.parametrize("number", MISTAKES)
+def test_a_wrong_layout_is_refused_as_the_page_says(names: dict[str, object], number: int) -> None:
+    assert f"| refused, INF-{number}" in TEXT
+    with pytest.raises(InputError) as caught:
+        names["model"].predict_buffer(*MISTAKES[number](chest_phantom().hu))  # type: ignore[attr-defined]
+    assert caught.value.code == number
+
+
+def test_a_mirror_image_is_not_noticed_as_the_page_says(names: dict[str, object]) -> None:
+    chest = chest_phantom()
+    grid = Grid.from_spacing(chest.hu.shape, chest.spacing_mm, "SPR")
+    sides = names["model"].predict_buffer(chest.hu, grid).quantification  # type: ignore[attr-defined]
+    assert sides.left.infection_ml > 1
+    assert sides.right.infection_ml == 0
+
+
+def test_numbers_and_flags_that_the_page_names_are_explained() -> None:
+    for pattern, explained in ((r"INF-(\d{4})", "errors.md"), (r"flag `(\w+)`", "flags.md")):
+        named = set(re.findall(pattern, TEXT))
+        table = (ROOT / "docs" / explained).read_text("utf-8")
+        assert named
+        assert {name for name in named if not re.search(rf"^\| `?{name}`? \|", table, re.M)} == set()
+
+
+def kinds() -> dict[str, int]:
+    """Every error class of the runtime below the first, and the first digit of its numbers."""
+    found, todo = {}, InfnetError.__subclasses__()
+    while todo:
+        kind = todo.pop()
+        todo += kind.__subclasses__()
+        if kind.__module__ == InfnetError.__module__:
+            found[kind.__name__] = kind.exit_code
+    return found
+
+
+def test_the_table_of_errors_is_that_of_the_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d)[x\d]{3} \|", TEXT, re.M)
+    assert {name: int(digit) for name, digit in rows} == kinds()
+    assert set(kinds()) < set(infnet_runtime.__all__)
