@@ -79,6 +79,38 @@ def volume_view(buffer: object, grid: Grid, name: str) -> AnyArray:
     return view
 
 
+def plane_view(buffer: object, shape: tuple[int, ...], kind: np.dtype[Any], name: str) -> AnyArray:
+    """View of one plane of a volume, to be copied from.
+
+    Parameters
+    ----------
+    buffer : (rows, columns)
+        As of :func:`volume_view`, of any strides.
+    shape, kind
+        Of the plane of the volume.
+    name
+        What messages call it.
+
+    Raises
+    ------
+    GeometryError
+        If its shape is another.
+    InputError
+        If it is no buffer, was released, or has another type or byte order.
+    """
+    array = _array(buffer, name)
+    _check_type(array, (kind.name,), name)
+    if array.shape != shape:
+        turned = (
+            ": rows and columns in the other order; give it transposed, or say the grid in the order of the "
+            "plane's axes"
+            if array.shape == shape[::-1]
+            else ", of the grid's two other axes in stored order"
+        )
+        raise GeometryError(f"{name} has the shape {array.shape}, expected {shape}{turned}", code=3232)
+    return array
+
+
 def targets(given: Mapping[str, object], grid: Grid, inputs: Mapping[str, object]) -> Targets:
     """Views of the memory that results are written to.
 

@@ -1,6 +1,5 @@
 """The lung finder from end to end, and what follows from where the lungs are."""
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -12,7 +11,7 @@ from infnet_runtime.lungs.air import lung_air
 from infnet_runtime.lungs.body import body_width_mm
 from infnet_runtime.lungs.closing import close_lungs
 from infnet_runtime.lungs.lone import side_of_lone_lung
-from infnet_runtime.lungs.reduced import ReducedScan, enlarge, reduce_scan
+from infnet_runtime.lungs.reduced import Reduced, enlarge, reduce_scan
 from infnet_runtime.lungs.split import split_sides
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.rescaled import Voxels
@@ -30,7 +29,7 @@ def find_lungs(
     spacing_mm: tuple[float, float, float],
     intensity: Intensity,
     *,
-    reduced: Callable[[], ReducedScan | None] | None = None,
+    reduced: Reduced | None = None,
     out: ByteArray | None = None,
 ) -> ByteArray:
     """Label the right and the left lung.

@@ -1,6 +1,6 @@
 """The reduced grid on which the lungs are looked for, and the way there and back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -66,6 +66,10 @@ class ReducedScan:
     def pixels(self, mm: float) -> int:
         """Length in pixels, at least 1."""
         return max(1, round(mm / float(np.sqrt(self.pixel_mm[0] * self.pixel_mm[1]))))
+
+
+Reduced: TypeAlias = Callable[[], ReducedScan | None]
+"""Gives what :func:`reduce_scan` makes of a scan, where most of it was done before."""
 
 
 class Reduction:

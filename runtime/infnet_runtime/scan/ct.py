@@ -68,7 +68,7 @@ class CtVolume:
         identity = ScanId(source) if isinstance(source, str) else source
         _check_voxels(voxels, identity.name)
         check_affine(affine, f"the affine of {identity.name}")
-        _check_values(voxels, intensity, identity.name)
+        check_values(voxels, intensity, identity.name)
         # What is frozen is set by way of object, as the generated constructor does it.
         object.__setattr__(self, "voxels", voxels)
         object.__setattr__(self, "grid", Grid(voxels.shape, affine, has_size))
@@ -130,7 +130,14 @@ def _check_voxels(voxels: Voxels, source: str) -> None:
         )
 
 
-def _check_values(voxels: Voxels, intensity: Intensity, source: str) -> None:
+def check_values(voxels: Voxels, intensity: Intensity, source: str) -> None:
+    """Refuse values that no voxel can have, of a volume or of a part of it.
+
+    Raises
+    ------
+    InputError
+        If one is not finite, or windowed grey leaves 0..255.
+    """
     refuse_non_finite(voxels, source)
     if intensity is Intensity.WINDOWED and voxels.dtype != np.uint8:
         lowest, highest = voxels.min(), voxels.max()

@@ -7,6 +7,7 @@ import numpy as np
 
 from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_runtime.lungs import find_lungs, given_lungs, lung_box, slices_with_lung
+from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.measure.flags import LUNGS_BY_THRESHOLD, NO_LUNG, Flag
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.grid import Grid
@@ -54,7 +55,11 @@ class Region:
 
 
 def lungs_of(
-    scan: CtVolume, given: LungMask | AnyArray | None, *, out: ByteArray | None = None
+    scan: CtVolume,
+    given: LungMask | AnyArray | None,
+    *,
+    out: ByteArray | None = None,
+    reduced: Reduced | None = None,
 ) -> tuple[LungMask, tuple[Flag, ...]]:
     """Lungs of a scan, given or found, and what a reader must know of them.
 
@@ -62,6 +67,8 @@ def lungs_of(
     ----------
     out : (i, j, k)
         Where their labels are written; an array of their own where absent.
+    reduced
+        As of ``find_lungs``, where lungs are found.
 
     Raises
     ------
@@ -71,7 +78,7 @@ def lungs_of(
     flags: tuple[Flag, ...] = ()
     if given is None:
         target = None if out is None else scan.to_lps(out)
-        labels = find_lungs(scan.to_lps(), scan.lps_spacing_mm, scan.intensity, out=target)
+        labels = find_lungs(scan.to_lps(), scan.lps_spacing_mm, scan.intensity, out=target, reduced=reduced)
         lungs = lung_mask(scan.from_lps(labels), scan.grid, origin="found", source=scan.source)
         flags = (LUNGS_BY_THRESHOLD,)
     else:

@@ -10,8 +10,9 @@ With more than one thread the slices before and after a batch are prepared and f
 import functools
 import os
 from bisect import bisect_right
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -30,6 +31,7 @@ from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import InputError, ModelError
 from infnet_runtime.host.buffers import targets, volume_view
 from infnet_runtime.io import open_scan
+from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.classes import with_classes
 from infnet_runtime.measure.slices import findings, is_silenced
@@ -48,6 +50,7 @@ from infnet_runtime.segment.overlap import one_after_another, overlapped
 from infnet_runtime.segment.region import Region, lungs_of, numbers, region
 from infnet_runtime.segment.result import Provenance, Segmentation
 from infnet_runtime.segment.stopwatch import Stopwatch
+from infnet_runtime.segment.stream import Stream, memory_of
 from infnet_runtime.segment.thinned import remark
 from infnet_runtime.segment.wanted import Progress, Wanted
 from infnet_runtime.slices.neighbours import Picked, volume_to_network
@@ -258,32 +261,165 @@ class Segmenter(ClosedByBlock):
             As for :meth:`predict`.
         """
         watch = Stopwatch()
-        if classes_out is not None and self._kinds is None:
-            raise no_classes(self.manifest, f"the model as it was loaded ({self.manifest.name})")
         voxels = volume_view(buffer, grid, name)
-        given = {"mask": out, "lungs": lungs_out, "classes": classes_out, "probability": probability_out}
-        inputs = {name: voxels, "lungs": lungs.labels if isinstance(lungs, LungMask) else lungs}
-        wanted = Wanted(
+        wanted = self._wanted_of_host(
+            voxels,
+            grid,
+            name,
             lungs=lungs,
-            batch_size=self._session.batch_size if batch_size is None else batch_size,
+            results={
+                "mask": out,
+                "lungs": lungs_out,
+                "classes": classes_out,
+                "probability": probability_out,
+            },
+            batch_size=batch_size,
             fast=fast,
-            gate=self.slice_gate if silence_slices else None,
+            silence_slices=silence_slices,
             progress=progress,
-            keep_probability=probability_out is not None,
-            targets=targets(given, grid, inputs),
         )
         with cancelled_by(cancel):
             values = rescaled(voxels, *slope_and_intercept(rescale, name), source=name)
             scan = CtVolume(values, grid.affine, intensity, name, has_size=grid.has_size)
             return self._segmented(scan, wanted, watch)
 
-    def _segmented(self, scan: CtVolume, wanted: Wanted, watch: Stopwatch) -> Segmentation:
+    def stream(
+        self,
+        grid: Grid,
+        *,
+        dtype: str | None = None,
+        voxels: object = None,
+        intensity: Intensity = Intensity.HU,
+        name: str = "stream",
+        lungs: AnyArray | LungMask | None = None,
+        out: object = None,
+        lungs_out: object = None,
+        classes_out: object = None,
+        probability_out: object = None,
+        batch_size: int | None = None,
+        fast: bool = False,
+        silence_slices: bool = False,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Stream:
+        """Take a scan plane by plane while it is still being reconstructed; the result is that of the whole.
+
+        Each plane is checked and made ready for the lung finder when it comes; the lungs and the network
+        follow in :meth:`~infnet_runtime.segment.stream.Stream.finish`, because the box that the network looks
+        at is known only then. There is one volume: the host's own, or one of the stream's.
+
+        Parameters
+        ----------
+        grid
+            Of the whole scan. Planes are counted along its axis that is nearest to the axis of the body; a
+            plane has its two other axes, in stored order.
+        dtype
+            Type of the planes, one of those of :meth:`predict_buffer`; int16 where absent, or that of
+            ``voxels``.
+        voxels : (i, j, k)
+            Memory that the host writes the planes to, read where it is. A plane that was pushed stays as it
+            is until the stream has ended.
+        intensity, name, out, lungs_out, classes_out, probability_out
+            As for :meth:`predict_buffer`.
+        lungs, batch_size, fast, silence_slices, progress, cancel
+            As for :meth:`predict`. Lungs may also be given at the end.
+
+        Raises
+        ------
+        InputError
+            If a buffer, the type, or the geometry is refused, or there is no memory for the volume.
+        ModelError
+            As for :meth:`predict`.
+
+        Examples
+        --------
+        with model.stream(grid, dtype="int16") as stream:
+            for k, plane in reconstructed():
+                stream.push(k, plane)
+            result = stream.finish()
+        """
+        kept = memory_of(grid, dtype, voxels, name)
+        refuse_lost_geometry(grid, name)
+        wanted_with = partial(
+            self._wanted_of_host,
+            kept,
+            grid,
+            name,
+            results={
+                "mask": out,
+                "lungs": lungs_out,
+                "classes": classes_out,
+                "probability": probability_out,
+            },
+            batch_size=batch_size,
+            fast=fast,
+            silence_slices=silence_slices,
+            progress=progress,
+        )
+        wanted_with(lungs=lungs)  # what is wrong with it is said now
+
+        @contextmanager
+        def within() -> Iterator[None]:
+            with using_threads(self.threads), cancelled_by(cancel):
+                go_on()
+                yield
+
+        def finish(
+            voxels: AnyArray, lungs: AnyArray | LungMask | None, reduced: Reduced | None
+        ) -> Segmentation:
+            watch = Stopwatch()
+            wanted = wanted_with(lungs=lungs)
+            with within():
+                scan = CtVolume(voxels, grid.affine, intensity, name, has_size=grid.has_size)
+                return self._segmented(scan, wanted, watch, reduced)
+
+        return Stream(
+            kept,
+            is_host_memory=voxels is not None,
+            grid=grid,
+            intensity=intensity,
+            name=name,
+            lungs=lungs,
+            finish=finish,
+            within=within,
+        )
+
+    def _wanted_of_host(
+        self,
+        voxels: AnyArray,
+        grid: Grid,
+        name: str,
+        *,
+        lungs: AnyArray | LungMask | None,
+        results: Mapping[str, object],
+        batch_size: int | None,
+        fast: bool,
+        silence_slices: bool,
+        progress: Progress | None,
+    ) -> Wanted:
+        """What a program wants whose volume is in memory."""
+        if results["classes"] is not None and self._kinds is None:
+            raise no_classes(self.manifest, f"the model as it was loaded ({self.manifest.name})")
+        inputs = {name: voxels, "the lung mask": lungs.labels if isinstance(lungs, LungMask) else lungs}
+        return Wanted(
+            lungs=lungs,
+            batch_size=self._session.batch_size if batch_size is None else batch_size,
+            fast=fast,
+            gate=self.slice_gate if silence_slices else None,
+            progress=progress,
+            keep_probability=results["probability"] is not None,
+            targets=targets(results, grid, inputs),
+        )
+
+    def _segmented(
+        self, scan: CtVolume, wanted: Wanted, watch: Stopwatch, reduced: Reduced | None = None
+    ) -> Segmentation:
         """The path of a volume that was read."""
         grid = scan.grid if wanted.quantitative else scan.grid.without_size()
         watch.lap("read")
 
         refuse_lost_geometry(grid, scan.source)
-        lung_labels, flags = lungs_of(scan, wanted.lungs, out=wanted.targets.lungs)
+        lung_labels, flags = lungs_of(scan, wanted.lungs, out=wanted.targets.lungs, reduced=reduced)
         flags = (*flags, *doubts(scan, lung_labels, has_size=grid.has_size))
         looked_at = region(lung_labels, grid, self.manifest.preprocess.crop_margin_mm, fast=wanted.fast)
         if wanted.fast:

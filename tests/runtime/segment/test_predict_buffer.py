@@ -91,7 +91,7 @@ def test_lungs_that_are_given_are_written_too(segmenter: Segmenter) -> None:
     result = segmenter.predict_buffer(PHANTOM.hu, GRID, lungs=PHANTOM.lungs, lungs_out=lungs_out)
     assert np.array_equal(lungs_out, PHANTOM.lungs)
     assert np.shares_memory(result.lungs, lungs_out)
-    with pytest.raises(InputError, match="lungs_out shares memory with lungs"):
+    with pytest.raises(InputError, match="lungs_out shares memory with the lung mask"):
         segmenter.predict_buffer(PHANTOM.hu, GRID, lungs=lungs_out, lungs_out=lungs_out)
 
 
