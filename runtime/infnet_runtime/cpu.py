@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from infnet_runtime.home import in_forked_child
 from infnet_runtime.instructions import cpu_flags
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -43,40 +44,53 @@ def core_quota(*, quota_file: Path = _QUOTA) -> float | None:
 
 
 class _OpenCv:
-    """OpenCV has one number of threads for the whole process; the last who asked for one gives it back."""
+    """OpenCV has one number of threads for the whole process: of several who ask, the fewest.
+
+    The last gives back the number of the host, also where the host set another one meanwhile.
+    """
 
     def __init__(self) -> None:
+        self.forget_the_parent()
+        self._host = self._set = 0
+
+    def forget_the_parent(self) -> None:
+        """In a forked child: those who asked are not in it, and the lock may have been theirs."""
         self._lock = threading.Lock()
-        self._users = 0
-        self._before = 0
+        self._asked: list[int] = []
 
     @contextmanager
     def using(self, threads: int) -> Iterator[None]:
-        import cv2
-
         with self._lock:
-            if not self._users:
-                self._before = cv2.getNumThreads()
-            self._users += 1
-            cv2.setNumThreads(threads)
+            self._asked.append(threads)
+            self._apply()
         try:
             yield
         finally:
             with self._lock:
-                self._users -= 1
-                if not self._users:
-                    cv2.setNumThreads(self._before)
+                self._asked.remove(threads)
+                self._apply()
+
+    def _apply(self) -> None:
+        import cv2
+
+        now = cv2.getNumThreads()
+        if now != self._set:
+            self._host = now
+        self._set = min(self._asked, default=self._host)
+        if self._set != now:  # even the same number again would end OpenCV's threads
+            cv2.setNumThreads(self._set)
 
 
 _OPENCV = _OpenCv()
+in_forked_child(_OPENCV.forget_the_parent)
 
 
 @contextmanager
 def using_threads(threads: int) -> Iterator[None]:
     """Let everything inside take so many threads: what asks :func:`usable_cores`, and OpenCV.
 
-    OpenCV's number belongs to the whole process. It is put back at the end, or when the last of several that
-    overlap ends. The pools of NumPy are as large as they were when it was loaded; :func:`limit_process` sets
+    OpenCV's number belongs to the whole process. Of several that overlap the fewest counts; at the end of the
+    last the host's number is put back. The pools of NumPy are as large as they were when it was loaded; :func:`limit_process` sets
     them before, or the variables of the environment.
 
     Parameters

@@ -15,7 +15,9 @@ Exit code 0 is success, 1 an unexpected error (a bug), 2 wrong usage, 6 a batch 
 130 and 143 an interrupted run. Every code is explained in ``docs/errors.md``.
 """
 
-from typing import ClassVar
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
 
 
 class InfnetError(Exception):
@@ -34,6 +36,10 @@ class InfnetError(Exception):
     def __init__(self, message: str, *, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Also through a pool of processes, which waits for ever for an exception that it cannot rebuild."""
+        return partial(type(self), code=self.code), self.args
 
     def __str__(self) -> str:
         return f"[INF-{self.code}] {self.args[0]}"

@@ -28,6 +28,7 @@ from infnet_runtime.backends.precision import AUTO, BF16, F32, choose
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
 from infnet_runtime.cpu import int8_unit
 from infnet_runtime.errors import BackendError, ModelError
+from infnet_runtime.home import Home, in_forked_child
 from infnet_runtime.instructions import cpu_flags
 from infnet_runtime.model.arithmetic import BF16 as BF16_WORD
 from infnet_runtime.model.arithmetic import FLOAT32, INT8, computed_in, form_of
@@ -53,6 +54,15 @@ _VARIABLES = ("DNNL_", "ONEDNN_", "OV_")
 
 _TELEMETRY = "openvino_telemetry"
 _IMPORTING = threading.Lock()
+
+
+def _forget_the_parent() -> None:
+    """In a forked child: a thread that is not there may have held the lock."""
+    global _IMPORTING
+    _IMPORTING = threading.Lock()
+
+
+in_forked_child(_forget_the_parent)
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,7 @@ class OpenVinoSession(ClosedByBlock):
         coarse: bool = False,
         asked: Asked = Asked.EVERY,
     ) -> None:
+        self._home = Home(self)
         openvino = load_openvino()
         content = read_whole(model) if content is None else content
         self.model_sha256 = hashlib.sha256(content).hexdigest()
@@ -148,6 +159,7 @@ class OpenVinoSession(ClosedByBlock):
 
     def run(self, batch: FloatArray) -> Outputs:
         """Run one batch."""
+        self._home.check()
         with self._one_at_a_time:
             if not self._parts:
                 raise RuntimeError("the session is closed")
@@ -163,8 +175,9 @@ class OpenVinoSession(ClosedByBlock):
 
     def close(self) -> None:
         """Release the model."""
-        with self._one_at_a_time:
-            self._parts = []
+        if self._home.is_here:
+            with self._one_at_a_time:
+                self._parts = []
 
 
 def _graphs(

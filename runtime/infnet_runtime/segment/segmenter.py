@@ -30,6 +30,7 @@ from infnet_runtime.cancel import Cancel, cancelled_by, go_on
 from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import InputError, ModelError
 from infnet_runtime.host.buffers import targets, volume_view
+from infnet_runtime.home import Home
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.measure.burden import quantify
@@ -67,6 +68,7 @@ def _on_own_threads(
 
     @functools.wraps(method)
     def within(segmenter: "Segmenter", /, *given: Arguments.args, **named: Arguments.kwargs) -> Result:
+        segmenter._home.check()
         with using_threads(segmenter.threads):
             return method(segmenter, *given, **named)
 
@@ -98,6 +100,7 @@ class Segmenter(ClosedByBlock):
     def __init__(
         self, session: Session, *, threads: int = 0, choice: str = "", classes: bool = False
     ) -> None:
+        self._home = Home(self)  # first, so that pickling ends at it
         self._session, self.threads, self._choice = session, threads, choice
         self._kinds = session.manifest.class_output if classes else None
         if classes and self._kinds is None:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from infnet_runtime.home import Home, in_forked_child
+
 T = TypeVar("T")
 
 # While one thread records a graph in ONNX Runtime's way, the driver refuses allocations in all the others and
@@ -19,14 +21,29 @@ T = TypeVar("T")
 _ALLOCATING = threading.Lock()
 
 
+def _forget_the_parent() -> None:
+    """In a forked child: a thread that is not there may have held the lock."""
+    global _ALLOCATING
+    _ALLOCATING = threading.Lock()
+
+
+in_forked_child(_forget_the_parent)
+
+
 class OwnerThread:
     """Runs what it is given, one after another, in one thread.
 
     An exception that comes out has the frames it went through as text: themselves they would keep objects of
     the GPU alive for as long as somebody looks at the exception.
+
+    Parameters
+    ----------
+    holder
+        What holds the objects of the GPU: in a forked child they are not given back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, holder: object = None) -> None:
+        self._home = Home(holder or self)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="infnet-gpu")
 
     def open(self, work: Callable[[], T]) -> T:
@@ -40,11 +57,18 @@ class OwnerThread:
         ------
         RuntimeError
             After :meth:`close`.
+        BackendError
+            In a process that was forked from the one that opened.
         """
         return self._begin(work, alone=False).result()
 
     def close(self, last: Callable[[], None]) -> None:
-        """Run what gives memory back, after all calls that wait, and end the thread. Twice is allowed."""
+        """Run what gives memory back, after all calls that wait, and end the thread. Twice is allowed.
+
+        In a process that was forked from the one that opened, nothing is given back.
+        """
+        if not self._home.is_here:
+            return
         try:
             waiting = self._begin(last, alone=True)
         except RuntimeError:  # closed before
@@ -55,6 +79,7 @@ class OwnerThread:
             self._pool.shutdown()
 
     def _begin(self, work: Callable[[], T], *, alone: bool) -> Future[T]:
+        self._home.check()
         try:
             return self._pool.submit(_run, work, alone)
         except RuntimeError as error:  # shut down

@@ -9,6 +9,7 @@ import onnxruntime as ort
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
+from infnet_runtime.home import Home
 from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
 from infnet_runtime.model.asked import Asked
 from infnet_runtime.model.borrowed import read_whole
@@ -56,6 +57,7 @@ class OrtSession(ClosedByBlock):
         coarse: bool = False,
         asked: Asked = Asked.EVERY,
     ) -> None:
+        self._home = Home(self)
         content = read_whole(model) if content is None else content
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.device = "cpu"
@@ -73,6 +75,7 @@ class OrtSession(ClosedByBlock):
 
     def run(self, batch: FloatArray) -> Outputs:
         """Run one batch."""
+        self._home.check()
         session = self._session
         if session is None:
             raise RuntimeError("the session is closed")
@@ -83,7 +86,8 @@ class OrtSession(ClosedByBlock):
 
     def close(self) -> None:
         """Release the model."""
-        self._session = None
+        if self._home.is_here:
+            self._session = None
 
 
 def session_options(threads: int) -> Any:  # noqa: ANN401 - untyped library

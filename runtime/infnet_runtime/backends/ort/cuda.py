@@ -91,7 +91,7 @@ class OrtCudaSession(ClosedByBlock):
         self._device: Device | None = None
         self._bound: BoundSession | None = None
         self._session: Any = None
-        self._owner = OwnerThread()
+        self._owner = OwnerThread(self)
         try:
             self._owner.open(partial(self._open, content, model, index, threads))
         except BaseException:

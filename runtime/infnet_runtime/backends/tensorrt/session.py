@@ -92,7 +92,7 @@ class TensorRtSession(ClosedByBlock):
         self._device: Device | None = None
         self._engine: LoadedEngine | None = None
         self._runner: EngineRunner | None = None
-        self._owner = OwnerThread()
+        self._owner = OwnerThread(self)
         key = (
             f"{sidecar.package} {sidecar.version}, plan {sidecar.plan_sha256}, {here.name} with compute "
             f"capability {here.capability}"
