@@ -90,8 +90,8 @@ def using_threads(threads: int) -> Iterator[None]:
     """Let everything inside take so many threads: what asks :func:`usable_cores`, and OpenCV.
 
     OpenCV's number belongs to the whole process. Of several that overlap the fewest counts; at the end of the
-    last the host's number is put back. The pools of NumPy are as large as they were when it was loaded; :func:`limit_process` sets
-    them before, or the variables of the environment.
+    last the host's number is put back. The pools of NumPy are as large as they were when it was loaded;
+    :func:`limit_process` sets them before, or the variables of the environment.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """A model belongs to the process that loaded it.
 
-The threads that compute do not exist in a process that was forked from that one. A run there may wait for them
-for ever, and so may giving memory back: ONNX Runtime and OpenVINO join their threads when a model goes. So in
-such a child a run is refused, and what the parent had loaded stays as it is until the child ends.
+The threads that compute do not exist in a process that was forked from that one. A run there may wait for
+them for ever, and so may giving memory back: ONNX Runtime and OpenVINO join their threads when a model goes.
+So in such a child a run is refused, and what the parent had loaded stays as it is until the child ends.
 """
 
 import ctypes

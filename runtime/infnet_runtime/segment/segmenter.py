@@ -29,8 +29,8 @@ from infnet_runtime.backends.session import (
 from infnet_runtime.cancel import Cancel, cancelled_by, go_on
 from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import InputError, ModelError
-from infnet_runtime.host.buffers import targets, volume_view
 from infnet_runtime.home import Home
+from infnet_runtime.host.buffers import targets, volume_view
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.measure.burden import quantify

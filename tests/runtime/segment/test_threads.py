@@ -80,11 +80,12 @@ def test_a_failure_gives_opencv_back_too(model: Path) -> None:
     assert cv2.getNumThreads() == 2
 
 
-def test_the_last_of_several_gives_opencv_back() -> None:
+@pytest.mark.parametrize(("other_asks", "both"), [(5, THREADS), (1, 1)])
+def test_of_several_the_fewest_counts_and_the_last_gives_opencv_back(other_asks: int, both: int) -> None:
     inside, done = threading.Event(), threading.Event()
 
     def other() -> None:
-        with using_threads(5):
+        with using_threads(other_asks):
             inside.set()
             done.wait(10)
 
@@ -93,10 +94,19 @@ def test_the_last_of_several_gives_opencv_back() -> None:
         thread.start()
         assert inside.wait(10)
         assert usable_cores() == THREADS, "the other thread has its own number"
-    assert cv2.getNumThreads() == 5
+        assert cv2.getNumThreads() == both
+    assert cv2.getNumThreads() == other_asks
     done.set()
     thread.join()
     assert cv2.getNumThreads() == 2
+
+
+def test_what_a_host_sets_meanwhile_stays() -> None:
+    with using_threads(THREADS):
+        cv2.setNumThreads(4)
+        with using_threads(1):
+            assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == 4
 
 
 COMMAND = (sys.executable, "-m", "infnet_runtime.cli")
