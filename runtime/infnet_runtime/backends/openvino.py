@@ -25,7 +25,7 @@ import numpy as np
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.compiled import CompiledModels
 from infnet_runtime.backends.precision import AUTO, BF16, F32, choose
-from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
+from infnet_runtime.backends.session import ClosedByBlock, Outputs, closed, failed
 from infnet_runtime.cpu import int8_unit
 from infnet_runtime.errors import BackendError, ModelError
 from infnet_runtime.home import Home, in_forked_child
@@ -162,7 +162,7 @@ class OpenVinoSession(ClosedByBlock):
         self._home.check()
         with self._one_at_a_time:
             if not self._parts:
-                raise RuntimeError("the session is closed")
+                raise closed()
             try:
                 outputs: dict[str, FloatArray] = {}
                 for part in self._parts:

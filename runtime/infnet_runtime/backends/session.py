@@ -34,7 +34,7 @@ class Session(Protocol):
     same bytes, whatever ran before it.
 
     Close it, or use it as a context manager, to give memory back. A call that still runs in another thread
-    ends as usual; ``run`` after ``close`` raises ``RuntimeError``; closing twice is allowed.
+    ends as usual; ``run`` after ``close`` raises ``ModelError``; closing twice is allowed.
     """
 
     @property
@@ -105,6 +105,15 @@ class ClosedByBlock(ABC):
     ) -> None:
         """Close."""
         self.close()
+
+
+def closed() -> ModelError:
+    """A session that was closed, and is asked to run."""
+    return ModelError(
+        "the session is closed: its model was given back, perhaps by another thread; load it again, and "
+        "close it after the last run",
+        code=4080,
+    )
 
 
 def failed(session: Session, error: Exception) -> GateError:

@@ -71,7 +71,13 @@ def volume_view(buffer: object, grid: Grid, name: str) -> AnyArray:
     InputError
         If it is no buffer, was released, or has another type, byte order or memory layout.
     """
-    array = _array(buffer, name)
+    if not isinstance(grid, Grid):
+        raise InputError(
+            f"the grid of {name} is a {type(grid).__name__}, expected a Grid: Grid(shape, affine), or "
+            "Grid.from_spacing(shape, spacing_mm, orientation)",
+            code=3210,
+        )
+    array = shared(buffer, name)
     _check_type(array, VOXEL_TYPES, name)
     _check_layout(array, grid, name)
     view = array.view()
@@ -98,7 +104,7 @@ def plane_view(buffer: object, shape: tuple[int, ...], kind: np.dtype[Any], name
     InputError
         If it is no buffer, was released, or has another type or byte order.
     """
-    array = _array(buffer, name)
+    array = shared(buffer, name)
     _check_type(array, (kind.name,), name)
     if array.shape != shape:
         turned = (
@@ -108,6 +114,46 @@ def plane_view(buffer: object, shape: tuple[int, ...], kind: np.dtype[Any], name
             else ", of the grid's two other axes in stored order"
         )
         raise GeometryError(f"{name} has the shape {array.shape}, expected {shape}{turned}", code=3232)
+    return array
+
+
+def shared(buffer: object, name: str) -> AnyArray:
+    """Any buffer of the processor's memory as an array on the same memory.
+
+    Parameters
+    ----------
+    name
+        What messages call it.
+
+    Raises
+    ------
+    InputError
+        If it is no buffer, was released, or its items are no numbers.
+    """
+    if isinstance(buffer, np.ma.MaskedArray):
+        raise InputError(
+            f"{name} is a masked array, expected plain numbers: what is behind its mask would count; fill it "
+            "first, as with filled(-1024), and give that",
+            code=3208,
+        )
+    if isinstance(buffer, np.ndarray):
+        return buffer.view(np.ndarray)
+    try:
+        memory = memoryview(buffer)  # type: ignore[arg-type]  # whether it is one is asked here
+    except TypeError:  # no buffer protocol
+        return _from_dlpack(buffer, name)
+    except (ValueError, BufferError) as error:
+        raise InputError(
+            f"{name} ({type(buffer).__name__}) cannot be read ({error}): it was released or closed, or does "
+            "not give its memory; keep it until the call has come back",
+            code=3201,
+        ) from error
+    try:
+        array = np.asarray(memory)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise _other_type(name, f"the format {memory.format!r}", VOXEL_TYPES) from error
+    if array.base is None:  # copied, item by item: no numbers
+        raise _other_type(name, f"the format {memory.format!r}", VOXEL_TYPES)
     return array
 
 
@@ -137,7 +183,7 @@ def targets(given: Mapping[str, object], grid: Grid, inputs: Mapping[str, object
         if buffer is None:
             continue
         name = "out" if place == "mask" else f"{place}_out"
-        view = _array(buffer, name)
+        view = shared(buffer, name)
         _check_type(view, ("float16",) if place == "probability" else ("uint8",), name)
         _check_layout(view, grid, name)
         if not view.flags.writeable:
@@ -150,35 +196,6 @@ def targets(given: Mapping[str, object], grid: Grid, inputs: Mapping[str, object
             _refuse_shared(name, view, other, array)
         read[name] = views[place] = view
     return Targets(**views)
-
-
-def _array(buffer: object, name: str) -> AnyArray:
-    """Any buffer as an array that shares its memory."""
-    if isinstance(buffer, np.ma.MaskedArray):
-        raise InputError(
-            f"{name} is a masked array, expected plain numbers: what is behind its mask would count; fill it "
-            "first, as with filled(-1024), and give that",
-            code=3208,
-        )
-    if isinstance(buffer, np.ndarray):
-        return buffer.view(np.ndarray)
-    try:
-        memory = memoryview(buffer)  # type: ignore[arg-type]  # whether it is one is asked here
-    except TypeError:  # no buffer protocol
-        return _from_dlpack(buffer, name)
-    except (ValueError, BufferError) as error:
-        raise InputError(
-            f"{name} ({type(buffer).__name__}) cannot be read ({error}): it was released or closed, or does "
-            "not give its memory; keep it until the call has come back",
-            code=3201,
-        ) from error
-    try:
-        array = np.asarray(memory)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        raise _other_type(name, f"the format {memory.format!r}", VOXEL_TYPES) from error
-    if array.base is None:  # copied, item by item: no numbers
-        raise _other_type(name, f"the format {memory.format!r}", VOXEL_TYPES)
-    return array
 
 
 def _from_dlpack(buffer: Any, name: str) -> AnyArray:  # noqa: ANN401 - whatever a host has

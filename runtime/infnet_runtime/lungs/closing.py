@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from infnet_runtime.arrays import BoolArray, ByteArray
+from infnet_runtime.cancel import go_on
 from infnet_runtime.lungs.components import Counts, areas, box_of, components, members
 
 # A hole up to this area is a vessel or a lesion whatever lies below it.
@@ -58,6 +59,7 @@ def close_lungs(
     most = _HOLE_CM2 / pixel_cm2
     single = len(sides) == 1
     for k, plane in enumerate(sides):
+        go_on()
         result = closed[k]
         lungs = [np.asarray(plane == side) for side in (1, 2)]
         size = [int(np.count_nonzero(lung)) for lung in lungs]

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import ByteArray, zeros_in
+from infnet_runtime.cancel import go_on
 from infnet_runtime.errors import InputError
 from infnet_runtime.lungs.air import lung_air
 from infnet_runtime.lungs.body import body_width_mm
@@ -78,7 +79,9 @@ def find_lungs(
             scan = reduce_scan(voxels, (grown[0], grown[1], grown[2]), intensity, largest_field_mm=np.inf)
             if scan is None:
                 return zeros_in(out, voxels.shape)
-    sides = split_sides(lung_air(scan), lone_side=partial(side_of_lone_lung, scan))
+    air = lung_air(scan)
+    go_on()
+    sides = split_sides(air, lone_side=partial(side_of_lone_lung, scan))
     side_unknown = bool((sides == EITHER).any())
     if side_unknown:
         np.minimum(sides, RIGHT, out=sides)

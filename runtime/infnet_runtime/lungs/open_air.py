@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray
+from infnet_runtime.cancel import go_on
 from infnet_runtime.lungs.closing import hull
 from infnet_runtime.lungs.components import Labels, Places, areas, box_of, components, members
 from infnet_runtime.lungs.reduced import OPEN_AIR_HU, ReducedScan
@@ -28,6 +29,7 @@ def air_inside(scan: ReducedScan) -> Iterator[BoolArray]:
     nowhere = np.zeros(0, np.intp)
     last, rim = np.zeros(scan.padding.shape[1:], np.bool_), nowhere
     for values, padding in zip(scan.values, scan.padding, strict=True):
+        go_on()
         air = values < scan.open_air
         tissue = ~air
         inside = values < scan.air

@@ -48,7 +48,7 @@ class CtVolume:
     GeometryError
         If the voxels are not a 3-D array or the affine gives no volume.
     InputError
-        If a voxel is not finite, or windowed grey leaves 0..255.
+        If a voxel is not finite, windowed grey leaves 0..255, or the intensity is none.
     """
 
     voxels: Voxels
@@ -66,6 +66,7 @@ class CtVolume:
         has_size: bool = True,
     ) -> None:
         identity = ScanId(source) if isinstance(source, str) else source
+        intensity = known_intensity(intensity, identity.name)
         _check_voxels(voxels, identity.name)
         check_affine(affine, f"the affine of {identity.name}")
         check_values(voxels, intensity, identity.name)
@@ -119,6 +120,23 @@ class CtVolume:
     def from_lps(self, array: AnyArray) -> AnyArray:
         """View of an LPS array in the order of the file; see :meth:`Grid.from_lps`."""
         return self.grid.from_lps(array, source=self.source)
+
+
+def known_intensity(intensity: Intensity | str, source: str) -> Intensity:
+    """The member itself: the word that a host passes is equal to it, and not it.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    try:
+        return Intensity(intensity)
+    except ValueError as error:
+        raise InputError(
+            f"the intensity of {source} is {intensity!r}, expected Intensity.HU or Intensity.WINDOWED",
+            code=3212,
+        ) from error
 
 
 def _check_voxels(voxels: Voxels, source: str) -> None:

@@ -30,7 +30,7 @@ from infnet_runtime.cancel import Cancel, cancelled_by, go_on
 from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import InputError, ModelError
 from infnet_runtime.home import Home
-from infnet_runtime.host.buffers import targets, volume_view
+from infnet_runtime.host.buffers import shared, targets, volume_view
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.measure.burden import quantify
@@ -42,7 +42,7 @@ from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.slice_gate import SliceGate
 from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.plausible.geometry import refuse_lost_geometry
-from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.scan.ct import CtVolume, Intensity, known_intensity
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_mask import LungMask
 from infnet_runtime.scan.rescaled import rescaled, slope_and_intercept
@@ -208,7 +208,7 @@ class Segmenter(ClosedByBlock):
         intensity: Intensity = Intensity.HU,
         rescale: tuple[float, float] | None = None,
         name: str = "buffer",
-        lungs: AnyArray | LungMask | None = None,
+        lungs: object = None,
         out: object = None,
         lungs_out: object = None,
         classes_out: object = None,
@@ -250,7 +250,7 @@ class Segmenter(ClosedByBlock):
         probability_out : (i, j, k)
             Of float16, for the probabilities, which are kept if it is given.
         lungs, batch_size, fast, silence_slices, progress, cancel
-            As for :meth:`predict`.
+            As for :meth:`predict`; the lungs too as any buffer.
 
         Returns
         -------
@@ -341,6 +341,7 @@ class Segmenter(ClosedByBlock):
                 stream.push(k, plane)
             result = stream.finish()
         """
+        intensity = known_intensity(intensity, name)
         kept = memory_of(grid, dtype, voxels, name)
         refuse_lost_geometry(grid, name)
         wanted_with = partial(
@@ -393,7 +394,7 @@ class Segmenter(ClosedByBlock):
         grid: Grid,
         name: str,
         *,
-        lungs: AnyArray | LungMask | None,
+        lungs: object,
         results: Mapping[str, object],
         batch_size: int | None,
         fast: bool,
@@ -403,6 +404,8 @@ class Segmenter(ClosedByBlock):
         """What a program wants whose volume is in memory."""
         if results["classes"] is not None and self._kinds is None:
             raise no_classes(self.manifest, f"the model as it was loaded ({self.manifest.name})")
+        if lungs is not None and not isinstance(lungs, LungMask):
+            lungs = shared(lungs, "the lung mask")
         inputs = {name: voxels, "the lung mask": lungs.labels if isinstance(lungs, LungMask) else lungs}
         return Wanted(
             lungs=lungs,

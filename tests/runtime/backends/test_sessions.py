@@ -624,7 +624,7 @@ def test_a_closed_session_says_so(model: Path, backend: str) -> None:
     session = open_session(model, backend=backend, device="cpu")
     session.close()
     session.close()
-    with pytest.raises(RuntimeError, match="the session is closed"):
+    with pytest.raises(ModelError, match="INF-4080.*the session is closed"):
         alone(session, BATCH)
 
 

@@ -9,7 +9,17 @@ import pytest
 
 import infnet_runtime
 from builders import chest_phantom, write_nifti
-from infnet_runtime import Cancel, Cancelled, Grid, InputError, ModelError, Segmentation, Segmenter
+from infnet_runtime import (
+    Cancel,
+    Cancelled,
+    CtVolume,
+    Grid,
+    InputError,
+    Intensity,
+    ModelError,
+    Segmentation,
+    Segmenter,
+)
 from tiny_models import classes_detector, mid_grey_detector
 
 PHANTOM = chest_phantom()
@@ -45,6 +55,20 @@ def same(found: Segmentation, expected: Segmentation) -> None:
 @pytest.mark.parametrize("kind", ["int16", "float32", "int32", "float64"])
 def test_it_is_what_the_file_gives(segmenter: Segmenter, from_file: Segmentation, kind: str) -> None:
     same(segmenter.predict_buffer(PHANTOM.hu.astype(kind), GRID), from_file)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_numbers_between_whole_ones_are_what_the_file_gives(
+    segmenter: Segmenter, tmp_path: Path, kind: str
+) -> None:
+    noise = np.random.default_rng(1).normal(0, 30, PHANTOM.hu.shape)
+    hu = (PHANTOM.hu + noise).astype(kind)
+    expected = segmenter.predict(
+        write_nifti(tmp_path / "scan.nii.gz", hu, GRID.affine), keep_probability=True
+    )
+    probability = np.empty(hu.shape, np.float16)
+    same(segmenter.predict_buffer(hu, GRID, probability_out=probability), expected)
+    assert np.array_equal(probability, expected.probability)
 
 
 def test_results_are_written_into_the_buffers_of_the_host(
@@ -93,6 +117,36 @@ def test_lungs_that_are_given_are_written_too(segmenter: Segmenter) -> None:
     assert np.shares_memory(result.lungs, lungs_out)
     with pytest.raises(InputError, match="lungs_out shares memory with the lung mask"):
         segmenter.predict_buffer(PHANTOM.hu, GRID, lungs=lungs_out, lungs_out=lungs_out)
+
+
+def test_lungs_may_be_any_buffer(segmenter: Segmenter) -> None:
+    expected = segmenter.predict_buffer(PHANTOM.hu, GRID, lungs=PHANTOM.lungs)
+    same(segmenter.predict_buffer(PHANTOM.hu, GRID, lungs=memoryview(PHANTOM.lungs)), expected)
+
+
+def test_a_grid_and_an_intensity_are_such(segmenter: Segmenter, from_file: Segmentation) -> None:
+    with pytest.raises(InputError, match=r"grid of buffer is a ndarray, expected a Grid.*") as caught:
+        segmenter.predict_buffer(PHANTOM.hu, PHANTOM.affine)  # type: ignore[arg-type]
+    assert caught.value.code == 3210
+    with pytest.raises(InputError, match=r"is 'HU', expected Intensity\.HU") as caught:
+        segmenter.predict_buffer(PHANTOM.hu, GRID, intensity="HU")  # type: ignore[arg-type]
+    assert caught.value.code == 3212
+    same(segmenter.predict_buffer(PHANTOM.hu, GRID, intensity="hu"), from_file)  # type: ignore[arg-type]
+
+
+def test_grey_of_a_window_is_taken_as_such(segmenter: Segmenter, tmp_path: Path) -> None:
+    grey = ((PHANTOM.hu.clip(-1150, 350) + 1150) / 1500 * 255).round().astype(np.uint8)
+    scan = CtVolume(grey, GRID.affine, Intensity.WINDOWED, "grey")
+    expected = segmenter.predict(scan)
+    for kind in (np.uint8, np.float32):
+        found = segmenter.predict_buffer(grey.astype(kind), GRID, intensity=Intensity.WINDOWED)
+        same(found, expected)
+
+
+def test_numbers_too_short_for_hu_are_refused_and_do_not_overflow(segmenter: Segmenter) -> None:
+    with pytest.raises(InputError) as caught:
+        segmenter.predict_buffer(PHANTOM.hu.clip(-128, 127).astype(np.int8), GRID)
+    assert caught.value.code == 3041
 
 
 def test_the_checks_of_files_hold(segmenter: Segmenter) -> None:

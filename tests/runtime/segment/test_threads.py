@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from infnet_runtime import CtVolume, Intensity, Segmenter
+from infnet_runtime import CtVolume, Intensity, ModelError, Segmenter
 from infnet_runtime.backends import open_session
 from infnet_runtime.backends.session import Outputs
 from infnet_runtime.cpu import usable_cores, using_threads
@@ -75,7 +75,7 @@ def test_without_a_number_nothing_of_the_host_is_touched(model: Path) -> None:
 def test_a_failure_gives_opencv_back_too(model: Path) -> None:
     session = Watched(model)
     session.close()
-    with pytest.raises(RuntimeError, match="the session is closed"):
+    with pytest.raises(ModelError, match="INF-4080.*the session is closed"):
         Segmenter(session, threads=THREADS).predict(scan())  # type: ignore[arg-type]
     assert cv2.getNumThreads() == 2
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from infnet_runtime.backends.session import closed
+from infnet_runtime.errors import ModelError
 from infnet_runtime.home import Home, in_forked_child
 
 T = TypeVar("T")
@@ -55,7 +57,7 @@ class OwnerThread:
 
         Raises
         ------
-        RuntimeError
+        ModelError
             After :meth:`close`.
         BackendError
             In a process that was forked from the one that opened.
@@ -71,7 +73,7 @@ class OwnerThread:
             return
         try:
             waiting = self._begin(last, alone=True)
-        except RuntimeError:  # closed before
+        except ModelError:  # closed before
             return
         try:
             waiting.result()
@@ -83,7 +85,7 @@ class OwnerThread:
         try:
             return self._pool.submit(_run, work, alone)
         except RuntimeError as error:  # shut down
-            raise RuntimeError("the session is closed") from error
+            raise closed() from error
 
 
 def _run(work: Callable[[], T], alone: bool) -> T:

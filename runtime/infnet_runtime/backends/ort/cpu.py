@@ -8,7 +8,7 @@ from typing import Any
 import onnxruntime as ort
 
 from infnet_runtime.arrays import FloatArray
-from infnet_runtime.backends.session import ClosedByBlock, Outputs, failed
+from infnet_runtime.backends.session import ClosedByBlock, Outputs, closed, failed
 from infnet_runtime.home import Home
 from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
 from infnet_runtime.model.asked import Asked
@@ -78,7 +78,7 @@ class OrtSession(ClosedByBlock):
         self._home.check()
         session = self._session
         if session is None:
-            raise RuntimeError("the session is closed")
+            raise closed()
         try:
             return run_plainly(session, self._outputs, {self._input: batch})
         except Exception as error:  # its exceptions have no common base of their own

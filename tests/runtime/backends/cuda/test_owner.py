@@ -4,6 +4,7 @@ import weakref
 import pytest
 
 from infnet_runtime.backends.cuda.owner import OwnerThread, let_go
+from infnet_runtime.errors import ModelError
 
 
 class Thing:
@@ -57,7 +58,7 @@ def test_closing_waits_for_calls_and_ends_the_thread() -> None:
     calling.join()
     owner.close(lambda: order.append("again"))
     assert order == ["call", "close"]
-    with pytest.raises(RuntimeError, match="the session is closed"):
+    with pytest.raises(ModelError, match="INF-4080.*the session is closed"):
         owner.run(lambda: None)
     assert not any(thread.name.startswith("infnet-gpu") for thread in threading.enumerate())
 

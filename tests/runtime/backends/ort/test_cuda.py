@@ -52,7 +52,7 @@ def test_slices_go_through_fixed_buffers(model: Path, gpu: FakeCuda) -> None:
         assert set(gpu.batches) == {3}, "a ragged batch has another shape: a graph would break"
         assert len(gpu.batches) == 1 + 1 + 3 + 1
     assert gpu.device.closed
-    with pytest.raises(RuntimeError, match="the session is closed"):
+    with pytest.raises(ModelError, match="INF-4080.*the session is closed"):
         alone(session, noise(1))
 
 

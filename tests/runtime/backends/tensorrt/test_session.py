@@ -406,7 +406,7 @@ def test_closing_frees_the_device(setup: Setup) -> None:
     session.close()
     assert setup.device.closed
     session.close()
-    with pytest.raises(RuntimeError, match="the session is closed"):
+    with pytest.raises(ModelError, match="INF-4080.*the session is closed"):
         alone(session, slices(1))
 
 
