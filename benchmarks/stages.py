@@ -30,6 +30,7 @@ from infnet_runtime.io import open_scan
 from infnet_runtime.io.gzip_files import packed, unpacked
 from infnet_runtime.lungs import air, closing, find_lungs, lung_box, reduced, slices_with_lung, split
 from infnet_runtime.measure.burden import quantify
+from infnet_runtime.model.asked import Asked, asked_of
 from infnet_runtime.model.manifest import PreprocessSpec
 from infnet_runtime.model.manifest_file import manifest_of
 from infnet_runtime.model.shipped import default_model
@@ -75,7 +76,8 @@ class NoNetwork(ClosedByBlock):
     coarse = None
 
     def __init__(self) -> None:
-        self.manifest = manifest_of(default_model(int8=True))
+        model = default_model(int8=True)
+        self.manifest = asked_of(manifest_of(model), Asked.INFECTION, str(model))
 
     def run(self, batch: FloatArray) -> Outputs:
         """No infection anywhere."""

@@ -4,10 +4,11 @@
         [--turns 3] [--json FILE]
 
 Without a scan, the phantom of 512 x 512. Each turn takes a fresh process for ``predict_buffer`` on the whole
-volume and one for the stream that reads the same memory, with one thread. ``after`` is the time from the last
-push to the result over that of ``predict_buffer``; then the same without the network, which takes as long in
-both. ``push`` is the time of one push, mean and longest. The peak of memory is that of the process above what
-it was with the model warm, over the bytes of the volume, which is one of them.
+volume and one for the stream that reads the same memory. ``after`` is the CPU time from the last push to the
+result over that of ``predict_buffer``, one thread, the fastest turn of each: with the model, and with a
+network that takes no time, where the turns' ratios are given too. ``pushes`` is the CPU time of all pushes
+over that of ``predict_buffer`` without the network. The peak of memory is that of the process above what it
+was with the model warm, over the bytes of the volume, which is one of them.
 
 ``box``: the share of the planes, in tenths, from which on the lungs found in what is there give the box of
 the whole scan, planes coming from the foot and from the head. Before that no slice can go through the network
@@ -16,7 +17,6 @@ as it will in the end.
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,15 +25,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stages import NoNetwork
 
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.io import open_scan
 from infnet_runtime.io.nifti import write_nifti
 from infnet_runtime.lungs import find_lungs, lung_box
 from infnet_runtime.model.specs import PreprocessSpec
-from infnet_runtime.scan.ct import CtVolume
+from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.phantom import chest_phantom
-from infnet_runtime.segment.segmenter import load
+from infnet_runtime.segment.segmenter import Segmenter, load
 
 WHOLE, STREAM = "predict", "stream"
 TENTHS = [share / 10 for share in range(1, 11)]
@@ -50,62 +51,58 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", "utf-8")
 
 
-def measured(path: Path, way: str, model: Path | None, backend: str) -> dict[str, Any]:
+def measured(path: Path, way: str, options: argparse.Namespace) -> dict[str, Any]:
     """One scan in this process: as a whole, or plane by plane."""
-    with load(model, device="cpu", backend=backend, threads=1) as segmenter:
+    with (
+        Segmenter(NoNetwork(), threads=1)
+        if options.no_network
+        else load(options.model, device="cpu", backend=options.backend, threads=1)
+    ) as segmenter:
         small = chest_phantom()
-        segmenter.predict_buffer(small.hu, CtVolume(small.hu, small.affine, "hu", "warm").grid)
+        segmenter.predict_buffer(small.hu, Grid(small.hu.shape, small.affine))
         volume = open_scan(path).volume
-        voxels, grid = volume.voxels, volume.grid
-        pushes_s: list[float] = []
+        voxels, grid, intensity = np.asarray(volume.voxels), volume.grid, volume.intensity
         forget_peak()
         base = peak_bytes() - voxels.nbytes
+        begin = time.process_time()
         if way == WHOLE:
-            start = time.perf_counter()
-            result = segmenter.predict_buffer(voxels, grid)
+            start = begin
+            result = segmenter.predict_buffer(voxels, grid, intensity=intensity)
         else:
-            with segmenter.stream(grid, dtype=voxels.dtype.name, voxels=voxels) as stream:
+            with segmenter.stream(grid, voxels=voxels, intensity=intensity) as stream:
                 for k in range(stream.planes):
-                    start = time.perf_counter()
                     stream.push(k)
-                    pushes_s.append(time.perf_counter() - start)
-                start = time.perf_counter()
+                start = time.process_time()
                 result = stream.finish()
-        elapsed_s = time.perf_counter() - start
         return {
-            "after_s": elapsed_s,
-            "network_s": result.provenance.seconds["network"],
-            "push_mean_ms": 1e3 * statistics.mean(pushes_s) if pushes_s else None,
-            "push_longest_ms": 1e3 * max(pushes_s) if pushes_s else None,
+            "after_s": time.process_time() - start,
+            "pushes_s": start - begin,
             "peak": (peak_bytes() - base) / voxels.nbytes,
             "marked": int(np.count_nonzero(result.mask)),
             "backend": result.provenance.backend,
         }
 
 
-def fresh(path: Path, way: str, options: argparse.Namespace) -> dict[str, Any]:
+def fresh(path: Path, way: str, options: argparse.Namespace, *, network: bool) -> dict[str, Any]:
     """The same in a process of its own."""
     given = [str(path), "--way", way, "--backend", options.backend]
-    if options.model:
-        given += ["--model", str(options.model)]
-    done = subprocess.run([sys.executable, __file__, *given], capture_output=True, text=True, check=True)
+    given += ["--model", str(options.model)] if options.model else []
+    given += [] if network else ["--no-network"]
+    done = subprocess.run([sys.executable, __file__, *given], stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def compared(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+def compared(path: Path, turns: int, options: argparse.Namespace, *, network: bool) -> dict[str, Any]:
     """Both ways by turns, the fastest of each."""
-    turns = [{way: fresh(path, way, options) for way in (WHOLE, STREAM)} for _ in range(options.turns)]
-    best = {
-        way: min((turn[way] for turn in turns), key=lambda one: one["after_s"]) for way in (WHOLE, STREAM)
-    }
-    whole, stream = best[WHOLE], best[STREAM]
-    assert whole["marked"] == stream["marked"]
-    beside = {way: one["after_s"] - one["network_s"] for way, one in best.items()}
+    ways = (WHOLE, STREAM)
+    done = [{way: fresh(path, way, options, network=network) for way in ways} for _ in range(turns)]
+    best = {way: min((turn[way] for turn in done), key=lambda one: one["after_s"]) for way in ways}
+    assert best[WHOLE]["marked"] == best[STREAM]["marked"]
     return {
-        "after": stream["after_s"] / whole["after_s"],
-        "after_without_network": beside[STREAM] / beside[WHOLE],
-        "ratios": [turn[STREAM]["after_s"] / turn[WHOLE]["after_s"] for turn in turns],
+        "after": best[STREAM]["after_s"] / best[WHOLE]["after_s"],
+        "pushes": best[STREAM]["pushes_s"] / best[WHOLE]["after_s"],
+        "turns": [turn[STREAM]["after_s"] / turn[WHOLE]["after_s"] for turn in done],
         **best,
     }
 
@@ -143,23 +140,24 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write every number here")
     parser.add_argument("--way", choices=[WHOLE, STREAM], help=argparse.SUPPRESS)
+    parser.add_argument("--no-network", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        print(json.dumps(measured(options.scans[0], options.way, options.model, options.backend)))
+        print(json.dumps(measured(options.scans[0], options.way, options)))
         return
     report: dict[str, Any] = {}
-    print("| scan | after | without network | push, ms | peak, whole | stream | box, up | down |")
+    print("| scan | after | without network (turns) | pushes | peak, whole | stream | box, up | down |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
-        scans = options.scans or [phantom(Path(folder), options.slices)]
-        for path in scans:
-            found, early = compared(path, options), earliest_box(path)
-            report[path.name] = {**found, "early": early}
-            stream = found[STREAM]
+        for path in options.scans or [phantom(Path(folder), options.slices)]:
+            full = compared(path, 1, options, network=True)
+            beside = compared(path, options.turns, options, network=False)
+            early = earliest_box(path)
+            report[path.name] = {"network": full, "no network": beside, "early": early}
+            turns = f"{min(beside['turns']):.2f} to {max(beside['turns']):.2f}"
             print(
-                f"| {path.name} | {found['after']:.3f} | {found['after_without_network']:.2f} | "
-                f"{stream['push_mean_ms']:.1f} ({stream['push_longest_ms']:.1f}) | "
-                f"{found[WHOLE]['peak']:.2f} | {stream['peak']:.2f} | "
+                f"| {path.name} | {full['after']:.3f} | {beside['after']:.2f} ({turns}) | "
+                f"{beside['pushes']:.2f} | {full[WHOLE]['peak']:.2f} | {full[STREAM]['peak']:.2f} | "
                 f"{early['foot to head']:.0%} | {early['head to foot']:.0%} |",
                 flush=True,
             )

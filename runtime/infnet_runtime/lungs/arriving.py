@@ -7,11 +7,26 @@ slices are done again that it was wrong for, in most scans none.
 
 import threading
 from functools import partial
+from typing import Protocol
 
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.lungs.padding import PaddingSearch, padding_in
 from infnet_runtime.lungs.reduced import ReducedScan, Reduction
 from infnet_runtime.scan.ct import Intensity
+
+
+class Planes(Protocol):
+    """Slices by number, (row, column): an array of them, or what gives their values when it is asked."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of slices, rows and columns."""
+
+    def __len__(self) -> int:
+        """Number of slices."""
+
+    def __getitem__(self, k: int, /) -> AnyArray:
+        """One of them."""
 
 
 class ArrivingScan:
@@ -20,14 +35,13 @@ class ArrivingScan:
     Parameters
     ----------
     voxels : (slice, row, column), HU or 8-bit grey
-        In which a slice that has arrived stays what it is; the others are not looked at.
+        In which a slice that has arrived stays what it is; the others are not looked at. Slices of HU may be
+        of different types of numbers.
     spacing_mm : mm
         Distance of slices, rows and columns.
     """
 
-    def __init__(
-        self, voxels: AnyArray, spacing_mm: tuple[float, float, float], intensity: Intensity
-    ) -> None:
+    def __init__(self, voxels: Planes, spacing_mm: tuple[float, float, float], intensity: Intensity) -> None:
         self._voxels, self._intensity = voxels, intensity
         self._reduction = Reduction(voxels.shape, spacing_mm, intensity)
         self._search = PaddingSearch(len(voxels), intensity)

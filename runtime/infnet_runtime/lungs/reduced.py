@@ -142,6 +142,8 @@ class Reduction:
             plane, pad = _plane(voxels, filled_with, self._intensity)
             planes.append(plane)
             self._padding[k] = False if pad is None else self._reduced_padding(pad)
+        if len({plane.dtype for plane in planes}) > 1:
+            planes = [plane.astype(np.float32) for plane in planes]
         average(planes, self._values[first : first + AT_ONCE])
 
     def _reduced_padding(self, pad: BoolArray) -> BoolArray:

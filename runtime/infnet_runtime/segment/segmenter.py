@@ -293,6 +293,7 @@ class Segmenter(ClosedByBlock):
         dtype: str | None = None,
         voxels: object = None,
         intensity: Intensity = Intensity.HU,
+        rescale: tuple[float, float] | None = None,
         name: str = "stream",
         lungs: AnyArray | LungMask | None = None,
         out: object = None,
@@ -322,7 +323,7 @@ class Segmenter(ClosedByBlock):
         voxels : (i, j, k)
             Memory that the host writes the planes to, read where it is. A plane that was pushed stays as it
             is until the stream has ended.
-        intensity, name, out, lungs_out, classes_out, probability_out
+        intensity, rescale, name, out, lungs_out, classes_out, probability_out
             As for :meth:`predict_buffer`.
         lungs, batch_size, fast, silence_slices, progress, cancel
             As for :meth:`predict`. Lungs may also be given at the end.
@@ -344,6 +345,7 @@ class Segmenter(ClosedByBlock):
         intensity = known_intensity(intensity, name)
         kept = memory_of(grid, dtype, voxels, name)
         refuse_lost_geometry(grid, name)
+        scaling = slope_and_intercept(rescale, name)
         wanted_with = partial(
             self._wanted_of_host,
             kept,
@@ -374,7 +376,8 @@ class Segmenter(ClosedByBlock):
             watch = Stopwatch()
             wanted = wanted_with(lungs=lungs)
             with within():
-                scan = CtVolume(voxels, grid.affine, intensity, name, has_size=grid.has_size)
+                values = rescaled(voxels, *scaling, source=name)
+                scan = CtVolume(values, grid.affine, intensity, name, has_size=grid.has_size)
                 return self._segmented(scan, wanted, watch, reduced)
 
         return Stream(
@@ -382,6 +385,7 @@ class Segmenter(ClosedByBlock):
             is_host_memory=voxels is not None,
             grid=grid,
             intensity=intensity,
+            scaling=scaling,
             name=name,
             lungs=lungs,
             finish=finish,

@@ -23,6 +23,7 @@ from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.scan.ct import Intensity, check_values
 from infnet_runtime.scan.grid import Grid, lps_axes
 from infnet_runtime.scan.lung_mask import LungMask
+from infnet_runtime.scan.rescaled import rescaled
 from infnet_runtime.segment.result import Segmentation
 
 _MOST_NAMED = 10  # of the planes that are missing
@@ -85,6 +86,35 @@ def memory_of(grid: Grid, dtype: str | None, voxels: object, name: str) -> AnyAr
         ) from error
 
 
+class _Planes:
+    """Values of the planes of a volume that is still coming, plane by plane.
+
+    Which type holds all of its values is known at the end; till then each plane has one that holds its own.
+
+    Parameters
+    ----------
+    stored : (slice, row, column)
+    scaling
+        Slope and intercept.
+    """
+
+    def __init__(self, stored: AnyArray, scaling: tuple[float, float], name: str) -> None:
+        self._stored, self._scaling, self._name = stored, scaling, name
+        self.shape: tuple[int, ...] = stored.shape
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __getitem__(self, k: int, /) -> AnyArray:
+        return values_of(self._stored[k], self._scaling, self._name)
+
+
+def values_of(plane: AnyArray, scaling: tuple[float, float], name: str) -> AnyArray:
+    """The values of a plane's numbers."""
+    values: AnyArray = rescaled(plane[np.newaxis], *scaling, source=name)[0]
+    return values
+
+
 class Stream:
     """A scan that is still coming; made by :meth:`infnet_runtime.Segmenter.stream`.
 
@@ -101,6 +131,8 @@ class Stream:
         Where the voxels lie, axes in the order of ``voxels``.
     name
         What messages call the scan.
+    scaling
+        Slope and intercept of the numbers.
     lungs : (i, j, k)
         Lung mask, if it is known before the scan is there.
     finish
@@ -116,6 +148,7 @@ class Stream:
         is_host_memory: bool,
         grid: Grid,
         intensity: Intensity,
+        scaling: tuple[float, float],
         name: str,
         lungs: AnyArray | LungMask | None,
         finish: Finish,
@@ -123,15 +156,15 @@ class Stream:
     ) -> None:
         axes, flips = lps_axes(grid.affine)
         self._axis, self._runs_down = axes[0], flips[0].step == -1
-        self._intensity, self._name, self._lungs = intensity, name, lungs
+        self._intensity, self._scaling, self._name, self._lungs = intensity, scaling, name, lungs
+        values_of(np.zeros((1, 1), voxels.dtype), scaling, name)  # a scaling that is none is refused now
+        planes = _Planes(grid.to_lps(voxels), scaling, name)
         self._is_host_memory = is_host_memory
         self._within = within
         self._changed = threading.Condition()  # for all below
         self._voxels: AnyArray | None = voxels
         self._finish: Finish | None = finish
-        self._arriving = (
-            ArrivingScan(grid.to_lps(voxels), grid.lps_spacing_mm, intensity) if lungs is None else None
-        )
+        self._arriving = ArrivingScan(planes, grid.lps_spacing_mm, intensity) if lungs is None else None
         self._state = np.full(voxels.shape[self._axis], _MISSING, np.uint8)
         self._is_finishing = self._is_done = False
 
@@ -173,7 +206,7 @@ class Stream:
             target = np.moveaxis(voxels, self._axis, 0)[index]
             named = f"plane {index} of {self._name}"
             given = target if self._is_host_memory else plane_view(plane, target.shape, target.dtype, named)
-            check_values(given, self._intensity, named)
+            check_values(values_of(given, self._scaling, named), self._intensity, named)
             if not self._is_host_memory:
                 target[...] = given
             if arriving is not None:

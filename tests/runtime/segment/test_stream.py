@@ -111,6 +111,41 @@ def test_each_type_of_numbers(kind: str, segmenter: Segmenter) -> None:
         check(pushed(stream, voxels, order=shuffled(PLANES)).finish(), whole(segmenter, voxels))
 
 
+@pytest.mark.parametrize(
+    ("kind", "rescale"),
+    [
+        ("uint16", (1, -1024)),
+        ("uint16", (0.5, -1000)),
+        ("int32", (1, -500)),
+        ("int8", (10, -100)),
+        ("float64", (1.5, 20)),
+        ("float32", (1, 1)),
+    ],
+)
+def test_numbers_with_a_slope_and_an_intercept(
+    kind: str, rescale: tuple[float, float], segmenter: Segmenter
+) -> None:
+    stored = np.rint((PHANTOM.hu - rescale[1]) / rescale[0]).clip(-128 if kind == "int8" else -(2**15), 2**15)
+    stored = stored.clip(0 if kind == "uint16" else None, 127 if kind == "int8" else None).astype(kind)
+    if kind == "int32":
+        stored[5, 3, 3] = -40000  # of one plane alone: only with it is it known that 16 bits do not do
+    expected = whole(segmenter, stored, rescale=rescale)
+    with segmenter.stream(GRID, dtype=kind, rescale=rescale, name="buffer") as stream:
+        check(pushed(stream, stored, order=shuffled(PLANES)).finish(), expected)
+
+
+def test_a_scaling_that_is_none_is_refused_at_once(segmenter: Segmenter) -> None:
+    with pytest.raises(InputError, match="slope"):
+        segmenter.stream(GRID, rescale=(0, -1024))
+
+
+def test_the_values_are_checked_and_not_the_numbers(segmenter: Segmenter) -> None:
+    huge = np.full(GRID.shape[1:], 1e300)
+    with segmenter.stream(GRID, dtype="float64") as stream, pytest.raises(InputError) as caught:
+        stream.push(0, huge)
+    assert caught.value.code == 3032
+
+
 def test_the_host_s_own_memory_is_read_where_it_is(segmenter: Segmenter) -> None:
     memory = np.full(PHANTOM.hu.shape, 30000, np.int16)
     with segmenter.stream(GRID, voxels=memory, name="buffer") as stream:
