@@ -31,8 +31,8 @@ WITH_CLASSES = "classes.onnx"
 SHIPPED = "shipped/infnet.onnx"  # tiny too, and what comes of it has the names that pages go on with
 
 
-# For pip: what runs is compiled when it runs, which is a small part of what is installed.
-NO_BYTECODE = {**os.environ, "PIP_NO_COMPILE": "1"}
+# For pip: little of what is installed runs, and is compiled then. 0 sets ``compile`` to 0, as pip reads it.
+NO_BYTECODE = {**os.environ, "PIP_NO_COMPILE": "0"}
 
 
 def pages() -> list[Path]:
