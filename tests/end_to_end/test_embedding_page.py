@@ -40,27 +40,42 @@ def names(tiny: Path) -> Iterator[dict[str, object]]:
             "chest_phantom": chest_phantom,
         }
         found |= {name: getattr(infnet_runtime, name) for name in infnet_runtime.__all__}
-        yield found | {"model": model, "chest": chest, "volume": chest.hu, "grid": grid}
+        found |= {"model": model, "chest": chest, "volume": chest.hu, "grid": grid}
+        yield found
+    found["model"].close()  # type: ignore[attr-defined]  # a listing puts another one in its place
 
 
-def test_the_program_in_python_runs(tiny: Path, tmp_path: Path) -> None:
-    (tmp_path / "segment.py").write_text(files(PAGE)["segment.py"], "utf-8")
+def printed(program: str, model: Path, folder: Path) -> str:
+    """What a program of the page prints, which has to succeed."""
+    (folder / program).write_text(files(PAGE)[program], "utf-8")
     done = subprocess.run(
-        [sys.executable, "segment.py"],
-        cwd=tmp_path,
-        env={**os.environ, "INFNET_MODEL": str(tiny)},
+        [sys.executable, program],
+        cwd=folder,
+        env={**os.environ, "INFNET_MODEL": str(model)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    first, *flags, last = done.stdout.splitlines()
+    return done.stdout
+
+
+def test_the_program_in_python_runs(tiny: Path, tmp_path: Path) -> None:
+    first, *flags, last = printed("segment.py", tiny, tmp_path).splitlines()
     assert re.fullmatch(r"\d+\.\d ml, \d+\.\d % of the lungs", first)
     assert any(flag.startswith("WARNING pixels_too_coarse ") for flag in flags)
     assert re.fullmatch(r"[1-9]\d* voxels marked", last)
 
 
-def test_the_listings_in_python_hold(names: dict[str, object]) -> None:
+@pytest.mark.slow
+def test_the_program_of_several_processes_runs(tiny: Path, tmp_path: Path) -> None:
+    assert re.fullmatch(r"\[\d+\.\d+(, \d+\.\d+){3}\]\n", printed("processes.py", tiny, tmp_path))
+
+
+def test_the_listings_in_python_hold(
+    names: dict[str, object], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert LISTINGS
+    monkeypatch.setenv("INFNET_MODEL", str(tiny))
     for listing in LISTINGS:
         exec(compile(listing, str(PAGE), "exec"), names)
 
