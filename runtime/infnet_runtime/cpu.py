@@ -71,7 +71,7 @@ class _OpenCv:
                 self._apply()
 
     def _apply(self) -> None:
-        import cv2
+        from infnet_runtime.opencv import cv2
 
         now = cv2.getNumThreads()
         if now != self._set:
@@ -121,7 +121,7 @@ def limit_process(threads: int) -> None:
         return
     _asked_for.set(threads)
     os.environ.update(dict.fromkeys(_POOLS, str(threads)))
-    import cv2
+    from infnet_runtime.opencv import cv2
 
     cv2.setNumThreads(threads)
 

@@ -1,5 +1,6 @@
 """The runtime loads neither torch nor onnx, seen from a fresh interpreter; and the check can fail."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,13 @@ def loaded_after(statement: str, *, path: Path | None = None) -> list[str]:
 )
 def test_the_runtime_is_torch_free(statement: str) -> None:
     assert loaded_after(statement) == []
+
+
+def test_opencv_is_imported_in_one_place() -> None:
+    """There its loader's change of the environment is taken back."""
+    runtime, pattern = Path(__file__).parents[2] / "runtime/infnet_runtime", r"^\s*(import|from) cv2\b"
+    found = [path for path in runtime.rglob("*.py") if re.search(pattern, path.read_text("utf-8"), re.M)]
+    assert found == [runtime / "opencv.py"]
 
 
 @pytest.mark.parametrize("name", ["torch", "onnx"])

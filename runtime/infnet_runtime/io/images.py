@@ -159,7 +159,7 @@ def decode_picture(content: bytes, source: str) -> AnyArray:
     InputError
         If the file is damaged, neither PNG nor JPEG, absurdly large, or turned by an EXIF tag.
     """
-    import cv2
+    from infnet_runtime.opencv import cv2
 
     _check_file(content, source)
     buffer = np.frombuffer(content, np.uint8)
@@ -182,7 +182,7 @@ def decode_picture(content: bytes, source: str) -> AnyArray:
 
 def _is_turned(content: ByteArray) -> bool:
     """Whether a viewer shows the picture in another way than it is stored."""
-    import cv2
+    from infnet_runtime.opencv import cv2
 
     upright = cv2.imdecode(content, cv2.IMREAD_COLOR)
     unturned = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -21,7 +21,7 @@ def png_bytes(picture: AnyArray) -> bytes:
     picture : (rows, columns) or (rows, columns, channels)
         8 or 16 bits, colours in the order of OpenCV.
     """
-    import cv2  # a look at the help of a command does not need it
+    from infnet_runtime.opencv import cv2  # a look at the help of a command does not need it
 
     return cv2.imencode(".png", picture)[1].tobytes()
 

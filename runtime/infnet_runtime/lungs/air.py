@@ -1,7 +1,6 @@
 """Which air in a scan is lung: not the air around the body, not the windpipe, not gas in the bowel."""
 
 import cc3d
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +10,7 @@ from infnet_runtime.lungs.closing import hull
 from infnet_runtime.lungs.components import Counts, box_of, members
 from infnet_runtime.lungs.open_air import air_inside
 from infnet_runtime.lungs.reduced import OPEN_AIR_HU, ReducedScan
+from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.ct import Intensity
 
 # Gas in the bowel is -1000 and blurred at its rim; lung with emphysema keeps its lower quartile above this.

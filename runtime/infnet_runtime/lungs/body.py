@@ -1,10 +1,10 @@
 """How wide the body is: the sizes by which lungs are known are those of adults, and a child's are smaller."""
 
-import cv2
 import numpy as np
 
 from infnet_runtime.arrays import BoolArray
 from infnet_runtime.lungs.reduced import ReducedScan
+from infnet_runtime.opencv import cv2
 
 # Slices and pixels looked at.
 _SAMPLES = 9

@@ -7,12 +7,12 @@ ribs. Dents on the inner side stay: there lie the heart and the diaphragm.
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
 from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.cancel import go_on
 from infnet_runtime.lungs.components import Counts, areas, box_of, components, members
+from infnet_runtime.opencv import cv2
 
 # A hole up to this area is a vessel or a lesion whatever lies below it.
 _HOLE_CM2 = 4.0

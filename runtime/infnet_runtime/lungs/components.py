@@ -1,10 +1,10 @@
 """Connected pieces of one slice, counted as far as somebody asks: OpenCV's statistics of all take longest."""
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray
+from infnet_runtime.opencv import cv2
 
 Labels = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.int64]

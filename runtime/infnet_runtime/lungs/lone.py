@@ -7,12 +7,12 @@ and the other half of the chest. Where neither is in the picture, or they contra
 tell.
 """
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, FloatArray
 from infnet_runtime.lungs.reduced import OPEN_AIR_HU, ReducedScan
+from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
 

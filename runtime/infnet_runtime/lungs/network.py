@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import cc3d
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.lungs.contract import LungSpec
+from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.rescaled import Voxels
 from infnet_runtime.scan.sides import LEFT, RIGHT

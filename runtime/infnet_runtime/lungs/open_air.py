@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray
@@ -10,6 +9,7 @@ from infnet_runtime.cancel import go_on
 from infnet_runtime.lungs.closing import hull
 from infnet_runtime.lungs.components import Labels, Places, areas, box_of, components, members
 from infnet_runtime.lungs.reduced import OPEN_AIR_HU, ReducedScan
+from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.ct import Intensity
 
 # Pieces smaller than this are no air under a table.

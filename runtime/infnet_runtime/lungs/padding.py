@@ -5,12 +5,12 @@ around the open air, which then is taken for lung. It is known by what no body i
 corner on, around a field without dents, or in whole slices at the ends.
 """
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import AnyArray, BoolArray
 from infnet_runtime.lungs.closing import hull
+from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.rescaled import Voxels
 

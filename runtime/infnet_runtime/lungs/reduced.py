@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray, FloatArray, zeros_in
 from infnet_runtime.cancel import go_on
 from infnet_runtime.lungs.components import box_of
 from infnet_runtime.lungs.padding import padding_mask, padding_values
+from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.planes import contiguous
 from infnet_runtime.scan.rescaled import Voxels

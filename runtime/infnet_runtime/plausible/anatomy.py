@@ -10,13 +10,13 @@ Left and right exchanged alone (a mirror) cannot be told from anatomy with certa
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import cv2
 import numpy as np
 
 from infnet_runtime.arrays import DoubleArray, FloatArray
 from infnet_runtime.errors import GeometryError
 from infnet_runtime.lungs.closing import hull
 from infnet_runtime.measure.flags import Flag
+from infnet_runtime.opencv import cv2
 from infnet_runtime.plausible.coarse import CoarseChest
 
 Where: TypeAlias = Literal["back", "front", "left side", "right side"]

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray, FloatArray
 from infnet_runtime.lungs.reduced import AT_ONCE, average
+from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.lung_mask import LungMask
 from infnet_runtime.scan.planes import contiguous

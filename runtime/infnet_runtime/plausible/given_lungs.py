@@ -1,6 +1,5 @@
 """Whether a lung mask that was given marks the lungs of this scan."""
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -8,6 +7,7 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.lungs.contract import LungSpec
 from infnet_runtime.lungs.given import sides_exchanged
 from infnet_runtime.measure.flags import Flag
+from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.lung_mask import LungMask
 

@@ -134,7 +134,7 @@ def _relief(voxels: Voxels) -> float:
 
     Vessels in the lung and bones are bright; in an inverted picture they are dark.
     """
-    import cv2  # reading HU does without it
+    from infnet_runtime.opencv import cv2  # reading HU does without it
 
     vessel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_VESSEL_PIXELS,) * 2)
     bright = dark = 0
@@ -146,7 +146,7 @@ def _relief(voxels: Voxels) -> float:
 
 def _planes(voxels: Voxels) -> list[ByteArray]:
     """Some slices across the shortest axis, at most about 256 pixels a side."""
-    import cv2
+    from infnet_runtime.opencv import cv2
 
     axis = int(np.argmin(voxels.shape))
     picked = np.unique(np.linspace(0, voxels.shape[axis] - 1, _LOOKED_AT_SLICES).round().astype(int))

@@ -5,11 +5,11 @@ with little lung, and no row without; in a picture turned by a quarter it is the
 upside down, or mirrored, is not noticed.
 """
 
-import cv2
 import numpy as np
 
 from infnet_runtime.arrays import BoolArray
 from infnet_runtime.measure.flags import Flag
+from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
 

@@ -4,7 +4,6 @@ Upright and in radiological display: the patient's right at the left edge, the f
 down. What is marked never disappears by being made smaller, so a mark can be half a pixel too wide.
 """
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +11,7 @@ from infnet_runtime.arrays import AnyArray, BoolArray, ByteArray
 from infnet_runtime.io.images import CLASS_COLOURS
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.model.specs import CONSOLIDATION, GROUND_GLASS, PreprocessSpec
+from infnet_runtime.opencv import cv2
 from infnet_runtime.report.files import printable
 from infnet_runtime.segment.result import Segmentation
 from infnet_runtime.slices.preprocess import window_in_place

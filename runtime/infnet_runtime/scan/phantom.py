@@ -109,7 +109,7 @@ def textured(phantom: ChestPhantom, *, seed: int = 0) -> ChestPhantom:
 
     The truth stays that of ``phantom``.
     """
-    import cv2
+    from infnet_runtime.opencv import cv2
 
     def noise(sigma: float) -> FloatArray:
         white = rng.standard_normal(phantom.hu.shape, dtype=np.float32)
@@ -131,7 +131,7 @@ def textured(phantom: ChestPhantom, *, seed: int = 0) -> ChestPhantom:
 
 def _vessels(phantom: ChestPhantom, rng: np.random.Generator) -> FloatArray:
     """Bent branches from the middle of the chest to points of the lungs, thinner outwards; 0..1."""
-    import cv2
+    from infnet_runtime.opencv import cv2
 
     slice_mm, row_mm, column_mm = phantom.spacing_mm
     drawn = np.zeros_like(phantom.hu, np.float32)

@@ -25,7 +25,7 @@ def contiguous(plane: AnyArray) -> AnyArray:
     if plane.itemsize not in (row_bytes, column_bytes) or not (any(against) or column_bytes > row_bytes):
         return np.ascontiguousarray(plane)
 
-    import cv2  # a scan can be read without it
+    from infnet_runtime.opencv import cv2  # a scan can be read without it
 
     if column_bytes > row_bytes:
         stored = cv2.transpose(stored.T)

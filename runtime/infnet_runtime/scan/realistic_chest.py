@@ -288,7 +288,7 @@ class _Drawing:
 
     def draw(self, start: DoubleArray, end: DoubleArray, radius_mm: float) -> None:
         """Draw a tube."""
-        import cv2
+        from infnet_runtime.opencv import cv2
 
         begin, stop = (point / self._mm + self._middle for point in (start, end))
         steps = int(np.linalg.norm((stop - begin) * self._voxel_mm) / max(0.7, 0.5 * radius_mm)) + 2
@@ -346,7 +346,7 @@ class _Smooth:
     spacing_mm: tuple[float, float, float]
 
     def blurred(self, values: _Field, mm: float) -> _Field:
-        import cv2
+        from infnet_runtime.opencv import cv2
 
         _, row_mm, column_mm = self.spacing_mm
         planes = np.asarray(values, np.float32)
