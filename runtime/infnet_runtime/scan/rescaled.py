@@ -141,14 +141,7 @@ def rescaled(stored: AnyArray, slope: float = 1.0, intercept: float = 0.0, *, so
     >>> values.shape, values.dtype, values[0, 0]
     ((2, 3, 4), dtype('int16'), array([50, 50, 50, 50], dtype=int16))
     """
-    slope, intercept = float(slope), float(intercept)
-    if not (math.isfinite(slope) and math.isfinite(intercept) and slope > 0):
-        raise InputError(
-            f"the rescale slope of {source} is {slope:g} and the intercept {intercept:g}, expected finite "
-            "numbers and a slope above 0 (below it HU are inverted): give RescaleSlope and "
-            "RescaleIntercept of the DICOM headers, or 1 and 0 if the numbers are HU",
-            code=3124,
-        )
+    slope, intercept = slope_and_intercept((slope, intercept), source)
     kind = value_type(stored, slope, intercept, source)
     if kind is None:
         return stored
@@ -163,7 +156,7 @@ def slope_and_intercept(given: tuple[float, float] | None, source: str) -> tuple
     Raises
     ------
     InputError
-        If it is no pair of numbers.
+        If it is no pair of finite numbers with a slope above 0.
 
     Examples
     --------
@@ -179,6 +172,13 @@ def slope_and_intercept(given: tuple[float, float] | None, source: str) -> tuple
             f"rescale of {source} is {given!r}, expected two numbers, (slope, intercept), such as (1, -1024)",
             code=3124,
         ) from error
+    if not (math.isfinite(slope) and math.isfinite(intercept) and slope > 0):
+        raise InputError(
+            f"the rescale slope of {source} is {slope:g} and the intercept {intercept:g}, expected finite "
+            "numbers and a slope above 0 (below it HU are inverted): give RescaleSlope and "
+            "RescaleIntercept of the DICOM headers, or 1 and 0 if the numbers are HU",
+            code=3124,
+        )
     return slope, intercept
 
 

@@ -132,7 +132,7 @@ class Stream:
     name
         What messages call the scan.
     scaling
-        Slope and intercept of the numbers.
+        Slope and intercept of the numbers, checked.
     lungs : (i, j, k)
         Lung mask, if it is known before the scan is there.
     finish
@@ -157,7 +157,6 @@ class Stream:
         axes, flips = lps_axes(grid.affine)
         self._axis, self._runs_down = axes[0], flips[0].step == -1
         self._intensity, self._scaling, self._name, self._lungs = intensity, scaling, name, lungs
-        values_of(np.zeros((1, 1), voxels.dtype), scaling, name)  # a scaling that is none is refused now
         planes = _Planes(grid.to_lps(voxels), scaling, name)
         self._is_host_memory = is_host_memory
         self._within = within

@@ -195,6 +195,41 @@ def test_windowed_grey(segmenter: Segmenter) -> None:
     check(result, whole(segmenter, grey, intensity=Intensity.WINDOWED))
 
 
+@pytest.mark.parametrize(
+    ("kind", "slope", "intercept"),
+    [("uint16", 1, -1024), ("int32", 1, -700_000), ("float64", 1, 0), ("float32", 2, 24.5)],
+)
+def test_a_field_filled_up_with_tissue_is_seen_in_numbers_with_a_slope_and_an_intercept(
+    kind: str, slope: float, intercept: float, segmenter: Segmenter
+) -> None:
+    hu = PHANTOM.hu.clip(-1000).astype(np.float64)
+    hu[:, :14], hu[:, -14:] = 60, 60
+    hu += 0.3 if kind == "float64" else 0
+    stored = (hu - intercept) / slope
+    stored = (stored if kind.startswith("float") else stored.round()).astype(kind)
+    expected = whole(segmenter, stored, rescale=(slope, intercept))
+    with segmenter.stream(GRID, dtype=kind, rescale=(slope, intercept), name="buffer") as stream:
+        check(pushed(stream, stored, order=shuffled(PLANES)).finish(), expected)
+    with segmenter.stream(GRID, voxels=stored, rescale=(slope, intercept), name="buffer") as stream:
+        for k in range(PLANES):
+            stream.push(k)
+        result = stream.finish()
+    check(result, expected)
+    assert "padding_left_out" in result.quantification.flags
+
+
+def test_a_scaling_is_refused_before_the_first_plane_and_its_values_when_they_come(
+    segmenter: Segmenter,
+) -> None:
+    with pytest.raises(InputError, match="INF-3124.*slope of head is 0"):
+        segmenter.stream(GRID, rescale=(0, 5), name="head")
+    with (
+        segmenter.stream(GRID, intensity=Intensity.WINDOWED, rescale=(1, 1000)) as stream,
+        pytest.raises(InputError, match=r"INF-3034.*0\.\.255, found 1000"),
+    ):
+        stream.push(2, np.zeros(GRID.shape[1:], np.int16))
+
+
 def test_planes_may_be_pushed_from_several_threads_into_two_streams(segmenter: Segmenter) -> None:
     other = chest_phantom(seed=5)
     one, two = (segmenter.stream(GRID, name="buffer") for _ in range(2))
