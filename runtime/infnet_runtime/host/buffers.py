@@ -71,18 +71,30 @@ def volume_view(buffer: object, grid: Grid, name: str) -> AnyArray:
     InputError
         If it is no buffer, was released, or has another type, byte order or memory layout.
     """
-    if not isinstance(grid, Grid):
-        raise InputError(
-            f"the grid of {name} is a {type(grid).__name__}, expected a Grid: Grid(shape, affine), or "
-            "Grid.from_spacing(shape, spacing_mm, orientation)",
-            code=3210,
-        )
+    known_grid(grid, name)
     array = shared(buffer, name)
     _check_type(array, VOXEL_TYPES, name)
     _check_layout(array, grid, name)
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def known_grid(grid: Grid, name: str) -> Grid:
+    """The grid of a host, refused where it is something else.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    if not isinstance(grid, Grid):
+        raise InputError(
+            f"the grid of {name} is a {type(grid).__name__}, expected a Grid: Grid(shape, affine), or "
+            "Grid.from_spacing(shape, spacing_mm, orientation)",
+            code=3210,
+        )
+    return grid
 
 
 def plane_view(buffer: object, shape: tuple[int, ...], kind: np.dtype[Any], name: str) -> AnyArray:

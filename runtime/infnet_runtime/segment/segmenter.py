@@ -295,7 +295,7 @@ class Segmenter(ClosedByBlock):
         intensity: Intensity = Intensity.HU,
         rescale: tuple[float, float] | None = None,
         name: str = "stream",
-        lungs: AnyArray | LungMask | None = None,
+        lungs: object = None,
         out: object = None,
         lungs_out: object = None,
         classes_out: object = None,
@@ -326,7 +326,7 @@ class Segmenter(ClosedByBlock):
         intensity, rescale, name, out, lungs_out, classes_out, probability_out
             As for :meth:`predict_buffer`.
         lungs, batch_size, fast, silence_slices, progress, cancel
-            As for :meth:`predict`. Lungs may also be given at the end.
+            As for :meth:`predict_buffer`. Lungs may also be given at the end.
 
         Raises
         ------
@@ -343,6 +343,7 @@ class Segmenter(ClosedByBlock):
             result = stream.finish()
         """
         intensity = known_intensity(intensity, name)
+        self._home.check()
         kept = memory_of(grid, dtype, voxels, name)
         refuse_lost_geometry(grid, name)
         scaling = slope_and_intercept(rescale, name)
@@ -366,19 +367,17 @@ class Segmenter(ClosedByBlock):
 
         @contextmanager
         def within() -> Iterator[None]:
+            self._home.check()
             with using_threads(self.threads), cancelled_by(cancel):
                 go_on()
                 yield
 
-        def finish(
-            voxels: AnyArray, lungs: AnyArray | LungMask | None, reduced: Reduced | None
-        ) -> Segmentation:
+        def finish(voxels: AnyArray, lungs: object, reduced: Reduced | None) -> Segmentation:
             watch = Stopwatch()
             wanted = wanted_with(lungs=lungs)
-            with within():
-                values = rescaled(voxels, *scaling, source=name)
-                scan = CtVolume(values, grid.affine, intensity, name, has_size=grid.has_size)
-                return self._segmented(scan, wanted, watch, reduced)
+            values = rescaled(voxels, *scaling, source=name)
+            scan = CtVolume(values, grid.affine, intensity, name, has_size=grid.has_size)
+            return self._segmented(scan, wanted, watch, reduced)
 
         return Stream(
             kept,

@@ -10,6 +10,7 @@ import operator
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -17,12 +18,11 @@ import numpy as np
 
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import InputError
-from infnet_runtime.host.buffers import VOXEL_TYPES, plane_view, volume_view
+from infnet_runtime.host.buffers import VOXEL_TYPES, known_grid, plane_view, volume_view
 from infnet_runtime.lungs.arriving import ArrivingScan
 from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.scan.ct import Intensity, check_values
 from infnet_runtime.scan.grid import Grid, lps_axes
-from infnet_runtime.scan.lung_mask import LungMask
 from infnet_runtime.scan.rescaled import rescaled
 from infnet_runtime.segment.result import Segmentation
 
@@ -33,9 +33,7 @@ _MISSING, _COMING, _THERE = range(3)
 class Finish(Protocol):
     """The path of a volume whose planes are all there."""
 
-    def __call__(
-        self, voxels: AnyArray, lungs: AnyArray | LungMask | None, reduced: Reduced | None
-    ) -> Segmentation:
+    def __call__(self, voxels: AnyArray, lungs: object, reduced: Reduced | None) -> Segmentation:
         """Segment it; ``reduced`` gives what ``reduce_scan`` makes of it."""
 
 
@@ -74,7 +72,7 @@ def memory_of(grid: Grid, dtype: str | None, voxels: object, name: str) -> AnyAr
             f"a stream of {kind} for {name}, expected the type of its planes: {' or '.join(VOXEL_TYPES)}",
             code=3236,
         )
-    axis = lps_axes(grid.affine)[0][0]
+    axis = lps_axes(known_grid(grid, name).affine)[0][0]
     planes_first = grid.shape[axis], *grid.shape[:axis], *grid.shape[axis + 1 :]
     try:
         return np.moveaxis(np.empty(planes_first, kind), 0, axis)
@@ -115,6 +113,16 @@ def values_of(plane: AnyArray, scaling: tuple[float, float], name: str) -> AnyAr
     return values
 
 
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """What a stream lets go of when it ends."""
+
+    voxels: AnyArray
+    lungs: object
+    arriving: ArrivingScan | None
+    finish: Finish
+
+
 class Stream:
     """A scan that is still coming; made by :meth:`infnet_runtime.Segmenter.stream`.
 
@@ -134,7 +142,7 @@ class Stream:
     scaling
         Slope and intercept of the numbers, checked.
     lungs : (i, j, k)
-        Lung mask, if it is known before the scan is there.
+        Lung mask, if it is known before the scan is there, as of ``predict_buffer``.
     finish
         Segments the whole volume.
     within
@@ -150,22 +158,21 @@ class Stream:
         intensity: Intensity,
         scaling: tuple[float, float],
         name: str,
-        lungs: AnyArray | LungMask | None,
+        lungs: object,
         finish: Finish,
         within: Callable[[], AbstractContextManager[None]],
     ) -> None:
         axes, flips = lps_axes(grid.affine)
         self._axis, self._runs_down = axes[0], flips[0].step == -1
-        self._intensity, self._scaling, self._name, self._lungs = intensity, scaling, name, lungs
+        self._intensity, self._scaling, self._name = intensity, scaling, name
         planes = _Planes(grid.to_lps(voxels), scaling, name)
         self._is_host_memory = is_host_memory
         self._within = within
         self._changed = threading.Condition()  # for all below
-        self._voxels: AnyArray | None = voxels
-        self._finish: Finish | None = finish
-        self._arriving = ArrivingScan(planes, grid.lps_spacing_mm, intensity) if lungs is None else None
+        arriving = ArrivingScan(planes, grid.lps_spacing_mm, intensity) if lungs is None else None
+        self._held: _Held | None = _Held(voxels, lungs, arriving, finish)
         self._state = np.full(voxels.shape[self._axis], _MISSING, np.uint8)
-        self._is_finishing = self._is_done = False
+        self._is_finishing = False
 
     @property
     def planes(self) -> int:
@@ -175,8 +182,7 @@ class Stream:
     @property
     def missing(self) -> tuple[int, ...]:
         """Numbers of the planes that are not there yet."""
-        with self._changed:
-            return tuple(int(k) for k in np.flatnonzero(self._state != _THERE))
+        return tuple(int(k) for k in np.flatnonzero(self._state != _THERE))
 
     def push(self, k: int, plane: object = None) -> None:
         """Say that a plane is there, and give it where the stream keeps the volume.
@@ -201,15 +207,14 @@ class Stream:
             If the run was cancelled.
         """
         self._refuse_two_places(k, plane)
-        with self._coming(k) as (index, voxels, arriving), self._within():
-            target = np.moveaxis(voxels, self._axis, 0)[index]
+        with self._within(), self._coming(k) as (index, held):
+            kept = np.moveaxis(held.voxels, self._axis, 0)[index]
             named = f"plane {index} of {self._name}"
-            given = target if self._is_host_memory else plane_view(plane, target.shape, target.dtype, named)
-            check_values(values_of(given, self._scaling, named), self._intensity, named)
             if not self._is_host_memory:
-                target[...] = given
-            if arriving is not None:
-                arriving.arrived(self.planes - 1 - index if self._runs_down else index)
+                kept[...] = plane_view(plane, kept.shape, kept.dtype, named)
+            check_values(values_of(kept, self._scaling, named), self._intensity, named)
+            if held.arriving is not None:
+                held.arriving.arrived(self.planes - 1 - index if self._runs_down else index)
 
     def _refuse_two_places(self, k: int, plane: object) -> None:
         """There is one place for the voxels of a plane, and it is said once."""
@@ -227,30 +232,30 @@ class Stream:
             )
 
     @contextmanager
-    def _coming(self, k: int) -> Iterator[tuple[int, AnyArray, ArrivingScan | None]]:
+    def _coming(self, k: int) -> Iterator[tuple[int, _Held]]:
         """A plane that is about to be there, and is at the end of the block."""
         with self._changed:
-            voxels = self._open_voxels()
-            arriving = self._arriving
+            held = self._open()
             index = self._free(k)
             self._state[index] = _COMING
         arrived = _MISSING
         try:
-            yield index, voxels, arriving
+            yield index, held
             arrived = _THERE
         finally:
             with self._changed:
                 self._state[index] = arrived
                 self._changed.notify_all()
 
-    def _open_voxels(self) -> AnyArray:
-        """The volume, while the stream is open."""
-        if self._voxels is None:
+    def _open(self) -> _Held:
+        """What the stream holds while it is open."""
+        held = self._held
+        if held is None:
             found = "has ended"
         elif self._is_finishing:
             found = "has all its planes and is being segmented"
         else:
-            return self._voxels
+            return held
         raise InputError(
             f"the stream of {self._name} {found}, expected an open one; open another for the next scan",
             code=3234,
@@ -276,7 +281,7 @@ class Stream:
             )
         return index
 
-    def finish(self, *, lungs: AnyArray | LungMask | None = None) -> Segmentation:
+    def finish(self, *, lungs: object = None) -> Segmentation:
         """Segment the scan, whose planes are all there.
 
         It waits for planes that other threads are still pushing. When it raises, the planes are kept: it may
@@ -285,7 +290,7 @@ class Stream:
         Parameters
         ----------
         lungs : (i, j, k)
-            Lung mask on the scan's grid, instead of the one that the stream was opened with.
+            Lung mask on the scan's grid as any buffer, instead of that which the stream was opened with.
 
         Returns
         -------
@@ -298,25 +303,28 @@ class Stream:
         GateError, Cancelled
             As of ``predict``.
         """
+        with self._within(), self._all_there() as held:
+            reduced = None if held.arriving is None else held.arriving.finished
+            result = held.finish(held.voxels, held.lungs if lungs is None else lungs, reduced)
+            self.close()
+            return result
+
+    @contextmanager
+    def _all_there(self) -> Iterator[_Held]:
+        """What is held, once all planes are there; in the block none can come."""
         with self._changed:
-            self._open_voxels()
-            while (self._state == _COMING).any():
+            while True:
+                held = self._open()
+                if not (self._state == _COMING).any():
+                    break
                 self._changed.wait()
-            voxels = self._open_voxels()
             if (self._state == _MISSING).any():
                 raise self._missing_planes()
-            finish, arriving = self._finish, self._arriving
             self._is_finishing = True
-        assert finish is not None
         try:
-            used = self._lungs if lungs is None else lungs
-            result = finish(voxels, used, None if arriving is None else arriving.finished)
-        except BaseException:
-            with self._changed:
-                self._is_finishing = False
-            raise
-        self.close()
-        return result
+            yield held
+        finally:
+            self._is_finishing = False
 
     def _missing_planes(self) -> InputError:
         missing = np.flatnonzero(self._state == _MISSING)
@@ -331,8 +339,7 @@ class Stream:
 
     def close(self) -> None:
         """Let go of the volume and all that was made of it; a result of ``finish`` keeps what it holds."""
-        with self._changed:
-            self._voxels = self._finish = self._arriving = self._lungs = None
+        self._held = None
 
     def __enter__(self) -> Self:
         """Return the stream, which is closed at the end of the block."""

@@ -54,6 +54,41 @@ with load(model, device="cpu", threads=2) as segmenter:
     print(json.dumps({"base": base, "peak": peak(), "raw": raw, "slices": slices}))
 """
 
+# A stream of 200 slices against the same volume as a whole: measured 1.66 and 1.66 of the raw voxels, 1.72.
+MOST_MORE_STREAMED = 0.1
+MOST_TIMES_STREAMED = 1.9
+STREAM_PROGRAM = (
+    PROGRAM[: PROGRAM.index("def run(path):")]
+    + """
+import numpy as np
+from infnet_runtime import Grid
+from infnet_runtime.scan.phantom import chest_phantom
+
+model, whose = Path(sys.argv[1]), sys.argv[2]
+chest = chest_phantom((20, 512, 512), (17.5, 0.7, 0.7), noise_hu=0)
+shape = (200, 512, 512)
+grid = Grid.from_spacing(shape, (1.75, 0.7, 0.7))
+with load(model, device="cpu", threads=2) as segmenter:
+    segmenter.predict_buffer(chest.hu, Grid(chest.hu.shape, chest.affine))
+    base = peak()
+    if whose == "stream":
+        with segmenter.stream(grid) as stream:
+            for k in range(200):
+                stream.push(k, chest.hu[k // 10])
+            result = stream.finish()
+    else:
+        memory = np.empty(shape, np.int16)
+        with segmenter.stream(grid, voxels=memory) as stream:
+            for k in range(200):
+                memory[k] = chest.hu[k // 10]
+                if whose == "host":
+                    stream.push(k)
+            result = stream.finish() if whose == "host" else segmenter.predict_buffer(memory, grid)
+    print(json.dumps({"base": base, "peak": peak(), "raw": result.volume.voxels.nbytes,
+        "slices": result.provenance.slices_run}))
+"""
+)
+
 
 def write_scan(path: Path, slices: int) -> Path:
     """A chest of 300 mm in slices of 512 x 512, each of its 30 different slices repeated."""
@@ -66,11 +101,12 @@ def write_scan(path: Path, slices: int) -> Path:
 def measured(folder: Path, slices: int) -> dict[str, int]:
     model = mid_grey_detector(folder / "model.onnx")
     scans = write_scan(folder / "small.nii.gz", 30), write_scan(folder / "large.nii.gz", slices)
+    return said(PROGRAM, model, *scans)
+
+
+def said(program: str, *arguments: Path | str) -> dict[str, int]:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(model), *map(str, scans)],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", program, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True
     )
     found: dict[str, int] = json.loads(done.stdout)
     return found
@@ -89,3 +125,16 @@ def test_peak_is_bounded_by_the_raw_size_and_grows_with_it(tmp_path: Path) -> No
         runs.append(found)
     small, large = runs
     assert (large["peak"] - small["peak"]) / (large["raw"] - small["raw"]) < MOST_GROWTH
+
+
+def test_a_stream_holds_one_volume(tmp_path: Path) -> None:
+    model = mid_grey_detector(tmp_path / "model.onnx")
+    times_raw = []
+    for whose in ("whole", "host", "stream"):
+        found = said(STREAM_PROGRAM, model, whose)
+        assert found["raw"] == 512 * 512 * 200 * 2
+        assert found["slices"] > 100
+        times_raw.append((found["peak"] - found["base"]) / found["raw"])
+    assert min(times_raw) > 1  # the measure sees the volume that there is
+    assert max(times_raw) < MOST_TIMES_STREAMED
+    assert max(times_raw) - times_raw[0] < MOST_MORE_STREAMED

@@ -1,11 +1,13 @@
 """A volume that comes plane by plane gives what the whole one gives, to the bit; nothing wrong is taken."""
 
 import gc
+import os
 import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -383,6 +385,50 @@ def test_what_can_be_refused_before_the_first_plane_is(segmenter: Segmenter) -> 
     with pytest.raises(InputError) as huge:
         segmenter.stream(Grid((2**20, 2**20, 2**10), PHANTOM.affine))
     assert huge.value.code == 3237
+
+
+def test_a_model_that_was_closed_is_named(tmp_path: Path) -> None:
+    model = infnet_runtime.load(mid_grey_detector(tmp_path / "model.onnx"), device="cpu", threads=1)
+    with model.stream(GRID) as stream:
+        pushed(stream)
+        model.close()
+        with pytest.raises(infnet_runtime.ModelError) as caught:
+            stream.finish()
+    assert caught.value.code == 4080
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_is_refused(segmenter: Segmenter) -> None:
+    with segmenter.stream(GRID) as stream:
+        stream.push(0, PHANTOM.hu[0])
+        child = os.fork()
+        if not child:
+            codes = []
+            for call in (
+                lambda: stream.push(1, PHANTOM.hu[1]),
+                stream.finish,
+                lambda: segmenter.stream(GRID),
+            ):
+                try:
+                    call()
+                except infnet_runtime.BackendError as error:
+                    codes.append(error.code)
+            os._exit(0 if codes == [5060] * 3 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_something_else_than_a_grid_is_refused(segmenter: Segmenter) -> None:
+    for voxels in (None, PHANTOM.hu):
+        with pytest.raises(InputError) as caught:
+            segmenter.stream(PHANTOM.hu.shape, voxels=voxels)  # type: ignore[arg-type]
+        assert caught.value.code == 3210
+
+
+def test_words_of_the_intensity_do(segmenter: Segmenter) -> None:
+    with segmenter.stream(GRID, intensity="windowed") as stream, pytest.raises(InputError) as caught:  # type: ignore[arg-type]
+        stream.push(2, PHANTOM.hu[2])
+    assert caught.value.code == 3034
 
 
 def test_a_cancel_ends_pushing_and_finishing(segmenter: Segmenter) -> None:
