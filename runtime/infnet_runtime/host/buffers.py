@@ -200,8 +200,8 @@ def targets(given: Mapping[str, object], grid: Grid, inputs: Mapping[str, object
         _check_layout(view, grid, name)
         if not view.flags.writeable:
             raise InputError(
-                f"{name} is read-only, expected memory to write the result to; give a writable buffer (of "
-                "DLPack's tensors the array itself, such as tensor.numpy())",
+                f"{name} is read-only, expected memory to write the result to; give a writable buffer (NumPy "
+                "before 2.1 takes every tensor of DLPack for read-only: give tensor.numpy())",
                 code=3209,
             )
         for other, array in read.items():
@@ -212,17 +212,17 @@ def targets(given: Mapping[str, object], grid: Grid, inputs: Mapping[str, object
 
 def _from_dlpack(buffer: Any, name: str) -> AnyArray:  # noqa: ANN401 - whatever a host has
     if hasattr(buffer, "__dlpack__") and hasattr(buffer, "__dlpack_device__"):
-        kind, number = buffer.__dlpack_device__()
-        if int(kind) not in _READABLE_DEVICES:
-            raise _on_device(name, f"device {int(number)} of DLPack's kind {int(kind)}")
         try:
-            return np.from_dlpack(buffer)
-        except (BufferError, RuntimeError, ValueError, TypeError) as error:
+            kind, number = (int(one) for one in buffer.__dlpack_device__())
+            if kind in _READABLE_DEVICES:
+                return np.from_dlpack(buffer)
+        except Exception as error:  # of whatever library it is
             raise InputError(
                 f"{name} ({type(buffer).__name__}) does not give its memory by DLPack: {error}; give an "
                 "array with the buffer protocol, such as tensor.detach().numpy()",
                 code=3207,
             ) from error
+        raise _on_device(name, f"device {number} of DLPack's kind {kind}")
     if hasattr(buffer, "__cuda_array_interface__"):
         raise _on_device(name, "a GPU")
     raise InputError(
