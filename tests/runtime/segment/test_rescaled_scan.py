@@ -96,10 +96,11 @@ def test_grey_that_is_scaled_is_the_same(segmenter: Segmenter) -> None:
     )
 
 
-@pytest.mark.parametrize("code", ["SPL", "LAS"])
-def test_no_second_volume_is_made(code: str, segmenter: Segmenter) -> None:
-    made = chest_phantom((48, 128, 144), (5.0, 3.0, 2.7))
-    hu, affine = reorient(made.hu.clip(-1000), made.spacing_mm, code)
+@pytest.mark.slow
+def test_no_second_volume_is_made(segmenter: Segmenter) -> None:
+    # Larger than the sample of the survey, which takes values of its own.
+    made = chest_phantom((96, 160, 192), (2.5, 2.4, 2.0))
+    hu, affine = reorient(made.hu.clip(-1000), made.spacing_mm, "LAS")
 
     def peak(stored: AnyArray, slope: float, intercept: float) -> int:
         tracemalloc.start()
