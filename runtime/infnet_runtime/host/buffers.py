@@ -3,7 +3,7 @@
 What cannot be taken as it is gets refused. A conversion would be a second volume, and a guess a wrong one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,7 +169,7 @@ def shared(buffer: object, name: str) -> AnyArray:
     return array
 
 
-def targets(given: Mapping[str, object], grid: Grid, inputs: Mapping[str, object]) -> Targets:
+def targets(given: Mapping[str, object], grid: Grid, inputs: Sequence[tuple[str, AnyArray]]) -> Targets:
     """Views of the memory that results are written to.
 
     Parameters
@@ -179,7 +179,7 @@ def targets(given: Mapping[str, object], grid: Grid, inputs: Mapping[str, object
     grid
         Of the volume; all of them lie on it.
     inputs
-        What the run reads, by name: no result may lie in it.
+        What the run reads, with its names: no result may lie in it.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def targets(given: Mapping[str, object], grid: Grid, inputs: Mapping[str, object
         If one is no buffer, cannot be written to, has another type or layout, or shares memory with another
         one or with an input.
     """
-    read = {name: one for name, one in inputs.items() if isinstance(one, np.ndarray)}
+    taken = list(inputs)
     views: dict[str, AnyArray] = {}
     for place, buffer in given.items():
         if buffer is None:
@@ -204,9 +204,10 @@ def targets(given: Mapping[str, object], grid: Grid, inputs: Mapping[str, object
                 "before 2.1 takes every tensor of DLPack for read-only: give tensor.numpy())",
                 code=3209,
             )
-        for other, array in read.items():
+        for other, array in taken:
             _refuse_shared(name, view, other, array)
-        read[name] = views[place] = view
+        taken.append((name, view))
+        views[place] = view
     return Targets(**views)
 
 

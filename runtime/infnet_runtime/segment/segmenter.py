@@ -1,30 +1,21 @@
-"""From a CT volume to an infection mask and its quantification: the path everything else serves.
+"""A loaded model, and the ways to give it a scan: a file, a volume, memory of a host, plane by plane.
 
-volume -> LPS -> lungs -> box around them -> batches of slices -> network -> probabilities on the scan's grid
--> temperature -> threshold inside the lungs -> mask in the order of the file -> millilitres.
-
-With more than one thread the slices before and after a batch are prepared and finished while the network runs
-(:mod:`~infnet_runtime.segment.overlap`); the result is the same to the bit.
+What happens to the scan then is in :mod:`~infnet_runtime.segment.path`.
 """
 
 import functools
 import os
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from infnet_runtime.arrays import AnyArray, FloatArray
+from infnet_runtime.arrays import AnyArray
 from infnet_runtime.backends import Session
 from infnet_runtime.backends.open import open_chosen
 from infnet_runtime.backends.session import (
     ClosedByBlock,
-    classes_of,
-    logits_of,
-    run_checked,
-    whole_infection,
 )
 from infnet_runtime.cancel import Cancel, cancelled_by, go_on
 from infnet_runtime.cpu import usable_cores, using_threads
@@ -33,29 +24,19 @@ from infnet_runtime.home import Home
 from infnet_runtime.host.buffers import shared, targets, volume_view
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs.reduced import Reduced
-from infnet_runtime.measure.burden import quantify
-from infnet_runtime.measure.classes import with_classes
-from infnet_runtime.measure.slices import findings, is_silenced
-from infnet_runtime.measure.slices import remark as gate_remark
 from infnet_runtime.model.asked import Asked, no_classes
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.slice_gate import SliceGate
-from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.scan.ct import CtVolume, Intensity, known_intensity
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_mask import LungMask
 from infnet_runtime.scan.rescaled import rescaled, slope_and_intercept
-from infnet_runtime.segment.marking import Given, Marking
-from infnet_runtime.segment.overlap import one_after_another, overlapped
-from infnet_runtime.segment.region import Region, lungs_of, numbers, region
-from infnet_runtime.segment.result import Provenance, Segmentation
+from infnet_runtime.segment.path import Loaded, segmented
+from infnet_runtime.segment.result import Segmentation
 from infnet_runtime.segment.stopwatch import Stopwatch
 from infnet_runtime.segment.stream import Stream, memory_of
-from infnet_runtime.segment.thinned import remark
 from infnet_runtime.segment.wanted import Progress, Wanted
-from infnet_runtime.slices.neighbours import Picked, volume_to_network
-from infnet_runtime.version import __version__
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -101,11 +82,12 @@ class Segmenter(ClosedByBlock):
         self, session: Session, *, threads: int = 0, choice: str = "", classes: bool = False
     ) -> None:
         self._home = Home(self)  # first, so that pickling ends at it
-        self._session, self.threads, self._choice = session, threads, choice
-        self._kinds = session.manifest.class_output if classes else None
-        if classes and self._kinds is None:
+        self._session, self.threads = session, threads
+        kinds = session.manifest.class_output if classes else None
+        if classes and kinds is None:
             raise no_classes(session.manifest, f"the session of {session.manifest.name}")
-        self._in_order = one_after_another if (threads or usable_cores()) == 1 else overlapped
+        overlaps = (threads or usable_cores()) > 1
+        self._loaded = Loaded(session, kinds, overlaps=overlaps, choice=choice)
 
     @property
     def manifest(self) -> ModelManifest:
@@ -197,7 +179,9 @@ class Segmenter(ClosedByBlock):
             keep_probability=keep_probability,
         )
         with cancelled_by(cancel):
-            return self._segmented(scan if isinstance(scan, CtVolume) else _opened(scan), wanted, watch)
+            return segmented(
+                scan if isinstance(scan, CtVolume) else _opened(scan), wanted, self._loaded, watch
+            )
 
     @_on_own_threads
     def predict_buffer(
@@ -284,7 +268,7 @@ class Segmenter(ClosedByBlock):
         with cancelled_by(cancel):
             values = rescaled(voxels, *slope_and_intercept(rescale, name), source=name)
             scan = CtVolume(values, grid.affine, intensity, name, has_size=grid.has_size)
-            return self._segmented(scan, wanted, watch)
+            return segmented(scan, wanted, self._loaded, watch)
 
     def stream(
         self,
@@ -377,7 +361,7 @@ class Segmenter(ClosedByBlock):
             wanted = wanted_with(lungs=lungs)
             values = rescaled(voxels, *scaling, source=name)
             scan = CtVolume(values, grid.affine, intensity, name, has_size=grid.has_size)
-            return self._segmented(scan, wanted, watch, reduced)
+            return segmented(scan, wanted, self._loaded, watch, reduced)
 
         return Stream(
             kept,
@@ -405,11 +389,12 @@ class Segmenter(ClosedByBlock):
         progress: Progress | None,
     ) -> Wanted:
         """What a program wants whose volume is in memory."""
-        if results["classes"] is not None and self._kinds is None:
+        if results["classes"] is not None and self._loaded.kinds is None:
             raise no_classes(self.manifest, f"the model as it was loaded ({self.manifest.name})")
         if lungs is not None and not isinstance(lungs, LungMask):
             lungs = shared(lungs, "the lung mask")
-        inputs = {name: voxels, "the lung mask": lungs.labels if isinstance(lungs, LungMask) else lungs}
+        labels = lungs.labels if isinstance(lungs, LungMask) else lungs
+        inputs = [(name, voxels)] if labels is None else [(name, voxels), ("the lung mask", labels)]
         return Wanted(
             lungs=lungs,
             batch_size=self._session.batch_size if batch_size is None else batch_size,
@@ -418,119 +403,6 @@ class Segmenter(ClosedByBlock):
             progress=progress,
             keep_probability=results["probability"] is not None,
             targets=targets(results, grid, inputs),
-        )
-
-    def _segmented(
-        self, scan: CtVolume, wanted: Wanted, watch: Stopwatch, reduced: Reduced | None = None
-    ) -> Segmentation:
-        """The path of a volume that was read."""
-        grid = scan.grid if wanted.quantitative else scan.grid.without_size()
-        watch.lap("read")
-
-        refuse_lost_geometry(grid, scan.source)
-        lung_labels, flags = lungs_of(scan, wanted.lungs, out=wanted.targets.lungs, reduced=reduced)
-        flags = (*flags, *doubts(scan, lung_labels, has_size=grid.has_size))
-        looked_at = region(lung_labels, grid, self.manifest.preprocess.crop_margin_mm, fast=wanted.fast)
-        if wanted.fast:
-            flags = (*flags, remark(grid, with_lung=len(looked_at.slices), run=len(looked_at.run)))
-        watch.lap("lungs")
-
-        marked = self._mark(scan, looked_at, wanted)
-        go_on()
-        watch.lap("network")
-
-        lung_planes = looked_at.lungs.to_lps()
-        found = findings(marked.mask, lung_planes, grid.pixel_mm2, self.manifest.slice_gate)
-        if wanted.gate is not None:
-            for one in filter(is_silenced, found):
-                marked.silence(one.number - 1)
-            flags = (*flags, gate_remark(found, wanted.gate, grid.plane_mm))
-        quantification = quantify(
-            marked.mask,
-            lung_planes,
-            grid.voxel_ml,
-            outside_voxels=marked.outside_voxels,
-            false_marks=self.manifest.false_marks,
-            flags=flags,
-        )
-        if marked.class_map is not None and self._kinds is not None:
-            quantification = with_classes(
-                quantification,
-                marked.class_map.labels,
-                lung_planes,
-                grid.voxel_ml,
-                labels=self._kinds.labels,
-            )
-        watch.lap("quantification")
-        return Segmentation(
-            volume=scan,
-            mask=scan.from_lps(marked.mask),
-            lungs=looked_at.lungs.labels,
-            quantification=quantification,
-            provenance=self._provenance(looked_at, wanted, watch.seconds),
-            probability=None if marked.probability is None else scan.from_lps(marked.probability),
-            classes=None if marked.class_map is None else scan.from_lps(marked.class_map.labels),
-            slices=found,
-        )
-
-    def _mark(self, scan: CtVolume, looked_at: Region, wanted: Wanted) -> Marking:
-        """Send the slices through the network, and mark infection where it counts."""
-        voxels = scan.to_lps()  # (slice, row, column)
-        spec, spacing_mm = self.manifest.preprocess, scan.lps_spacing_mm[0]
-        box = looked_at.rows, looked_at.columns
-        # Only a mask is made from coarse logits: where probabilities are needed, all of them are enlarged.
-        whole = wanted.keep_probability or looked_at.run != looked_at.slices
-        coarse = None if whole else self._session.coarse
-        marking = Marking(
-            looked_at,
-            self.manifest.output,
-            keep_probability=wanted.keep_probability,
-            coarse=coarse,
-            with_classes=self._kinds is not None,
-            targets=wanted.targets.to_lps(scan.grid),
-        )
-
-        def prepare(picked: Picked) -> FloatArray:
-            return volume_to_network(voxels, picked, box, scan.intensity, spec, spacing_mm=spacing_mm)
-
-        def compute(batch: FloatArray) -> Given:
-            go_on()
-            outputs = run_checked(self._session, batch)
-            classes = None if self._kinds is None else classes_of(outputs, self.manifest)
-            if coarse is None:
-                return Given(whole_infection(outputs, self._session), classes)
-            return Given(logits_of(outputs, self.manifest, coarse), classes)
-
-        batches = looked_at.batches(wanted.batch_size)
-        with closing(self._in_order(batches, prepare, compute, marking.add)) as finished:
-            for picked in finished:
-                if wanted.progress:
-                    # Those between slices that ran are done with them.
-                    done = bisect_right(looked_at.slices, numbers(picked)[-1])
-                    wanted.progress(done, len(looked_at.slices))
-        return marking
-
-    def _provenance(self, looked_at: Region, wanted: Wanted, seconds: dict[str, float]) -> Provenance:
-        session, manifest = self._session, self.manifest
-        return Provenance(
-            infnet=__version__,
-            model=manifest.name,
-            model_version=manifest.version,
-            model_sha256=session.model_sha256,
-            backend=session.backend,
-            precision=session.precision,
-            device=session.device,
-            threshold=manifest.output.threshold,
-            temperature=manifest.output.temperature,
-            lungs=looked_at.lungs.origin,
-            batch_size=wanted.batch_size,
-            fast=wanted.fast,
-            slices_run=len(looked_at.run),
-            slices_interpolated=len(looked_at.slices) - len(looked_at.run),
-            slices_skipped=len(looked_at.inside) - len(looked_at.slices),
-            seconds=seconds,
-            choice=self._choice,
-            slice_gate_mm2=None if wanted.gate is None else wanted.gate.mm2,
         )
 
     def close(self) -> None:

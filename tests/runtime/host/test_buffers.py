@@ -245,9 +245,9 @@ def out(kind: str = "uint8") -> np.ndarray:
     return np.full(SHAPE, 7, kind)
 
 
-def refused(given: dict[str, object], **inputs: object) -> int:
+def refused(given: dict[str, object], **inputs: np.ndarray) -> int:
     with pytest.raises(InputError) as caught:
-        targets(given, GRID, inputs)
+        targets(given, GRID, list(inputs.items()))
     return caught.value.code
 
 
@@ -259,13 +259,13 @@ def test_results_are_written_where_the_host_says() -> None:
         "classes": WRITABLE(masks[..., 2]),
         "probability": probability,
     }
-    views = targets(given, GRID, {"buffer": numbers()})
+    views = targets(given, GRID, [("buffer", numbers())])
     for number, view in enumerate((views.mask, views.lungs, views.classes)):
         assert view is not None
         view[...] = number + 1
     assert (masks == [1, 2, 3]).all()
     assert np.shares_memory(views.probability, probability)
-    assert targets({"mask": None}, GRID, {}).mask is None
+    assert targets({"mask": None}, GRID, []).mask is None
 
 
 def test_results_go_to_memory_that_can_be_written_to() -> None:
@@ -287,7 +287,8 @@ def test_results_share_memory_with_nothing() -> None:
     own = out()
     assert refused({"mask": own, "lungs": own[::-1]}) == 3211
     assert refused({"mask": own}, buffer=own) == 3211
+    assert refused({"mask": own}, out=own) == 3211  # a volume may have any name
     volume = np.zeros((*SHAPE, 2), "int16")
     assert refused({"mask": volume.view("uint8")[..., 1]}, buffer=volume[..., 0]) == 3211
     beside = volume.view("uint8")[..., 2]
-    assert np.shares_memory(targets({"mask": beside}, GRID, {"buffer": volume[..., 0]}).mask, volume)
+    assert np.shares_memory(targets({"mask": beside}, GRID, [("buffer", volume[..., 0])]).mask, volume)
