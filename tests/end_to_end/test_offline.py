@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from docs_world import NO_BYTECODE, ROOT, copy_of_the_tree, files, marked_command
+from embedded import need_compiler
+from infnet_runtime.scan.phantom import chest_phantom
 
+pytestmark = pytest.mark.slow
 PAGE = ROOT / "docs/embedding.md"
 
 
@@ -28,30 +31,49 @@ def cut_off() -> list[str]:
     return before if can else []
 
 
-@pytest.mark.slow
-def test_a_machine_without_a_network_is_set_up_from_the_wheelhouse(tmp_path: Path) -> None:
-    tree = copy_of_the_tree(tmp_path / "infnet")
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a machine that was set up from a wheelhouse, with the files of the page; no tree is left."""
+    tree = copy_of_the_tree(tmp_path_factory.mktemp("tree"))
     told = typed(marked_command(PAGE, "wheelhouse"), tree)
     wheels = list((tree / "wheelhouse").glob("*.whl"))
     assert told.splitlines()[-1].startswith(f"{len(wheels)} wheels, ")
-    target = tmp_path / "target"
-    target.mkdir()
-    (tree / "wheelhouse").rename(target / "wheelhouse")
+    folder = tmp_path_factory.mktemp("machine")
+    (tree / "wheelhouse").rename(folder / "wheelhouse")
     shutil.rmtree(tree)
+    typed(marked_command(PAGE, "offline"), folder, *cut_off())
+    for name, text in files(PAGE).items():
+        (folder / name).write_text(text, "utf-8")
+    return folder
 
-    without_network = cut_off()
-    typed(marked_command(PAGE, "offline"), target, *without_network)
-    # The installed package carries its model: the page's program runs away from the tree.
-    (target / "segment.py").write_text(files(PAGE)["segment.py"], "utf-8")
-    told = typed("infnet-env/bin/python segment.py", target, *without_network)
-    assert re.search(r"^\d+ voxels marked$", told, re.M)
 
-    # The twin: pip takes no wheel that is another one than requirements.txt says.
-    changed = next(path for path in (target / "wheelhouse").glob("*.whl") if path.name.startswith("mdurl"))
-    changed.write_bytes(changed.read_bytes() + b"0")
-    install = marked_command(PAGE, "offline").splitlines()[-1]
+def test_the_page_s_programs_run_without_a_network_and_agree(machine: Path) -> None:
+    told = typed("infnet-env/bin/python segment.py", machine, *cut_off())
+    (ml,) = re.findall(r"^(\d+\.\d) ml, ", told, re.M)
+    need_compiler()
+    chest_phantom().hu.tofile(machine / "volume.raw")
+    typed(marked_command(PAGE, "build"), machine, *cut_off())
+    told = typed("build/segment volume.raw", machine, *cut_off())
+    (same,) = re.findall(r"^(\d+\.\d+) ml$", told, re.M)
+    assert f"{float(same):.1f}" == ml
+
+
+def test_a_wheel_that_was_changed_is_not_installed(machine: Path, tmp_path: Path) -> None:
+    shutil.copytree(
+        machine / "wheelhouse", tmp_path / "wheelhouse", copy_function=lambda a, b: Path(b).hardlink_to(a)
+    )
+    changed = next((tmp_path / "wheelhouse").glob("mdurl*"))
+    content = changed.read_bytes()
+    changed.unlink()
+    changed.write_bytes(content + b"0")
+    install = (
+        marked_command(PAGE, "offline").splitlines()[-1].replace("infnet-env", str(machine / "infnet-env"))
+    )
     done = subprocess.run(
-        ["bash", "-c", f"{install} --ignore-installed --dry-run"], cwd=target, capture_output=True, text=True
+        ["bash", "-c", f"{install} --ignore-installed --dry-run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode
     assert "DO NOT MATCH THE HASHES" in done.stderr
