@@ -80,6 +80,11 @@ def files(page: Path) -> dict[str, str]:
     return dict(re.findall(r"^<!-- file: (\S+) -->\n```\w*\n(.*?)^```", page.read_text("utf-8"), re.M | re.S))
 
 
+def listings(page: Path, language: str) -> list[str]:
+    """The blocks of a language that are no whole file."""
+    return re.findall(rf"(?<! -->\n)^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+
+
 def make_world(folder: Path) -> None:
     """Scans, weights and data sets that the pages name, each as small as its command allows."""
     phantom = chest_phantom()

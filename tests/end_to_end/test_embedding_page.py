@@ -1,4 +1,4 @@
-"""``docs/embedding.md``: its programs run, its listings hold, its tables are those of the code."""
+"""``docs/embedding.md``: what is in Python runs, its tables are the code's; C++ is in test_offline.py."""
 
 import os
 import re
@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 import infnet_runtime
-from docs_world import ROOT, files
-from embedded import need_compiler, run
+from docs_world import ROOT, files, listings
 from infnet_runtime import Grid
-from infnet_runtime.embedding.place import cmake_dir
 from infnet_runtime.errors import InfnetError, InputError
 from infnet_runtime.scan.phantom import chest_phantom
 from tiny_models import mid_grey_detector
@@ -23,8 +21,7 @@ PAGE = ROOT / "docs/embedding.md"
 HEADER = ROOT / "runtime/embedding/include/infnet/infnet.hpp"
 TEXT = PAGE.read_text("utf-8")
 # What a listing is that is no file: it goes on with the names of the program in Python before it.
-IN_CPP = re.findall(r"(?<! -->\n)^```cpp\n(.*?)^```", TEXT, re.M | re.S)
-LISTINGS = re.findall(r"(?<! -->\n)^```python\n(.*?)^```", TEXT, re.M | re.S)
+LISTINGS = listings(PAGE, "python")
 
 
 @pytest.fixture(scope="module")
@@ -141,35 +138,3 @@ def test_the_table_of_errors_is_that_of_the_code() -> None:
     for name, parent in in_cpp.items():
         own = getattr(infnet_runtime, name, None)
         assert own is None or own.__base__.__name__ in (parent, f"Infnet{parent}")
-
-
-@pytest.mark.slow
-def test_the_listings_in_cpp_compile_and_run(tiny: Path, tmp_path: Path) -> None:
-    """Each as a function of the page's program, which is run."""
-    need_compiler()
-    given = "[[maybe_unused]] static void listing_{}(const infnet::Model& model, const void* pixels)"
-    functions = [f"{given.format(n)} {{\n{listing}}}\n" for n, listing in enumerate(IN_CPP)]
-    assert functions
-    (tmp_path / "CMakeLists.txt").write_text(files(PAGE)["CMakeLists.txt"], "utf-8")
-    (tmp_path / "segment.cpp").write_text(files(PAGE)["segment.cpp"] + "".join(functions), "utf-8")
-    build = tmp_path / "build"
-    run(
-        "cmake",
-        "-S",
-        tmp_path,
-        "-B",
-        build,
-        f"-Dinfnet_DIR={cmake_dir()}",
-        f"-DPython_EXECUTABLE={sys.executable}",
-    )
-    run("cmake", "--build", build)
-    chest_phantom().hu.tofile(tmp_path / "volume.raw")
-    done = subprocess.run(
-        [build / "segment", tmp_path / "volume.raw"],
-        env={**os.environ, "INFNET_MODEL": str(tiny)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.match(r"\d+\.\d+ ml\nnote lung_mask_heuristic ", done.stdout)
-    assert re.fullmatch(r"(\d+ of \d+\n)+", done.stderr)

@@ -7,18 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from docs_world import NO_BYTECODE, ROOT, copy_of_the_tree, files, marked_command
+from docs_world import NO_BYTECODE, ROOT, copy_of_the_tree, files, listings, marked_command
 from embedded import need_compiler
 from infnet_runtime.scan.phantom import chest_phantom
 
 pytestmark = pytest.mark.slow
 PAGE = ROOT / "docs/embedding.md"
+# What a listing in C++ takes from the program around it; it is compiled, and not run.
+LISTING = "static void listing_{}(const infnet::Model& model, const void* pixels)"
 
 
 def typed(command: str, folder: Path, *before: str) -> str:
     """What a command prints, which has to succeed."""
     done = subprocess.run(
-        [*before, "bash", "-ec", command], cwd=folder, env=NO_BYTECODE, capture_output=True, text=True
+        [*before, "bash", "-ec", command],
+        cwd=folder,
+        env=NO_BYTECODE | {"INFNET_CACHE": str(folder / "cache")},  # compiled for Python, read in C++
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -44,6 +50,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     typed(marked_command(PAGE, "offline"), folder, *cut_off())
     for name, text in files(PAGE).items():
         (folder / name).write_text(text, "utf-8")
+    with (folder / "segment.cpp").open("a", encoding="utf-8") as program:
+        for number, listing in enumerate(listings(PAGE, "cpp")):
+            program.write(f"\n[[maybe_unused]] {LISTING.format(number)} {{\n{listing}}}\n")
     return folder
 
 
@@ -56,6 +65,7 @@ def test_the_page_s_programs_run_without_a_network_and_agree(machine: Path) -> N
     told = typed("build/segment volume.raw", machine, *cut_off())
     (same,) = re.findall(r"^(\d+\.\d+) ml$", told, re.M)
     assert f"{float(same):.1f}" == ml
+    assert list((machine / "cache").glob("**/*"))
 
 
 def test_a_wheel_that_was_changed_is_not_installed(machine: Path, tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ class Grid {
 
   /// \param spacing_mm between voxel centres along each axis.
   /// \param orientation where each axis points to; "SPL" is slices to the head, rows to the back, columns to the left.
-  /// \param origin_mm in world coordinates, in the order of the axes.
+  /// \param origin_mm place of the first voxel's centre along each axis, growing where the axis points to.
   static Grid from_spacing(const Shape& shape, const std::array<double, 3>& spacing_mm,
                            std::string orientation = "SPL", const std::array<double, 3>& origin_mm = {}) {
     Grid grid(shape);
