@@ -1,9 +1,9 @@
 // A host of infnet that does everything wrong that a host can do wrong, and asks for the right exception.
 //
-// host MODEL VOLUME FOLDER [SHORT]   every case, one line each: "ok NAME" or "FAILED NAME: why"
-// host --life CASE MODEL VOLUME      one of lives.hpp
+// host MODEL VOLUME FOLDER [BACKEND]        every case, one line each: "ok NAME" or "FAILED NAME: why"
+// host --life CASE MODEL VOLUME [BACKEND]   one of lives.hpp
 //
-// SHORT leaves out what only repeats itself, for sanitizers, where everything takes ten times as long.
+// With a backend it leaves out what only repeats itself: for sanitizers, where everything takes ten times as long.
 
 #include <infnet/infnet.hpp>
 
@@ -66,17 +66,19 @@ infnet::Mask mask_in(Bytes& bytes, const Scan& scan) { return {bytes.data(), sca
 
 struct World {
   const fs::path model_file, folder;
-  const bool is_short;
+  const std::string backend;
+  const bool is_short = backend != "auto";
   const infnet::Model model;
   const Scan scan;
   Bytes expected;  // of a first run
 
-  World(const fs::path& model_file, const fs::path& volume, const fs::path& folder, bool is_short)
-      : model_file(model_file), folder(folder), is_short(is_short), model(options(model_file)), scan(volume) {}
+  World(const fs::path& model_file, const fs::path& volume, const fs::path& folder, const std::string& backend)
+      : model_file(model_file), folder(folder), backend(backend), model(options(model_file)), scan(volume) {}
 
-  static infnet::LoadOptions options(const fs::path& file) {
+  infnet::LoadOptions options(const fs::path& file) const {
     infnet::LoadOptions loading;
     loading.model = file;
+    loading.backend = backend;
     loading.device = "cpu";
     loading.threads = 1;
     return loading;
@@ -181,6 +183,16 @@ void missing_numbers_have_reasons(World& world) {
   }
 }
 
+void rescale(World& world) {
+  std::vector<std::uint16_t> stored(world.scan.size);
+  for (std::size_t n = 0; n < stored.size(); ++n) stored[n] = static_cast<std::uint16_t>(world.scan.hu[n] + 2000);
+  infnet::Options options;
+  options.rescale = infnet::Rescale{1.0, -2000.0};
+  Bytes mask(world.scan.size);
+  world.model.predict({stored.data(), world.scan.shape}, world.scan.grid(), mask_in(mask, world.scan), options);
+  require(mask == world.expected, "another mask");
+}
+
 void from_spacing(World& world) {
   const auto result = world.model.predict(
       world.scan.volume(), infnet::Grid::from_spacing(world.scan.shape, {12.0, 4.5, 4.0}, "SPL", {1.0, 2.0, 3.0}));
@@ -200,7 +212,7 @@ void load_in_ten_threads(World& world) {
   std::vector<Bytes> masks(world.is_short ? 3 : 10);
   std::vector<std::thread> threads;
   for (auto& mask : masks) {
-    threads.emplace_back([&] { mask = world.run(infnet::Model(World::options(world.model_file))); });
+    threads.emplace_back([&] { mask = world.run(infnet::Model(world.options(world.model_file))); });
   }
   for (auto& thread : threads) thread.join();
   for (const auto& mask : masks) require(mask == world.expected, "a thread found another mask");
@@ -209,13 +221,13 @@ void load_in_ten_threads(World& world) {
 void file_deleted_while_loaded(World& world) {
   const auto copy = world.folder / "copy.onnx";
   fs::copy_file(world.model_file, copy, fs::copy_options::overwrite_existing);
-  const infnet::Model model(World::options(copy));
+  const infnet::Model model(world.options(copy));
   fs::remove(copy);
   require(world.run(model) == world.expected, "another mask");
 }
 
 void moved_model(World& world) {
-  infnet::Model first(World::options(world.model_file));
+  infnet::Model first(world.options(world.model_file));
   const infnet::Model second(std::move(first));
   require(world.run(second) == world.expected, "another mask");
 }
@@ -373,17 +385,17 @@ void wrong_batch_size(World& world) {
 }
 
 void no_model(World& world) {
-  refuses<infnet::ModelError>(4030, "no.onnx", [&] { infnet::Model(World::options(world.folder / "no.onnx")); });
+  refuses<infnet::ModelError>(4030, "no.onnx", [&] { infnet::Model(world.options(world.folder / "no.onnx")); });
   std::ofstream(world.folder / "damaged.onnx") << "no model at all";
   try {
-    infnet::Model(World::options(world.folder / "damaged.onnx"));
+    infnet::Model(world.options(world.folder / "damaged.onnx"));
     throw Failure("a damaged model is not refused");
   } catch (const infnet::ModelError&) {
   }
 }
 
 void no_backend(World& world) {
-  auto loading = World::options(world.model_file);
+  auto loading = world.options(world.model_file);
   loading.backend = "abacus";
   refuses<infnet::BackendError>(5003, "abacus", [&] { const infnet::Model model(loading); });
 }
@@ -469,6 +481,82 @@ void cancel_half_way(World& world) {
   require(calls == 2, "it began");
 }
 
+// ----------------------------------------------------------------------------------------------------- streams
+
+infnet::Plane plane_of(const World& world, std::size_t k) {
+  const auto [planes, rows, columns] = world.scan.shape;
+  require(k < planes, "no such plane");
+  return {world.scan.hu.data() + k * rows * columns, {rows, columns}};
+}
+
+/// From two threads, the last plane first, and after the model's own end.
+void stream_of_planes(World& world) {
+  Bytes mask(world.scan.size, 7);
+  auto model = std::make_unique<infnet::Model>(world.options(world.model_file));
+  auto stream = model->stream(world.scan.grid(), infnet::Type::int16, mask_in(mask, world.scan));
+  model.reset();
+  const auto planes = stream.planes();
+  require(planes == world.scan.shape[0], "planes");
+  std::thread odd([&] {
+    for (std::size_t k = 1; k < planes; k += 2) stream.push(k, plane_of(world, k));
+  });
+  for (std::size_t k = 0; k < planes; k += 2) stream.push(planes - 2 - k, plane_of(world, planes - 2 - k));
+  odd.join();
+  const auto result = stream.finish();
+  require(mask == world.expected, "another mask");
+  require(result.slices == planes, "slices");
+  refuses<infnet::InputError>(3234, "has ended", [&] { stream.finish(); });
+}
+
+void stream_in_the_hosts_memory(World& world) {
+  std::vector<std::int16_t> hu(world.scan.size);
+  Bytes mask(world.scan.size, 7);
+  const auto [planes, rows, columns] = world.scan.shape;
+  auto stream = world.model.stream({hu.data(), world.scan.shape}, world.scan.grid(), mask_in(mask, world.scan));
+  for (std::size_t k = 0; k < planes; ++k) {
+    std::memcpy(hu.data() + k * rows * columns, plane_of(world, k).data, 2 * rows * columns);
+    stream.push(k);
+  }
+  stream.finish();
+  require(mask == world.expected, "another mask");
+}
+
+void stream_refuses(World& world) {
+  const auto planes = world.scan.shape[0];
+  auto stream = world.model.stream(world.scan.grid(), infnet::Type::int16);
+  for (std::size_t k = 0; k + 1 < planes; ++k) stream.push(k, plane_of(world, k));
+  refuses<infnet::InputError>(3235, std::to_string(planes - 1), [&] { stream.finish(); });
+  refuses<infnet::InputError>(3231, "there already", [&] { stream.push(0, plane_of(world, 0)); });
+  refuses<infnet::InputError>(3230, "expected a whole number", [&] { stream.push(planes, plane_of(world, 0)); });
+  refuses<infnet::InputError>(3233, "without its voxels", [&] { stream.push(planes - 1); });
+  auto plane = plane_of(world, planes - 1);
+  plane.shape[1] -= 1;
+  refuses<infnet::InputError>(3232, "", [&] { stream.push(planes - 1, plane); });
+  const infnet::Stream given_up = world.model.stream(world.scan.grid(), infnet::Type::float32);
+  stream.push(planes - 1, plane_of(world, planes - 1));
+  require(stream.finish().both.infection_ml.value.has_value(), "no millilitres");
+}
+
+void stream_with_a_callback(World& world) {
+  Bytes mask(world.scan.size, 7);
+  bool throws = true;
+  infnet::Options options;
+  options.progress = [&](std::size_t, std::size_t) {
+    if (throws) throw Failure("mine");
+  };
+  auto stream = world.model.stream(world.scan.volume(), world.scan.grid(), mask_in(mask, world.scan), options);
+  for (std::size_t k = 0; k < stream.planes(); ++k) stream.push(k);
+  try {
+    stream.finish();
+    throw std::logic_error("nothing was thrown");
+  } catch (const Failure& failure) {
+    require(std::string(failure.what()) == "mine", failure.what());
+  }
+  throws = false;
+  stream.finish();
+  require(mask == world.expected, "another mask");
+}
+
 // -------------------------------------------------------------------------------------- the process of the host
 
 struct Process {
@@ -502,19 +590,21 @@ const struct {
   bool is_long;
 } cases[] = {
     CASE(numbers_and_mask), LONG(as_type<float>), LONG(as_type<double>), LONG(as_type<std::int32_t>),
-    CASE(any_strides), CASE(other_outputs), LONG(missing_numbers_have_reasons), LONG(from_spacing),
+    CASE(any_strides), CASE(other_outputs), LONG(missing_numbers_have_reasons), LONG(rescale), LONG(from_spacing),
     CASE(four_threads_at_once), CASE(load_in_ten_threads), LONG(file_deleted_while_loaded), LONG(moved_model),
     CASE(buffers_may_go_after_the_call), CASE(nothing_keeps_a_buffer), CASE(logging_reaches_the_host),
     LONG(mask_file), CASE(wrong_type), CASE(wrong_shape), CASE(wrong_strides), CASE(wrong_grid), CASE(not_finite),
     CASE(no_memory), CASE(shared_memory), CASE(no_ct), CASE(classes_of_a_model_without), CASE(wrong_batch_size),
     CASE(no_model), CASE(no_backend), CASE(no_scan), CASE(no_folder), CASE(bug_in_python),
     CASE(progress_comes_to_its_end), CASE(exception_in_a_callback), CASE(calls_within_a_callback),
-    CASE(call_with_the_gil_held), CASE(cancel_half_way),
+    CASE(call_with_the_gil_held), CASE(cancel_half_way), CASE(stream_of_planes), CASE(stream_in_the_hosts_memory),
+    LONG(stream_refuses), LONG(stream_with_a_callback),
 };
 
 int live(const std::string& name) {
   try {
-    lives::cases.at(name)();
+    const auto fault = lives::faults.find(name);
+    (fault == lives::faults.end() ? lives::cases.at(name) : fault->second)();
   } catch (const std::exception& error) {
     std::cout << "FAILED " << name << ": " << error.what() << std::endl;
     return 1;
@@ -541,9 +631,10 @@ int run_all(World& world) {
 }  // namespace
 
 int main(int count, char** words) {
-  if (count == 5 && std::string(words[1]) == "--life") {
+  if (count > 4 && std::string(words[1]) == "--life") {
     lives::model_file = words[3];
     lives::volume_file = words[4];
+    if (count > 5) lives::backend = words[5];
     return live(words[2]);
   }
   if (count < 4) return 2;
@@ -551,7 +642,7 @@ int main(int count, char** words) {
   int failed = 0;
   {
     const infnet::Interpreter python;
-    World world(words[1], words[2], words[3], count > 4);
+    World world(words[1], words[2], words[3], count > 4 ? words[4] : "auto");
     failed = run_all(world);
   }
   const bool is_as_before = Process::now() == before;

@@ -14,6 +14,7 @@
 namespace lives {
 
 inline std::filesystem::path model_file, volume_file;
+inline std::string backend = "auto";
 
 template <class Work>
 void is_not_running(const std::string& words, Work&& work) {
@@ -29,6 +30,7 @@ void is_not_running(const std::string& words, Work&& work) {
 inline infnet::LoadOptions loading() {
   infnet::LoadOptions options;
   options.model = model_file;
+  options.backend = backend;
   options.threads = 1;
   return options;
 }
@@ -144,6 +146,25 @@ inline void wrong_place() {
   options.python = "/nowhere/bin/python";
   is_not_running("does not load infnet", [&] { const infnet::Interpreter python(options); });
 }
+
+/// What a sanitizer must see: these show that it is on.
+inline void reads_freed_memory() {
+  int* volatile memory = new int(5);  // volatile, or the compiler sees it first
+  delete memory;
+  ++*memory;
+}
+
+inline void races() {
+  int shared = 0;
+  std::thread other([&] { ++shared; });
+  ++shared;
+  other.join();
+}
+
+inline const std::map<std::string, std::function<void()>> faults{
+    {"reads_freed_memory", reads_freed_memory},
+    {"races", races},
+};
 
 inline const std::map<std::string, std::function<void()>> cases{
     {"before_the_interpreter", before_the_interpreter},

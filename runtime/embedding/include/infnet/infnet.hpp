@@ -201,6 +201,22 @@ struct Mask {
   Mask(std::uint8_t* data, const Shape& shape) : Mask(data, shape, c_order(shape, 1)) {}
 };
 
+/// One plane of a stream in the host's memory: the two axes of the grid that are not the stream's, in their order.
+struct Plane {
+  const void* data;
+  Type type;
+  std::array<std::size_t, 2> shape;
+  std::array<std::ptrdiff_t, 2> strides;  ///< bytes
+
+  template <class Value, class = std::enable_if_t<std::is_arithmetic_v<Value>>>
+  Plane(const Value* data, const std::array<std::size_t, 2>& shape, const std::array<std::ptrdiff_t, 2>& strides)
+      : data(data), type(detail::type_of<Value>()), shape(shape), strides(strides) {}
+  template <class Value, class = std::enable_if_t<std::is_arithmetic_v<Value>>>
+  Plane(const Value* data, const std::array<std::size_t, 2>& shape)
+      : Plane(data, shape, {static_cast<std::ptrdiff_t>(shape[1] * sizeof(Value)),
+                            static_cast<std::ptrdiff_t>(sizeof(Value))}) {}
+};
+
 /// Probabilities in the host's memory, to be written: IEEE half precision, two bytes a voxel.
 struct HalfMap {
   std::uint16_t* data;
@@ -709,7 +725,8 @@ namespace detail {
 /// Memory of the host as a memoryview, given back at the end: nobody reads it afterwards.
 class Lent {
  public:
-  Lent(void* data, const Layout& layout, const Shape& shape, const Strides& strides, const std::string& name,
+  template <class Lengths, class Steps>
+  Lent(void* data, const Layout& layout, const Lengths& shape, const Steps& strides, const std::string& name,
        bool is_read_only) {
     if (layout.bytes == 0) throw InputError("[INF-3202] " + name + " has a type that there is not, see Type", 3202);
     if (data == nullptr) {
@@ -721,9 +738,13 @@ class Lent {
                                         std::vector<py::ssize_t>(strides.begin(), strides.end()), is_read_only);
   }
   ~Lent() {
-    if (!view_) return;
+    if (view_) give_back(view_);
+  }
+
+  /// A view can no longer be read through, even by what still has it.
+  static void give_back(const py::object& view) noexcept {
     try {
-      view_.attr("release")();
+      view.attr("release")();
     } catch (const py::error_already_set&) {  // the traceback of an error still has it; it goes next
     }
   }
@@ -733,6 +754,9 @@ class Lent {
 
   py::object array() const { return py::module_::import("numpy").attr("asarray")(view_); }
   py::object view() const { return view_; }
+
+  /// Leave it to somebody who gives it back later.
+  py::object leave() { return std::exchange(view_, py::object()); }
 
  private:
   py::object view_;
@@ -759,6 +783,9 @@ inline Type type_named(const std::string& name) {
 inline Lent lend(const Volume& volume, const std::string& name) {
   // Python's interface has no const; the view is read-only.
   return {const_cast<void*>(volume.data), layout(volume.type), volume.shape, volume.strides, name, true};
+}
+inline Lent lend(const Plane& plane, const std::string& name) {
+  return {const_cast<void*>(plane.data), layout(plane.type), plane.shape, plane.strides, name, true};
 }
 inline Lent lend(const Mask& mask, const std::string& name) {
   return {mask.data, layout(Type::uint8), mask.shape, mask.strides, name, false};
@@ -920,6 +947,88 @@ class Segmenter {
 
 // ------------------------------------------------------------------------------------------------------ models
 
+/// A scan that is still coming, made by Model::stream; it keeps its model alive. Planes are numbered from 0 along the
+/// axis of the grid that is nearest to the axis of the body, and may be pushed from any threads, in any order, each
+/// once. The result is that of the whole volume, to the bit. Memory that is lent to it (voxels, out and the other
+/// outputs, lungs) has to live until it has finished or is closed.
+class Stream {
+ public:
+  ~Stream() { close(); }
+  Stream(Stream&&) = default;
+  Stream& operator=(Stream&& other) noexcept {
+    if (this != &other) {
+      close();
+      state_ = std::move(other.state_);
+    }
+    return *this;
+  }
+
+  /// How many planes the scan has.
+  std::size_t planes() const {
+    return detail::within_python([&] { return open().stream.get().attr("planes").template cast<std::size_t>(); });
+  }
+
+  /// Give a plane to a stream that keeps the volume; it is copied, and done with when the call comes back.
+  /// \throws InputError if there is no such plane, it is there already, or it is refused; nothing is changed then.
+  void push(std::size_t k, const Plane& plane) {
+    detail::within_python([&] {
+      const auto lent = detail::lend(plane, "plane " + std::to_string(k));
+      open().stream.get().attr("push")(k, lent.view());
+    });
+  }
+
+  /// Say that a plane is there, in the memory that the stream was opened on.
+  void push(std::size_t k) {
+    detail::within_python([&] { open().stream.get().attr("push")(k); });
+  }
+
+  /// Segment the scan, and close the stream. When it throws, it may be called again.
+  /// \throws InputError if planes are missing, and as Model::predict.
+  Result finish() {
+    auto result = detail::within_python([&] {
+      return detail::passing_on(open().thrown,
+                                [&] { return detail::result_of(open().stream.get().attr("finish")()); });
+    });
+    close();
+    return result;
+  }
+
+  /// Let go of all memory; a scan that is given up.
+  void close() noexcept {
+    if (!state_) return;
+    try {
+      detail::within_python([&] {
+        state_->stream.get().attr("close")();
+        for (const auto& view : state_->lent) detail::Lent::give_back(view->get());
+      });
+    } catch (const Error&) {  // Python was ended before, and the stream with it
+    }
+    state_.reset();
+  }
+
+ private:
+  friend class Model;
+
+  struct State {
+    std::shared_ptr<detail::Segmenter> model;
+    detail::Held stream;
+    std::vector<std::unique_ptr<detail::Held>> lent;
+    std::shared_ptr<detail::Thrown> thrown;
+
+    State(std::shared_ptr<detail::Segmenter> model, pybind11::object stream) : model(std::move(model)), stream(std::move(stream)) {}
+    void keep(detail::Lent& one) { lent.push_back(std::make_unique<detail::Held>(one.leave())); }
+  };
+
+  explicit Stream(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+  State& open() const {
+    if (!state_) throw InputError("[INF-3234] the stream has ended, expected an open one; open another", 3234);
+    return *state_;
+  }
+
+  std::unique_ptr<State> state_;
+};
+
 /// A loaded model. Any number of threads may use one at once; several share nothing.
 class Model {
  public:
@@ -953,7 +1062,41 @@ class Model {
     return run(volume, grid, std::nullopt, options);
   }
 
+  /// Take a scan plane by plane; the stream keeps the volume, of this type.
+  Stream stream(const Grid& grid, Type type, const std::optional<Mask>& out = std::nullopt,
+                const Options& options = Options()) const {
+    return open_stream(grid, out, options, [&](pybind11::dict& keywords) {
+      keywords["dtype"] = detail::layout(type).name;
+      return std::optional<detail::Lent>();
+    });
+  }
+
+  /// Take a scan whose planes the host writes to its own volume, which is read where it is. A plane that was pushed
+  /// stays as it is.
+  Stream stream(const Volume& voxels, const Grid& grid, const std::optional<Mask>& out = std::nullopt,
+                const Options& options = Options()) const {
+    return open_stream(grid, out, options, [&](pybind11::dict& keywords) {
+      auto lent = detail::lend(voxels, options.name);
+      keywords["voxels"] = lent.view();
+      return std::optional<detail::Lent>(std::move(lent));
+    });
+  }
+
  private:
+  template <class Memory>
+  Stream open_stream(const Grid& grid, const std::optional<Mask>& out, const Options& options, Memory&& memory) const {
+    return detail::within_python([&] {
+      detail::Arguments arguments(options, out);
+      auto voxels = memory(arguments.keywords);
+      auto state = std::make_unique<Stream::State>(
+          segmenter_, segmenter_->get().attr("stream")(grid.to_python(), **arguments.keywords));
+      state->thrown = arguments.thrown;
+      for (auto& one : arguments.lent) state->keep(one);
+      if (voxels) state->keep(*voxels);
+      return Stream(std::move(state));
+    });
+  }
+
   Result run(const Volume& volume, const Grid& grid, const std::optional<Mask>& out, const Options& options) const {
     return detail::within_python([&] {
       const auto buffer = detail::lend(volume, options.name);
