@@ -49,7 +49,9 @@ class Grid:
     def __post_init__(self) -> None:
         # A host's list or its numpy integers would never equal the shape of an array.
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
-        object.__setattr__(self, "affine", np.asarray(self.affine, np.float64))
+        affine = np.array(self.affine, np.float64)  # its own: a host may write the next scan's into the same
+        affine.flags.writeable = False
+        object.__setattr__(self, "affine", affine)
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise GeometryError(
                 f"expected a grid with three axes of voxels, found the shape {self.shape}; give one volume "

@@ -3,13 +3,14 @@
 What happens to the scan then is in :mod:`~infnet_runtime.segment.path`.
 """
 
-import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any
+
+import numpy as np
 
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.backends import Session
@@ -38,22 +39,8 @@ from infnet_runtime.segment.stopwatch import Stopwatch
 from infnet_runtime.segment.stream import Stream, memory_of
 from infnet_runtime.segment.wanted import Progress, Wanted
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-def _on_own_threads(
-    method: Callable[Concatenate["Segmenter", Arguments], Result],
-) -> Callable[Concatenate["Segmenter", Arguments], Result]:
-    """Let everything that a method does take as many threads as its segmenter."""
-
-    @functools.wraps(method)
-    def within(segmenter: "Segmenter", /, *given: Arguments.args, **named: Arguments.kwargs) -> Result:
-        segmenter._home.check()
-        with using_threads(segmenter.threads):
-            return method(segmenter, *given, **named)
-
-    return within
+_ITS_OWN_ERRORS: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+"""NumPy's own; a host's thread may have been told to raise, where a probability near 0 is rounded for one."""
 
 
 class Segmenter(ClosedByBlock):
@@ -113,7 +100,6 @@ class Segmenter(ClosedByBlock):
             )
         return gate
 
-    @_on_own_threads
     def predict(
         self,
         scan: CtVolume | Path | str,
@@ -169,21 +155,19 @@ class Segmenter(ClosedByBlock):
             If the run was cancelled.
         """
         watch = Stopwatch()
-        wanted = Wanted(
-            lungs=lungs,
-            batch_size=self._session.batch_size if batch_size is None else batch_size,
-            fast=fast,
-            gate=self.slice_gate if silence_slices else None,
-            progress=progress,
-            quantitative=quantitative,
-            keep_probability=keep_probability,
-        )
-        with cancelled_by(cancel):
-            return segmented(
-                scan if isinstance(scan, CtVolume) else _opened(scan), wanted, self._loaded, watch
+        with self._at_work(cancel):
+            wanted = Wanted(
+                lungs=lungs,
+                batch_size=self._session.batch_size if batch_size is None else batch_size,
+                fast=fast,
+                gate=self.slice_gate if silence_slices else None,
+                progress=progress,
+                quantitative=quantitative,
+                keep_probability=keep_probability,
             )
+            volume = scan if isinstance(scan, CtVolume) else _opened(scan)
+            return segmented(volume, wanted, self._loaded, watch)
 
-    @_on_own_threads
     def predict_buffer(
         self,
         buffer: object,
@@ -248,24 +232,24 @@ class Segmenter(ClosedByBlock):
             As for :meth:`predict`.
         """
         watch = Stopwatch()
-        voxels = volume_view(buffer, grid, name)
-        wanted = self._wanted_of_host(
-            voxels,
-            grid,
-            name,
-            lungs=lungs,
-            results={
-                "mask": out,
-                "lungs": lungs_out,
-                "classes": classes_out,
-                "probability": probability_out,
-            },
-            batch_size=batch_size,
-            fast=fast,
-            silence_slices=silence_slices,
-            progress=progress,
-        )
-        with cancelled_by(cancel):
+        with self._at_work(cancel):
+            voxels = volume_view(buffer, grid, name)
+            wanted = self._wanted_of_host(
+                voxels,
+                grid,
+                name,
+                lungs=lungs,
+                results={
+                    "mask": out,
+                    "lungs": lungs_out,
+                    "classes": classes_out,
+                    "probability": probability_out,
+                },
+                batch_size=batch_size,
+                fast=fast,
+                silence_slices=silence_slices,
+                progress=progress,
+            )
             values = rescaled(voxels, *slope_and_intercept(rescale, name), source=name)
             scan = CtVolume(values, grid.affine, intensity, name, has_size=grid.has_size)
             return segmented(scan, wanted, self._loaded, watch)
@@ -349,13 +333,6 @@ class Segmenter(ClosedByBlock):
         )
         wanted_with(lungs=lungs)  # what is wrong with it is said now
 
-        @contextmanager
-        def within() -> Iterator[None]:
-            self._home.check()
-            with using_threads(self.threads), cancelled_by(cancel):
-                go_on()
-                yield
-
         def finish(voxels: AnyArray, lungs: object, reduced: Reduced | None) -> Segmentation:
             watch = Stopwatch()
             wanted = wanted_with(lungs=lungs)
@@ -372,8 +349,16 @@ class Segmenter(ClosedByBlock):
             name=name,
             lungs=lungs,
             finish=finish,
-            within=within,
+            within=partial(self._at_work, cancel),
         )
+
+    @contextmanager
+    def _at_work(self, cancel: Cancel | None) -> Iterator[None]:
+        """What holds while a scan is worked on, whatever the host has set."""
+        self._home.check()
+        with using_threads(self.threads), cancelled_by(cancel), np.errstate(**_ITS_OWN_ERRORS):
+            go_on()
+            yield
 
     def _wanted_of_host(
         self,

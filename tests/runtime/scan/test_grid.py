@@ -189,6 +189,15 @@ def test_an_origin_is_three_finite_numbers() -> None:
         assert caught.value.code == number
 
 
+def test_a_grid_stays_what_it_was() -> None:
+    affine = np.diag([-1.0, -1.0, 5.0, 1.0])
+    grid = Grid((3, 4, 5), affine)
+    affine[2, 2] = 7
+    assert grid.spacing_mm == (1.0, 1.0, 5.0)
+    with pytest.raises(ValueError, match="read-only"):
+        grid.affine[2, 2] = 7
+
+
 def test_a_grid_takes_the_lists_and_integers_of_a_host() -> None:
     grid = Grid([np.int64(3), 4, 5], np.diag([-1, -1, 5, 1]))  # type: ignore[arg-type]
     assert grid.shape == np.zeros(grid.shape).shape == (3, 4, 5)

@@ -226,3 +226,24 @@ def test_a_scaling_that_is_none_is_refused(segmenter: Segmenter, rescale: object
 def test_uint16_that_is_given_without_its_intercept_is_refused(segmenter: Segmenter) -> None:
     with pytest.raises(InputError, match="rescale intercept"):
         segmenter.predict_buffer((PHANTOM.hu.clip(-1000) + 1024).astype(np.uint16), GRID)
+
+
+def test_a_callback_may_segment_with_the_same_model(segmenter: Segmenter, from_file: Segmentation) -> None:
+    inner: list[Segmentation] = []
+
+    def progress(done: int, total: int) -> None:
+        if not inner:
+            inner.append(segmenter.predict_buffer(PHANTOM.hu, GRID))
+
+    same(segmenter.predict_buffer(PHANTOM.hu, GRID, progress=progress, cancel=Cancel()), from_file)
+    same(inner[0], from_file)
+
+
+def test_a_host_that_lets_numpy_raise_gets_its_result(tmp_path: Path) -> None:
+    """Far from the band of the detector probabilities are smaller than what float16 holds."""
+    model = mid_grey_detector(tmp_path / "model.onnx")
+    probability = np.empty(PHANTOM.hu.shape, np.float16)
+    with infnet_runtime.load(model, device="cpu", threads=1) as plain, np.errstate(all="raise"):
+        result = plain.predict_buffer(PHANTOM.hu, GRID, probability_out=probability)
+        assert np.geterr()["under"] == "raise"
+    assert result.mask.any()
