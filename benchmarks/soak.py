@@ -38,7 +38,7 @@ from infnet_runtime.cpu import usable_cores
 from infnet_runtime.instructions import cpu_flags
 from infnet_runtime.scan.phantom import chest_phantom
 
-SHAPE, SPACING_MM = (4, 160, 192), (60.0, 2.0, 2.0)  # of few thick slices, two of which the network sees
+SHAPE, SPACING_MM = (3, 160, 192), (80.0, 2.0, 2.0)  # of few thick slices; the network sees one
 KINDS = 5  # different volumes
 ROUND = 20  # volumes between two readings of memory
 ALONE = 100  # volumes of one thread

@@ -30,6 +30,7 @@ from infnet_runtime.backends.session import Session
 from infnet_runtime.backends.suited_model import suited_model
 from infnet_runtime.cpu import usable_cores
 from infnet_runtime.errors import BackendError, ModelError
+from infnet_runtime.heap import give_back
 from infnet_runtime.model.asked import NO_CLASSES, Asked
 from infnet_runtime.model.shipped import named_model
 
@@ -190,6 +191,7 @@ def open_candidate(
         asked=asked,
     )
     check_used(session, precision)
+    give_back()  # copies of the file, and what a graph is compiled with
     return session
 
 

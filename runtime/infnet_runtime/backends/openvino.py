@@ -28,6 +28,7 @@ from infnet_runtime.backends.precision import AUTO, BF16, F32, choose
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, closed, failed
 from infnet_runtime.cpu import int8_unit
 from infnet_runtime.errors import BackendError, ModelError
+from infnet_runtime.heap import give_back
 from infnet_runtime.home import Home, in_forked_child
 from infnet_runtime.instructions import cpu_flags
 from infnet_runtime.model.arithmetic import BF16 as BF16_WORD
@@ -55,11 +56,15 @@ _VARIABLES = ("DNNL_", "ONEDNN_", "OV_")
 _TELEMETRY = "openvino_telemetry"
 _IMPORTING = threading.Lock()
 
+# oneTBB, which computes for the library, starts its threads once for a process, and goes on without them in
+# one that was forked from it.
+_pool_started = _pool_left_behind = False
+
 
 def _forget_the_parent() -> None:
     """In a forked child: a thread that is not there may have held the lock."""
-    global _IMPORTING
-    _IMPORTING = threading.Lock()
+    global _IMPORTING, _pool_left_behind
+    _IMPORTING, _pool_left_behind = threading.Lock(), _pool_started
 
 
 in_forked_child(_forget_the_parent)
@@ -118,6 +123,7 @@ class OpenVinoSession(ClosedByBlock):
     ) -> None:
         self._home = Home(self)
         openvino = load_openvino()
+        _note_the_pool(threads)
         content = read_whole(model) if content is None else content
         self.model_sha256 = hashlib.sha256(content).hexdigest()
         self.device = "cpu"
@@ -178,6 +184,19 @@ class OpenVinoSession(ClosedByBlock):
         if self._home.is_here:
             with self._one_at_a_time:
                 self._parts = []
+            give_back()
+
+
+def _note_the_pool(threads: int) -> None:
+    global _pool_started
+    _pool_started = True
+    if _pool_left_behind and threads > 1:
+        logger.warning(
+            "OpenVINO computes with one thread and not with %d: this process was forked from one that had "
+            "loaded a model, and its threads were not. Load after the fork alone, or start processes with "
+            "multiprocessing's 'spawn'",
+            threads,
+        )
 
 
 def _graphs(

@@ -9,6 +9,7 @@ import onnxruntime as ort
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, closed, failed
+from infnet_runtime.heap import give_back
 from infnet_runtime.home import Home
 from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
 from infnet_runtime.model.asked import Asked
@@ -88,6 +89,7 @@ class OrtSession(ClosedByBlock):
         """Release the model."""
         if self._home.is_here:
             self._session = None
+            give_back()
 
 
 def session_options(threads: int) -> Any:  # noqa: ANN401 - untyped library
