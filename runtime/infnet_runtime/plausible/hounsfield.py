@@ -101,8 +101,9 @@ def _peak(seen: Histogram, low: float) -> float:
 def _no_negative(found: str, _: float) -> InputError:
     return InputError(
         f"{found}, no negative value; HU of a chest has air near -1000. These may be stored values without "
-        "their rescale intercept (often -1024), a picture stretched to 0..1 or to 16 bits, a label map, or "
-        f"MR: {_AGAIN}. A picture in the lung window must have whole values within 0..255",
+        "their rescale intercept (often -1024; a program gives it as rescale=), a picture stretched to 0..1 "
+        f"or to 16 bits, a label map, or MR: {_AGAIN}. A picture in the lung window must have whole values "
+        "within 0..255",
         code=3041,
     )
 
@@ -110,8 +111,8 @@ def _no_negative(found: str, _: float) -> InputError:
 def _no_air(found: str, share: float) -> InputError:
     return InputError(
         f"{found}, but none between {_AIR_HU[0]:g} and {_AIR_HU[1]:g} apart from padding ({share:.2%}); HU "
-        "of a chest has air near -1000. The values are shifted (a rescale intercept of -1024 was left out?), "
-        f"scaled, normalised or clipped, or no lung is in the scan: {_AGAIN}",
+        "of a chest has air near -1000. The values are shifted (a rescale intercept of -1024 was left out? A "
+        f"program gives it as rescale=), scaled, normalised or clipped, or no lung is in the scan: {_AGAIN}",
         code=3041,
     )
 

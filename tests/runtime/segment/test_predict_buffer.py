@@ -224,7 +224,7 @@ def test_a_scaling_that_is_none_is_refused(segmenter: Segmenter, rescale: object
 
 
 def test_uint16_that_is_given_without_its_intercept_is_refused(segmenter: Segmenter) -> None:
-    with pytest.raises(InputError, match="rescale intercept"):
+    with pytest.raises(InputError, match="rescale intercept .* a program gives it as rescale="):
         segmenter.predict_buffer((PHANTOM.hu.clip(-1000) + 1024).astype(np.uint16), GRID)
 
 
