@@ -245,13 +245,13 @@ _SPACING_MM = (0.01, 100.0)  # as of files
 
 
 def _three(numbers: Sequence[float], what: str) -> tuple[float, float, float]:
-    if len(numbers) != 3:
+    try:
+        first, second, third = (float(one) for one in numbers)
+    except (TypeError, ValueError) as error:
         raise GeometryError(
-            f"{what} of {len(numbers)} numbers, expected one for each of the three axes of the buffer: "
-            f"{tuple(numbers)}",
-            code=3030,
-        )
-    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+            f"{what} of {numbers}, expected three numbers, one for each axis of the buffer", code=3030
+        ) from error
+    return first, second, third
 
 
 def _check_spacing(spacing_mm: Sequence[float]) -> None:
@@ -265,10 +265,11 @@ def _check_spacing(spacing_mm: Sequence[float]) -> None:
         )
 
 
-def _directions(orientation: str) -> list[tuple[int, int]]:
+def _directions(orientation: object) -> list[tuple[int, int]]:
     """World axis (x, y, z of NIfTI) and sign of each stored axis."""
-    found = [_LETTERS[letter] for letter in orientation if letter in _LETTERS]
-    if len(orientation) != 3 or sorted(world for world, _ in found) != [0, 1, 2]:
+    letters = orientation if isinstance(orientation, str | tuple | list) else ""
+    found = [_LETTERS[letter] for letter in letters if letter in _LETTERS]
+    if len(letters) != 3 or sorted(world for world, _ in found) != [0, 1, 2]:
         raise GeometryError(
             f"orientation is {orientation!r}, expected one letter of S or I, one of P or A and one of L or "
             "R, in the order of the buffer's axes, such as SPL: slices to the head, rows to the back, "

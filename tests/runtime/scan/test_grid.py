@@ -1,5 +1,7 @@
 """The grid of a scan against nibabel, and distances known by arithmetic."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -167,6 +169,8 @@ def test_the_position_of_dicom_is_the_origin_in_the_order_of_the_buffer() -> Non
         ((5.0, float("inf"), 0.7), 3014),
         ((5.0, 0.7, 0.0007), 3014),
         ((5.0, 0.7), 3030),
+        (5.0, 3030),
+        (None, 3030),
     ],
 )
 def test_spacings_that_no_scanner_has_are_refused(spacing_mm: tuple[float, ...], number: int) -> None:
@@ -175,10 +179,10 @@ def test_spacings_that_no_scanner_has_are_refused(spacing_mm: tuple[float, ...],
     assert caught.value.code == number
 
 
-@pytest.mark.parametrize("code", ["", "SP", "SPP", "SIL", "spl", "SPX", "SPLS", "HPL"])
-def test_orientations_that_are_none_are_refused(code: str) -> None:
-    with pytest.raises(GeometryError, match=f"orientation is '{code}', expected one letter") as caught:
-        Grid.from_spacing((3, 4, 5), (5.0, 0.7, 0.7), code)
+@pytest.mark.parametrize("code", [None, 5, ("S", "P"), "", "SP", "SPP", "SIL", "spl", "SPX", "SPLS", "HPL"])
+def test_orientations_that_are_none_are_refused(code: object) -> None:
+    with pytest.raises(GeometryError, match=re.escape(f"is {code!r}, expected one letter")) as caught:
+        Grid.from_spacing((3, 4, 5), (5.0, 0.7, 0.7), code)  # type: ignore[arg-type]
     assert caught.value.code == 3016
 
 

@@ -1,7 +1,10 @@
 """A volume in a host's memory gives what it gives from a file, written where the host says."""
 
+import gc
+import importlib
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +250,58 @@ def test_a_host_that_lets_numpy_raise_gets_its_result(tmp_path: Path) -> None:
         result = plain.predict_buffer(PHANTOM.hu, GRID, probability_out=probability)
         assert np.geterr()["under"] == "raise"
     assert result.mask.any()
+
+
+def test_memory_of_the_host_is_let_go_when_the_result_is(segmenter: Segmenter) -> None:
+    """At once, not when Python next looks for cycles: until then it could be neither resized nor released."""
+    stop = Cancel()
+
+    def cancelling(done: int, total: int) -> None:
+        stop.cancel()
+
+    def failing(done: int, total: int) -> None:
+        raise KeyError
+
+    gc.disable()
+    try:
+        for named, error in (
+            ({}, None),
+            ({"progress": failing}, KeyError),
+            ({"progress": cancelling, "cancel": stop, "batch_size": 1}, Cancelled),
+            ({"lungs": np.zeros(GRID.shape, np.uint8)}, InputError),
+        ):
+            volume, mask = bytearray(PHANTOM.hu.tobytes()), bytearray(PHANTOM.hu.size)
+            view = memoryview(volume).cast("h", GRID.shape)
+            out = memoryview(mask).cast("B", GRID.shape)
+            with pytest.raises(error) if error else nullcontext():
+                segmenter.predict_buffer(view, GRID, out=out, **named)  # type: ignore[arg-type]
+            view.release()
+            out.release()
+            volume.clear()
+            mask.clear()
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["reduced.average", "open_air.hull", "closing.hull", "reduced._border"],
+    ids=["reducing", "air", "closing", "enlarging"],
+)
+def test_a_cancel_ends_the_search_for_the_lungs_too(
+    place: str, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(f"infnet_runtime.lungs.{place.split('.')[0]}")
+    real, cancel, calls = getattr(module, place.split(".")[1]), Cancel(), []
+
+    def cancelling(*given: object, **named: object) -> object:
+        calls.append(cancel.cancel())
+        return real(*given, **named)
+
+    def network(*_: object) -> None:
+        raise AssertionError("the network ran")
+
+    monkeypatch.setattr(module, place.split(".")[1], cancelling)
+    with pytest.raises(Cancelled):
+        segmenter.predict_buffer(PHANTOM.hu, GRID, cancel=cancel, progress=network)
+    assert 1 <= len(calls) < 20, "it ended in the slice in which it was told to"
