@@ -1,14 +1,15 @@
 """What streaming leaves to do after the last plane, and how early the network could have begun.
 
-    python benchmarks/stream.py [SCAN.nii.gz ...] [--slices 200] [--model MODEL.onnx] [--backend NAME]
-        [--turns 3] [--json FILE]
+    python benchmarks/stream.py [SCAN.nii.gz ...] [--slices 200] [--turns 5] [--network] [--model MODEL.onnx]
+        [--backend NAME] [--json FILE]
 
 Without a scan, the phantom of 512 x 512. Each turn takes a fresh process for ``predict_buffer`` on the whole
-volume and one for the stream that reads the same memory. ``after`` is the CPU time from the last push to the
-result over that of ``predict_buffer``, one thread, the fastest turn of each: with the model, and with a
-network that takes no time, where the turns' ratios are given too. ``pushes`` is the CPU time of all pushes
-over that of ``predict_buffer`` without the network. The peak of memory is that of the process above what it
-was with the model warm, over the bytes of the volume, which is one of them.
+volume and one for the stream that reads the same memory; in each the second of two runs counts. ``after`` is
+the CPU time from the last push to the result over that of ``predict_buffer``, one thread, the fastest turn of
+each, and the ratios of the turns; ``pushes`` is that of all pushes. The network takes no time and marks
+nothing; with ``--network`` it is the real one, which then is nearly all of it. The peak of memory is that of
+the first run, above what the process was with a small scan done, over the bytes of the volume, which is one
+of them.
 
 ``box``: the share of the planes, in tenths, from which on the lungs found in what is there give the box of
 the whole scan, planes coming from the foot and from the head. Before that no slice can go through the network
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,10 @@ from infnet_runtime.io import open_scan
 from infnet_runtime.io.nifti import write_nifti
 from infnet_runtime.lungs import find_lungs, lung_box
 from infnet_runtime.model.specs import PreprocessSpec
+from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.phantom import chest_phantom
+from infnet_runtime.segment.result import Segmentation
 from infnet_runtime.segment.segmenter import Segmenter, load
 
 WHOLE, STREAM = "predict", "stream"
@@ -55,7 +59,7 @@ def measured(path: Path, way: str, options: argparse.Namespace) -> dict[str, Any
     """One scan in this process: as a whole, or plane by plane."""
     with (
         Segmenter(NoNetwork(), threads=1)
-        if options.no_network
+        if not options.network
         else load(options.model, device="cpu", backend=options.backend, threads=1)
     ) as segmenter:
         small = chest_phantom()
@@ -64,39 +68,55 @@ def measured(path: Path, way: str, options: argparse.Namespace) -> dict[str, Any
         voxels, grid, intensity = np.asarray(volume.voxels), volume.grid, volume.intensity
         forget_peak()
         base = peak_bytes() - voxels.nbytes
-        begin = time.process_time()
-        if way == WHOLE:
-            start = begin
-            result = segmenter.predict_buffer(voxels, grid, intensity=intensity)
-        else:
-            with segmenter.stream(grid, voxels=voxels, intensity=intensity) as stream:
-                for k in range(stream.planes):
-                    stream.push(k)
-                start = time.process_time()
-                result = stream.finish()
+        run = partial(whole if way == WHOLE else streamed, segmenter, voxels, grid, intensity)
+        run()
+        peak = peak_bytes() - base
+        pushes_s, after_s, result = run()
         return {
-            "after_s": time.process_time() - start,
-            "pushes_s": start - begin,
-            "peak": (peak_bytes() - base) / voxels.nbytes,
+            "after_s": after_s,
+            "pushes_s": pushes_s,
+            "peak": peak / voxels.nbytes,
             "marked": int(np.count_nonzero(result.mask)),
             "backend": result.provenance.backend,
         }
 
 
-def fresh(path: Path, way: str, options: argparse.Namespace, *, network: bool) -> dict[str, Any]:
+def whole(
+    segmenter: Segmenter, voxels: AnyArray, grid: Grid, intensity: Intensity
+) -> tuple[float, float, Segmentation]:
+    """No pushes, and all of it after them."""
+    start = time.process_time()
+    result = segmenter.predict_buffer(voxels, grid, intensity=intensity)
+    return 0.0, time.process_time() - start, result
+
+
+def streamed(
+    segmenter: Segmenter, voxels: AnyArray, grid: Grid, intensity: Intensity
+) -> tuple[float, float, Segmentation]:
+    """CPU time of the pushes, and after them."""
+    start = time.process_time()
+    with segmenter.stream(grid, voxels=voxels, intensity=intensity) as stream:
+        for k in range(stream.planes):
+            stream.push(k)
+        last = time.process_time()
+        result = stream.finish()
+    return last - start, time.process_time() - last, result
+
+
+def fresh(path: Path, way: str, options: argparse.Namespace) -> dict[str, Any]:
     """The same in a process of its own."""
     given = [str(path), "--way", way, "--backend", options.backend]
     given += ["--model", str(options.model)] if options.model else []
-    given += [] if network else ["--no-network"]
+    given += ["--network"] if options.network else []
     done = subprocess.run([sys.executable, __file__, *given], stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def compared(path: Path, turns: int, options: argparse.Namespace, *, network: bool) -> dict[str, Any]:
+def compared(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Both ways by turns, the fastest of each."""
     ways = (WHOLE, STREAM)
-    done = [{way: fresh(path, way, options, network=network) for way in ways} for _ in range(turns)]
+    done = [{way: fresh(path, way, options) for way in ways} for _ in range(options.turns)]
     best = {way: min((turn[way] for turn in done), key=lambda one: one["after_s"]) for way in ways}
     assert best[WHOLE]["marked"] == best[STREAM]["marked"]
     return {
@@ -135,29 +155,27 @@ def main() -> None:
     )
     parser.add_argument("scans", type=Path, nargs="*", help="CT volumes, .nii.gz")
     parser.add_argument("--slices", type=int, default=200, help="of the phantom")
+    parser.add_argument("--network", action="store_true", help="the real one")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--backend", default="auto")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write every number here")
     parser.add_argument("--way", choices=[WHOLE, STREAM], help=argparse.SUPPRESS)
-    parser.add_argument("--no-network", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
         print(json.dumps(measured(options.scans[0], options.way, options)))
         return
     report: dict[str, Any] = {}
-    print("| scan | after | without network (turns) | pushes | peak, whole | stream | box, up | down |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| scan | after (turns) | pushes | peak, whole | peak, stream | box, up | box, down |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for path in options.scans or [phantom(Path(folder), options.slices)]:
-            full = compared(path, 1, options, network=True)
-            beside = compared(path, options.turns, options, network=False)
-            early = earliest_box(path)
-            report[path.name] = {"network": full, "no network": beside, "early": early}
-            turns = f"{min(beside['turns']):.2f} to {max(beside['turns']):.2f}"
+            found, early = compared(path, options), earliest_box(path)
+            report[path.name] = {**found, "early": early}
+            turns = f"{min(found['turns']):.2f} to {max(found['turns']):.2f}"
             print(
-                f"| {path.name} | {full['after']:.3f} | {beside['after']:.2f} ({turns}) | "
-                f"{beside['pushes']:.2f} | {full[WHOLE]['peak']:.2f} | {full[STREAM]['peak']:.2f} | "
+                f"| {path.name} | {found['after']:.2f} ({turns}) | {found['pushes']:.2f} | "
+                f"{found[WHOLE]['peak']:.2f} | {found[STREAM]['peak']:.2f} | "
                 f"{early['foot to head']:.0%} | {early['head to foot']:.0%} |",
                 flush=True,
             )

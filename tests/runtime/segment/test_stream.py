@@ -463,3 +463,25 @@ def test_nothing_is_left_of_a_stream_without_its_end(how: str, segmenter: Segmen
     finally:
         gc.enable()
     assert threading.active_count() == threads
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_the_shipped_network_gives_the_same_bits(backend: str) -> None:
+    pytest.importorskip(backend)
+    chest = chest_phantom((9, 72, 96), (27.0, 4.5, 4.0))
+    grid = Grid(chest.hu.shape, chest.affine)
+    outputs = [
+        {
+            "lungs_out": np.empty(grid.shape, np.uint8),
+            "classes_out": np.empty(grid.shape, np.uint8),
+            "probability_out": np.empty(grid.shape, np.float16),
+        }
+        for _ in range(2)
+    ]
+    with infnet_runtime.load(device="cpu", backend=backend, threads=2, classes=True) as model:
+        expected = model.predict_buffer(chest.hu, grid, **outputs[0])  # type: ignore[arg-type]
+        with model.stream(grid, name="buffer", **outputs[1]) as stream:  # type: ignore[arg-type]
+            result = pushed(stream, chest.hu, order=shuffled(len(chest.hu))).finish()
+    assert expected.provenance.slices_run > 2
+    check(result, expected)
