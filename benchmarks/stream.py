@@ -3,13 +3,12 @@
     python benchmarks/stream.py [SCAN.nii.gz ...] [--slices 200] [--turns 5] [--network] [--model MODEL.onnx]
         [--backend NAME] [--json FILE]
 
-Without a scan, the phantom of 512 x 512. Each turn takes a fresh process for ``predict_buffer`` on the whole
-volume and one for the stream that reads the same memory; in each the second of two runs counts. ``after`` is
-the CPU time from the last push to the result over that of ``predict_buffer``, one thread, the fastest turn of
-each, and the ratios of the turns; ``pushes`` is that of all pushes. The network takes no time and marks
-nothing; with ``--network`` it is the real one, which then is nearly all of it. The peak of memory is that of
-the first run, above what the process was with a small scan done, over the bytes of the volume, which is one
-of them.
+Without a scan, the phantom of 512 x 512. ``predict_buffer`` on the whole volume and a stream that reads the
+same memory take turns in one process after a run of each that does not count. ``after`` is the CPU time from
+the last push to the result over that of ``predict_buffer``, one thread, the fastest turn of each, and the
+ratios of the turns; ``pushes`` is that of all pushes. The network takes no time and marks nothing; with
+``--network`` it is the real one, which then is nearly all of it. The peak of memory is that of a new process
+over one run, above what it was with a small scan done, over the bytes of the volume, which is one of them.
 
 ``box``: the share of the planes, in tenths, from which on the lungs found in what is there give the box of
 the whole scan, planes coming from the foot and from the head. Before that no slice can go through the network
@@ -22,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,9 @@ from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.phantom import chest_phantom
-from infnet_runtime.segment.result import Segmentation
 from infnet_runtime.segment.segmenter import Segmenter, load
 
-WHOLE, STREAM = "predict", "stream"
+WHOLE, STREAM, TIMES = "predict", "stream", "times"
 TENTHS = [share / 10 for share in range(1, 11)]
 
 
@@ -55,76 +53,69 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", "utf-8")
 
 
-def measured(path: Path, way: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One scan in this process: as a whole, or plane by plane."""
+def measured(path: Path, what: str, options: argparse.Namespace) -> dict[str, Any]:
+    """In this process: the peak of one way, or times of both."""
     with (
-        Segmenter(NoNetwork(), threads=1)
-        if not options.network
-        else load(options.model, device="cpu", backend=options.backend, threads=1)
+        load(options.model, device="cpu", backend=options.backend, threads=1)
+        if options.network
+        else Segmenter(NoNetwork(), threads=1)
     ) as segmenter:
         small = chest_phantom()
         segmenter.predict_buffer(small.hu, Grid(small.hu.shape, small.affine))
         volume = open_scan(path).volume
-        voxels, grid, intensity = np.asarray(volume.voxels), volume.grid, volume.intensity
-        forget_peak()
-        base = peak_bytes() - voxels.nbytes
-        run = partial(whole if way == WHOLE else streamed, segmenter, voxels, grid, intensity)
-        run()
-        peak = peak_bytes() - base
-        pushes_s, after_s, result = run()
-        return {
-            "after_s": after_s,
-            "pushes_s": pushes_s,
-            "peak": peak / voxels.nbytes,
-            "marked": int(np.count_nonzero(result.mask)),
-            "backend": result.provenance.backend,
-        }
+        given = segmenter, np.asarray(volume.voxels), volume.grid, volume.intensity
+        if what != TIMES:
+            forget_peak()
+            base = peak_bytes() - given[1].nbytes
+            WAYS[what](*given)
+            return {"peak": (peak_bytes() - base) / given[1].nbytes}
+        turns = [{way: run(*given) for way, run in WAYS.items()} for _ in range(options.turns + 1)][1:]
+    found: dict[str, Any] = {"turns": [turn[STREAM].after_s / turn[WHOLE].after_s for turn in turns]}
+    for way in WAYS:
+        best = min((turn[way] for turn in turns), key=lambda one: one.after_s)
+        found[way] = {"after_s": best.after_s, "pushes_s": best.pushes_s, "marked": best.marked}
+    assert found[WHOLE]["marked"] == found[STREAM]["marked"]
+    return found
 
 
-def whole(
-    segmenter: Segmenter, voxels: AnyArray, grid: Grid, intensity: Intensity
-) -> tuple[float, float, Segmentation]:
+@dataclass(frozen=True)
+class Run:
+    """CPU time of the pushes and of what comes after them."""
+
+    pushes_s: float
+    after_s: float
+    marked: int
+
+
+def whole(segmenter: Segmenter, voxels: AnyArray, grid: Grid, intensity: Intensity) -> Run:
     """No pushes, and all of it after them."""
     start = time.process_time()
     result = segmenter.predict_buffer(voxels, grid, intensity=intensity)
-    return 0.0, time.process_time() - start, result
+    return Run(0.0, time.process_time() - start, int(np.count_nonzero(result.mask)))
 
 
-def streamed(
-    segmenter: Segmenter, voxels: AnyArray, grid: Grid, intensity: Intensity
-) -> tuple[float, float, Segmentation]:
-    """CPU time of the pushes, and after them."""
+def streamed(segmenter: Segmenter, voxels: AnyArray, grid: Grid, intensity: Intensity) -> Run:
+    """From foot to head as it is stored."""
     start = time.process_time()
     with segmenter.stream(grid, voxels=voxels, intensity=intensity) as stream:
         for k in range(stream.planes):
             stream.push(k)
         last = time.process_time()
         result = stream.finish()
-    return last - start, time.process_time() - last, result
+    return Run(last - start, time.process_time() - last, int(np.count_nonzero(result.mask)))
 
 
-def fresh(path: Path, way: str, options: argparse.Namespace) -> dict[str, Any]:
+WAYS = {WHOLE: whole, STREAM: streamed}
+
+
+def fresh(path: Path, what: str, options: argparse.Namespace) -> dict[str, Any]:
     """The same in a process of its own."""
-    given = [str(path), "--way", way, "--backend", options.backend]
+    given = [str(path), "--what", what, "--backend", options.backend, "--turns", str(options.turns)]
     given += ["--model", str(options.model)] if options.model else []
     given += ["--network"] if options.network else []
     done = subprocess.run([sys.executable, __file__, *given], stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-def compared(path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Both ways by turns, the fastest of each."""
-    ways = (WHOLE, STREAM)
-    done = [{way: fresh(path, way, options) for way in ways} for _ in range(options.turns)]
-    best = {way: min((turn[way] for turn in done), key=lambda one: one["after_s"]) for way in ways}
-    assert best[WHOLE]["marked"] == best[STREAM]["marked"]
-    return {
-        "after": best[STREAM]["after_s"] / best[WHOLE]["after_s"],
-        "pushes": best[STREAM]["pushes_s"] / best[WHOLE]["after_s"],
-        "turns": [turn[STREAM]["after_s"] / turn[WHOLE]["after_s"] for turn in done],
-        **best,
-    }
 
 
 def earliest_box(path: Path) -> dict[str, float]:
@@ -160,22 +151,26 @@ def main() -> None:
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write every number here")
-    parser.add_argument("--way", choices=[WHOLE, STREAM], help=argparse.SUPPRESS)
+    parser.add_argument("--what", choices=[WHOLE, STREAM, TIMES], help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.way:
-        print(json.dumps(measured(options.scans[0], options.way, options)))
+    if options.what:
+        print(json.dumps(measured(options.scans[0], options.what, options)))
         return
     report: dict[str, Any] = {}
     print("| scan | after (turns) | pushes | peak, whole | peak, stream | box, up | box, down |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for path in options.scans or [phantom(Path(folder), options.slices)]:
-            found, early = compared(path, options), earliest_box(path)
-            report[path.name] = {**found, "early": early}
+            found, early = fresh(path, TIMES, options), earliest_box(path)
+            peaks = [fresh(path, way, options)["peak"] for way in WAYS]
+            report[path.name] = {**found, "peaks": peaks, "early": early}
+            after, pushes = (
+                found[STREAM][part] / found[WHOLE]["after_s"] for part in ("after_s", "pushes_s")
+            )
             turns = f"{min(found['turns']):.2f} to {max(found['turns']):.2f}"
             print(
-                f"| {path.name} | {found['after']:.2f} ({turns}) | {found['pushes']:.2f} | "
-                f"{found[WHOLE]['peak']:.2f} | {found[STREAM]['peak']:.2f} | "
+                f"| {path.name} | {after:.2f} ({turns}) | {pushes:.2f} | "
+                f"{peaks[0]:.2f} | {peaks[1]:.2f} | "
                 f"{early['foot to head']:.0%} | {early['head to foot']:.0%} |",
                 flush=True,
             )
