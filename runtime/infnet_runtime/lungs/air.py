@@ -37,9 +37,12 @@ _CROSS = np.asarray(cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), np.uint8
 
 def lung_air(scan: ReducedScan) -> BoolArray:
     """Voxels of the reduced grid that are aerated lung, both sides together: (slice, row, column)."""
-    inside = np.empty(scan.values.shape, np.bool_)
-    for plane, found in zip(inside, air_inside(scan), strict=True):
-        plane[...] = found
+    if scan.inside is None:
+        inside = np.empty(scan.values.shape, np.bool_)
+        for plane, found in zip(inside, air_inside(scan), strict=True):
+            plane[...] = found
+    else:
+        inside = scan.inside.copy()
     inside &= ~airways(scan, inside)
     lung = _lung_components(scan, inside)
     size = [int(np.count_nonzero(plane)) for plane in lung]

@@ -1,17 +1,22 @@
 """A scan that is reduced while its slices still come, in any order and from several threads.
 
-Two slices are averaged at once, as soon as both are there. What fills the surroundings of a scanned field is
-known for certain when all slices are there: until then it is what was seen so far, and at the end those
-slices are done again that it was wrong for, in most scans none.
+Two slices are averaged at once, as soon as both are there, and in HU the air around the body is told from
+that inside; in windowed grey the level of air is that of the whole scan. What fills the surroundings of a
+scanned field is known for certain when all slices are there: until then it is what was seen so far, and at
+the end those slices are done again that it was wrong for, in most scans none.
 """
 
 import threading
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from infnet_runtime.arrays import AnyArray
+import numpy as np
+
+from infnet_runtime.arrays import AnyArray, BoolArray
+from infnet_runtime.lungs.open_air import air_inside
 from infnet_runtime.lungs.padding import PaddingSearch, padding_in
-from infnet_runtime.lungs.reduced import ReducedScan, Reduction
+from infnet_runtime.lungs.reduced import AT_ONCE, ReducedScan, Reduction
 from infnet_runtime.scan.ct import Intensity
 
 
@@ -45,6 +50,8 @@ class ArrivingScan:
         self._voxels, self._intensity = voxels, intensity
         self._reduction = Reduction(voxels.shape, spacing_mm, intensity)
         self._search = PaddingSearch(len(voxels), intensity)
+        is_hu = intensity is Intensity.HU
+        self._inside: BoolArray | None = np.empty(self._reduction.shape, np.bool_) if is_hu else None
         self._there: set[int] = set()
         self._padding_used: dict[int, list[tuple[float, ...]]] = {}  # by group, for each of its slices
         self._lock = threading.Lock()
@@ -67,10 +74,14 @@ class ArrivingScan:
         for group in self._reduction.groups:
             if self._padding_used.get(group) != self._padding_in(group, filled_with):
                 self._take(group, filled_with)
-        return self._reduction.finished()
+        scan = self._reduction.finished()
+        return None if scan is None else replace(scan, inside=self._inside)
 
     def _take(self, group: int, filled_with: tuple[float, ...]) -> None:
         self._reduction.take(group, self._planes(group), filled_with)
+        if self._inside is not None and (part := self._reduction.group(group)) is not None:
+            for k, found in enumerate(air_inside(part), group * AT_ONCE):
+                self._inside[k] = found
         self._padding_used[group] = self._padding_in(group, filled_with)
 
     def _padding_in(self, group: int, filled_with: tuple[float, ...]) -> list[tuple[float, ...]]:

@@ -57,6 +57,8 @@ class ReducedScan:
     air: float
     open_air: float
     intensity: Intensity
+    inside: BoolArray | None = None
+    """What :func:`~infnet_runtime.lungs.open_air.air_inside` gives, where it was looked for before."""
 
     @property
     def pixel_cm2(self) -> float:
@@ -155,9 +157,21 @@ class Reduction:
             self._last_pad = pad, reduced
         return reduced
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Slices, rows and columns of the reduced grid."""
+        return self._values.shape
+
     def finished(self) -> ReducedScan | None:
         """Of all groups; nothing if there is no contrast."""
-        values, padding = self._values, self._padding
+        return self._scan(slice(None))
+
+    def group(self, group: int) -> ReducedScan | None:
+        """The slices of one group alone; in windowed grey their levels of air are not those of the scan."""
+        return self._scan(slice(group * AT_ONCE, (group + 1) * AT_ONCE))
+
+    def _scan(self, part: slice) -> ReducedScan | None:
+        values, padding = self._values[part], self._padding[part]
         if self._intensity is Intensity.HU:
             # Padding of exactly -1024 has no noise.
             padding |= values <= _LOWEST_HU + 0.5

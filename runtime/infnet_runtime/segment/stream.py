@@ -1,9 +1,10 @@
 """A volume that comes plane by plane, while the scan is still being reconstructed.
 
 What can be done with a plane alone is done when it comes, in the thread that brings it: its values are
-checked, it is copied to its place where the stream keeps the volume, and it is averaged onto the reduced grid
-on which the lungs are looked for. All else needs the whole scan and is done at the end: the lungs, what is
-doubtful, and the network, which is given the box around both lungs (``docs/decisions/0018-stream.md``).
+checked, it is copied to its place where the stream keeps the volume, it is averaged onto the reduced grid on
+which the lungs are looked for, and of HU the air around the body is left out there. All else needs the whole
+scan and is done at the end: the lungs, what is doubtful, and the network, which is given the box around both
+lungs (``docs/decisions/0018-stream.md``).
 """
 
 import operator

@@ -11,6 +11,7 @@ from builders import chest_phantom
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.lungs import find_lungs
 from infnet_runtime.lungs.arriving import ArrivingScan
+from infnet_runtime.lungs.open_air import air_inside
 from infnet_runtime.lungs.reduced import ReducedScan, Reduction, reduce_scan
 from infnet_runtime.scan.ct import Intensity
 
@@ -36,6 +37,7 @@ SCANS: dict[str, tuple[AnyArray, Spacing, Intensity]] = {
     "thick": (THICK.hu, THICK.spacing_mm, Intensity.HU),
     "thin": (THIN.hu, THIN.spacing_mm, Intensity.HU),
     "float": (THICK.hu.astype(np.float32), THICK.spacing_mm, Intensity.HU),
+    "a child": (THICK.hu, (6.0, 2.25, 2.0), Intensity.HU),
     "one slice": (THICK.hu[8:9], THICK.spacing_mm, Intensity.HU),
     "two slices": (THICK.hu[8:10], THICK.spacing_mm, Intensity.HU),
     "grey": (GREY, THICK.spacing_mm, Intensity.WINDOWED),
@@ -64,6 +66,8 @@ def check(found: ReducedScan | None, expected: ReducedScan | None) -> None:
     for name in ("values", "padding"):
         mine, theirs = getattr(found, name), getattr(expected, name)
         assert mine.tobytes() == theirs.tobytes(), name
+    if found.inside is not None:
+        assert np.array_equal(found.inside, list(air_inside(expected)))
     for name in ("pixel_mm", "slice_mm", "step", "air", "open_air", "intensity"):
         assert getattr(found, name) == getattr(expected, name), name
 
@@ -81,6 +85,8 @@ def test_every_order_of_the_slices_gives_the_same(name: str, order: str) -> None
         )
     found = in_order(scan, slices, spacing_mm, intensity).finished()
     check(found, reduce_scan(scan, spacing_mm, intensity))
+    if found:
+        assert (found.inside is None) == (intensity is Intensity.WINDOWED)
 
 
 def test_most_is_done_before_the_last_slice_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +130,7 @@ def test_slices_may_come_from_several_threads() -> None:
 
 
 def test_the_lungs_are_found_from_what_was_reduced_before() -> None:
-    for name in ("thick", "round, tissue", "flat grey"):
+    for name in ("thick", "round, tissue", "flat grey", "a child"):
         scan, spacing_mm, intensity = SCANS[name]
         whole = in_order(scan, list(range(len(scan))), spacing_mm, intensity)
         found = find_lungs(scan, spacing_mm, intensity, reduced=whole.finished)
