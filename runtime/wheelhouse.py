@@ -28,7 +28,7 @@ SPDX = {
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
 }
-WEIGHTS = "; the model files inside: non-commercial research only, models/README.md"
+WEIGHTS = "; MIT is the code, the model files inside are for non-commercial research only"
 
 
 def licence(metadata: email.message.Message) -> str:

@@ -61,7 +61,7 @@ def test_every_wheel_has_its_hash_and_its_licence(tmp_path: Path) -> None:
     ]
     assert wheelhouse["licences"](wheels).splitlines() == [
         "alpha 1.0: not told (A.txt)",
-        "infnet 1.0: MIT; the model files inside: non-commercial research only, models/README.md "
+        "infnet 1.0: MIT; MIT is the code, the model files inside are for non-commercial research only "
         "(no text in the wheel)",
     ]
 
