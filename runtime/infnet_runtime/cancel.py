@@ -1,5 +1,6 @@
 """A run that another thread can stop: whoever works for long asks now and then whether to go on."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,6 +29,7 @@ class Cancel:
         return self._asked
 
 
+_LOOK_S = 0.05  # between looks of who waits
 _given: ContextVar[Cancel | None] = ContextVar("infnet cancel", default=None)
 
 
@@ -56,3 +58,22 @@ def go_on() -> None:
             "hold means nothing; start it again with a new Cancel",
             code=9001,
         )
+
+
+@contextmanager
+def in_turn(lock: threading.Lock) -> Iterator[None]:
+    """Hold a lock that others hold for long, such as for a batch each; who waits may be cancelled meanwhile.
+
+    Raises
+    ------
+    Cancelled
+        If the run was cancelled before its turn came.
+    """
+    # Who cannot be cancelled need not look.
+    while not lock.acquire(timeout=-1 if _given.get() is None else _LOOK_S):
+        go_on()
+    try:
+        go_on()
+        yield
+    finally:
+        lock.release()

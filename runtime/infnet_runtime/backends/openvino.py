@@ -26,6 +26,7 @@ from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.compiled import CompiledModels
 from infnet_runtime.backends.precision import AUTO, BF16, F32, choose
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, closed, failed
+from infnet_runtime.cancel import in_turn
 from infnet_runtime.cpu import int8_unit
 from infnet_runtime.errors import BackendError, ModelError
 from infnet_runtime.heap import give_back
@@ -166,7 +167,7 @@ class OpenVinoSession(ClosedByBlock):
     def run(self, batch: FloatArray) -> Outputs:
         """Run one batch."""
         self._home.check()
-        with self._one_at_a_time:
+        with in_turn(self._one_at_a_time):
             if not self._parts:
                 raise closed()
             try:

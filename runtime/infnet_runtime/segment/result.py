@@ -62,7 +62,7 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """Result for one scan, in the order of its voxels.
+    """Result for one scan, in the order of its voxels; where a host gave memory, arrays are views of it.
 
     Parameters
     ----------

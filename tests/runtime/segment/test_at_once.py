@@ -10,7 +10,7 @@ import pytest
 
 import infnet_runtime
 from builders import chest_phantom
-from infnet_runtime import Grid, ModelError, Segmentation, Segmenter
+from infnet_runtime import Cancel, Cancelled, Grid, ModelError, Segmentation, Segmenter
 from tiny_models import mid_grey_detector
 
 SHAPES = ((20, 72, 96), (13, 90, 80), (26, 64, 72))
@@ -78,6 +78,19 @@ def test_a_model_closed_meanwhile_gives_results_or_says_so(load: Callable[[], Se
     errors = [one for one in ended if isinstance(one, ModelError)]
     assert [error.code for error in errors] == [4080] * 3
     assert all(same(one, expected) for one in ended if isinstance(one, Segmentation))
+
+
+def test_a_cancel_does_not_wait_for_the_batches_of_others(tmp_path: Path) -> None:
+    """OpenVINO runs one batch at a time; a call that waits for others' ends when it is told to."""
+    file = mid_grey_detector(tmp_path / "model.onnx")
+    with infnet_runtime.load(file, backend="openvino", device="cpu", threads=2) as model:
+        cancel, before = Cancel(), threading.active_count()
+        timer = threading.Timer(0.5, cancel.cancel)
+        timer.start()
+        with model._session._one_at_a_time, pytest.raises(Cancelled):  # type: ignore[attr-defined]
+            model.predict_buffer(PHANTOMS[0].hu, GRIDS[0], cancel=cancel)
+        timer.join()
+        assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("change", ["deleted", "replaced", "cut off"])

@@ -187,6 +187,8 @@ def test_a_cancel_ends_the_run_within_one_batch(segmenter: Segmenter) -> None:
     assert threading.active_count() == before
     with pytest.raises(Cancelled):  # it stays cancelled
         segmenter.predict_buffer(PHANTOM.hu, GRID, cancel=cancel)
+    with pytest.raises(Cancelled):
+        segmenter.predict(CtVolume(PHANTOM.hu, GRID.affine, Intensity.HU, "phantom"), cancel=cancel)
     segmenter.predict_buffer(PHANTOM.hu, GRID, cancel=Cancel())
 
 
