@@ -56,7 +56,7 @@ execute_process(
   OUTPUT_QUIET)
 if(_infnet_failed)
   _infnet_refuse("${Python_EXECUTABLE} does not load infnet from ${_infnet_packages}; name the Python that it is \
-installed for with -DPython_EXECUTABLE=. It said: ${_infnet_said}")
+installed for with -DPython_EXECUTABLE=. It said (${_infnet_failed}): ${_infnet_said}")
   return()
 endif()
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from embedded import Given
+from infnet_runtime.io.nifti import write_nifti
+from infnet_runtime.scan.realistic_chest import realistic_chest
 
 pytestmark = pytest.mark.slow  # a C++ compiler takes its time
 
@@ -42,3 +44,19 @@ def test_wrong_use_and_wrong_files_leave_with_their_codes(scanner_demo: Path, tm
     done = subprocess.run([scanner_demo, tmp_path / "no.nii.gz"], capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "[INF-3001]" in done.stderr
+
+
+def test_the_shipped_model(scanner_demo: Path, tmp_path: Path) -> None:
+    volume = tmp_path / "chest.nii.gz"
+    chest = realistic_chest((15, 153, 198), (18.0, 2.0, 2.0))  # the phantom of --demo, coarser
+    write_nifti(volume, chest.hu, chest.affine)
+    said = demo(scanner_demo, volume, tmp_path / "mask.nii.gz")
+    assert (tmp_path / "mask.nii.gz").read_bytes() == infer(volume, tmp_path / "cli")
+    assert "infection" in said
+
+
+@pytest.mark.data
+def test_a_real_scan(scanner_demo: Path, data_root: Path, tmp_path: Path) -> None:
+    volume = data_root / "radiopaedia-covid-volumes" / "radiopaedia_4_85506_1_ct.nii.gz"
+    demo(scanner_demo, volume, tmp_path / "mask.nii.gz")
+    assert (tmp_path / "mask.nii.gz").read_bytes() == infer(volume, tmp_path / "cli")
