@@ -442,6 +442,36 @@ def test_a_cancel_ends_pushing_and_finishing(segmenter: Segmenter) -> None:
         stream.push(0, PHANTOM.hu[0])
 
 
+def test_a_cancel_ends_a_stream_that_is_being_finished(segmenter: Segmenter) -> None:
+    cancel, seen = Cancel(), []
+
+    def at_the_first(done: int, of: int) -> None:
+        seen.append((done, of))
+        cancel.cancel()
+
+    with segmenter.stream(GRID, cancel=cancel, progress=at_the_first, batch_size=1) as stream:
+        with pytest.raises(Cancelled):
+            pushed(stream).finish()
+        assert len(seen) < seen[0][1] / 2
+        with pytest.raises(Cancelled):  # the planes are kept, but this Cancel is used up
+            stream.finish()
+
+
+def test_of_two_who_finish_one_is_refused(segmenter: Segmenter) -> None:
+    refused: list[InputError] = []
+
+    def other(done: int, of: int) -> None:
+        if not refused:
+            with pytest.raises(InputError) as caught:
+                stream.finish()
+            refused.append(caught.value)
+
+    with segmenter.stream(GRID, name="buffer", progress=other) as stream:
+        result = pushed(stream).finish()
+    check(result, whole(segmenter))
+    assert [error.code for error in refused] == [3234]
+
+
 @pytest.mark.parametrize("how", ["an exception in the block", "left without a word"])
 def test_nothing_is_left_of_a_stream_without_its_end(how: str, segmenter: Segmenter) -> None:
     memory = np.empty(GRID.shape, np.int16)
@@ -469,7 +499,7 @@ def test_nothing_is_left_of_a_stream_without_its_end(how: str, segmenter: Segmen
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_the_shipped_network_gives_the_same_bits(backend: str) -> None:
     pytest.importorskip(backend)
-    chest = chest_phantom((9, 72, 96), (27.0, 4.5, 4.0))
+    chest = chest_phantom((6, 72, 96), (40.0, 4.5, 4.0))
     grid = Grid(chest.hu.shape, chest.affine)
     outputs = [
         {
@@ -483,5 +513,5 @@ def test_the_shipped_network_gives_the_same_bits(backend: str) -> None:
         expected = model.predict_buffer(chest.hu, grid, **outputs[0])  # type: ignore[arg-type]
         with model.stream(grid, name="buffer", **outputs[1]) as stream:  # type: ignore[arg-type]
             result = pushed(stream, chest.hu, order=shuffled(len(chest.hu))).finish()
-    assert expected.provenance.slices_run > 2
+    assert 1 < expected.provenance.slices_run < 5
     check(result, expected)
