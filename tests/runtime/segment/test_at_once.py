@@ -128,7 +128,8 @@ def test_ten_threads_load_at_once(
         first, *others = pool.map(loaded, range(10))
     assert first.mask.any()
     assert all(same(one, first) for one in others)
-    kept = sorted(file.suffix for file in (tmp_path / "cache").rglob("*") if file.is_file())
-    assert len(kept) <= 1, "one compiled model, and nothing half written"
+    kept = [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
     with load() as model:
         assert same(run(model, 0), first)
+        written = 1 if model._session.backend.startswith("openvino") else 0
+        assert len(kept) == written, "one compiled model, and nothing half written"
