@@ -39,7 +39,7 @@ def refuse_lost_geometry(grid: Grid, source: str) -> None:
     """
     if not grid.has_size:
         return
-    if is_identity(grid.affine):
+    if not grid.is_stated and is_identity(grid.affine):
         raise GeometryError(
             f"{source} has an identity for an affine (voxels of exactly 1 x 1 x 1 mm, origin 0): whoever "
             "saved it lost the geometry, so neither millilitres nor left and right are known. Convert the "

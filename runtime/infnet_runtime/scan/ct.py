@@ -7,7 +7,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import overload
+from typing import Self, overload
 
 import numpy as np
 
@@ -66,15 +66,43 @@ class CtVolume:
         has_size: bool = True,
     ) -> None:
         identity = ScanId(source) if isinstance(source, str) else source
-        intensity = known_intensity(intensity, identity.name)
         _check_voxels(voxels, identity.name)
         check_affine(affine, f"the affine of {identity.name}")
+        self._take(voxels, Grid(voxels.shape, affine, has_size), intensity, identity)
+
+    @classmethod
+    def on_grid(cls, voxels: Voxels, grid: Grid, intensity: Intensity, name: str) -> Self:
+        """Volume on a grid that a program has made, and all that the grid says.
+
+        Parameters
+        ----------
+        voxels : (i, j, k)
+            Of the shape of the grid.
+        name
+            Of the scan for messages.
+
+        Raises
+        ------
+        GeometryError
+            If the voxels have another shape.
+        InputError
+            As of the constructor.
+        """
+        _check_voxels(voxels, name)
+        if voxels.shape != grid.shape:
+            raise GeometryError(
+                f"{name} has the shape {voxels.shape}, expected {grid.shape} of its grid", code=3033
+            )
+        volume = cls.__new__(cls)
+        volume._take(voxels, grid, intensity, ScanId(name))
+        return volume
+
+    def _take(self, voxels: Voxels, grid: Grid, intensity: Intensity, identity: ScanId) -> None:
+        intensity = known_intensity(intensity, identity.name)
         check_values(voxels, intensity, identity.name)
         # What is frozen is set by way of object, as the generated constructor does it.
-        object.__setattr__(self, "voxels", voxels)
-        object.__setattr__(self, "grid", Grid(voxels.shape, affine, has_size))
-        object.__setattr__(self, "intensity", intensity)
-        object.__setattr__(self, "id", identity)
+        for name, value in (("voxels", voxels), ("grid", grid), ("intensity", intensity), ("id", identity)):
+            object.__setattr__(self, name, value)
 
     @property
     def source(self) -> str:

@@ -35,6 +35,9 @@ class Grid:
     has_size
         Whether the voxel size means anything. A picture has none: its affine gives sides and a nominal
         spacing, and no millilitres.
+    is_stated
+        Whether a program that knows the size has said it, as with :meth:`from_spacing`. Else an affine that
+        is an identity is one that was lost.
 
     Raises
     ------
@@ -45,6 +48,7 @@ class Grid:
     shape: tuple[int, ...]
     affine: Affine
     has_size: bool = True
+    is_stated: bool = False
 
     def __post_init__(self) -> None:
         # A host's list or its numpy integers would never equal the shape of an array.
@@ -83,8 +87,7 @@ class Grid:
             ``IPL``.
         origin_mm : (i, j, k), mm
             Place of the first voxel's centre along each axis, growing where the axis points to. Of DICOM's
-            Image Position (x, y, z) in the order ``SPL`` it is (z, y, x). With spacings of exactly 1 mm an
-            origin of 0 is taken for a geometry that was lost, and refused by ``predict``.
+            Image Position (x, y, z) in the order ``SPL`` it is (z, y, x).
 
         Raises
         ------
@@ -104,7 +107,7 @@ class Grid:
         for axis, (world, sign) in enumerate(_directions(orientation)):
             affine[world, axis] = sign * spacing_mm[axis]
             affine[world, 3] = sign * _three(origin_mm, "an origin")[axis] + 0.0  # without a negative 0
-        return cls(tuple(shape), affine)
+        return cls(tuple(shape), affine, is_stated=True)
 
     def without_size(self) -> Self:
         """The same grid, whose voxel size is not to be trusted."""

@@ -251,7 +251,7 @@ class Segmenter(ClosedByBlock):
                 progress=progress,
             )
             values = rescaled(voxels, *slope_and_intercept(rescale, name), source=name)
-            scan = CtVolume(values, grid.affine, intensity, name, has_size=grid.has_size)
+            scan = CtVolume.on_grid(values, grid, intensity, name)
             return segmented(scan, wanted, self._loaded, watch)
 
     def stream(
@@ -337,7 +337,7 @@ class Segmenter(ClosedByBlock):
             watch = Stopwatch()
             wanted = wanted_with(lungs=lungs)
             values = rescaled(voxels, *scaling, source=name)
-            scan = CtVolume(values, grid.affine, intensity, name, has_size=grid.has_size)
+            scan = CtVolume.on_grid(values, grid, intensity, name)
             return segmented(scan, wanted, self._loaded, watch, reduced)
 
         return Stream(

@@ -9,7 +9,7 @@ import pytest
 from builders import LEFT, ORIENTATIONS, RIGHT, chest_phantom, reorient, rotation
 from infnet_runtime.errors import GeometryError, InputError
 from infnet_runtime.scan.ct import CtVolume, Intensity
-from infnet_runtime.scan.grid import orientation_code
+from infnet_runtime.scan.grid import Grid, orientation_code
 from infnet_runtime.scan.ids import ScanId
 
 ML_TOLERANCE = 1e-12  # relative; two orders of float64 multiplication
@@ -125,3 +125,13 @@ def test_windowed_values_leave_no_byte() -> None:
 def test_import_is_light() -> None:
     program = "import sys, infnet_runtime.io; sys.exit(bool({'nibabel', 'cv2'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_volume_keeps_the_grid_it_is_given_and_refuses_another() -> None:
+    grid = Grid.from_spacing((2, 3, 4), (5.0, 0.7, 0.8))
+    assert CtVolume.on_grid(np.zeros((2, 3, 4), np.int16), grid, Intensity.HU, "buffer").grid is grid
+    with pytest.raises(
+        GeometryError, match=r"buffer has the shape \(4, 3, 2\), expected \(2, 3, 4\)"
+    ) as error:
+        CtVolume.on_grid(np.zeros((4, 3, 2), np.int16), grid, Intensity.HU, "buffer")
+    assert error.value.code == 3033

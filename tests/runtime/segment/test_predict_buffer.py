@@ -162,8 +162,15 @@ def test_the_checks_of_files_hold(segmenter: Segmenter) -> None:
             segmenter.predict_buffer(wrong, GRID)
         assert caught.value.code == code
     with pytest.raises(InputError, match="identity") as caught:
-        segmenter.predict_buffer(PHANTOM.hu, Grid.from_spacing(GRID.shape, (1.0, 1.0, 1.0)))
+        segmenter.predict_buffer(PHANTOM.hu, Grid(GRID.shape, np.eye(4)[[2, 1, 0, 3]]))
     assert caught.value.code == 3035
+
+
+def test_voxels_of_1_mm_that_are_stated_are_no_lost_geometry(segmenter: Segmenter) -> None:
+    chest = chest_phantom(shape=(140, 180, 240), spacing_mm=(1.0, 1.0, 1.0))
+    found = segmenter.predict_buffer(chest.hu, Grid.from_spacing(chest.hu.shape, (1.0, 1.0, 1.0)))
+    assert found.quantification.both is not None
+    assert found.quantification.both.lung_ml == pytest.approx(np.count_nonzero(found.lungs) / 1000)
 
 
 def test_classes_that_were_not_loaded_have_no_place(tmp_path: Path) -> None:
