@@ -3,9 +3,11 @@
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from embedded import Given
+from infnet_runtime.io import open_scan
 from infnet_runtime.io.nifti import write_nifti
 from infnet_runtime.scan.realistic_chest import realistic_chest
 
@@ -48,7 +50,7 @@ def test_wrong_use_and_wrong_files_leave_with_their_codes(scanner_demo: Path, tm
 
 def test_the_shipped_model(scanner_demo: Path, tmp_path: Path) -> None:
     volume = tmp_path / "chest.nii.gz"
-    chest = realistic_chest((15, 153, 198), (18.0, 2.0, 2.0))  # the phantom of --demo, coarser
+    chest = realistic_chest((11, 153, 198), (24.0, 2.0, 2.0))  # the phantom of --demo, coarser
     write_nifti(volume, chest.hu, chest.affine)
     said = demo(scanner_demo, volume, tmp_path / "mask.nii.gz")
     assert (tmp_path / "mask.nii.gz").read_bytes() == infer(volume, tmp_path / "cli")
@@ -57,6 +59,9 @@ def test_the_shipped_model(scanner_demo: Path, tmp_path: Path) -> None:
 
 @pytest.mark.data
 def test_a_real_scan(scanner_demo: Path, data_root: Path, tmp_path: Path) -> None:
-    volume = data_root / "radiopaedia-covid-volumes" / "radiopaedia_4_85506_1_ct.nii.gz"
+    scan = data_root / "radiopaedia-covid-volumes" / "radiopaedia_4_85506_1_ct.nii.gz"
+    whole = open_scan(scan).volume
+    volume = tmp_path / "planes.nii.gz"
+    write_nifti(volume, whole.voxels[..., 14:24].astype(np.int16), whole.affine)
     demo(scanner_demo, volume, tmp_path / "mask.nii.gz")
     assert (tmp_path / "mask.nii.gz").read_bytes() == infer(volume, tmp_path / "cli")
