@@ -64,7 +64,8 @@ int main(int count, char** words) {
     const auto out = infnet::detail::lend(infnet::Mask(same.data(), shape), "out").leave();
     const auto load = py::module_::import("infnet_runtime").attr("load");
     const py::object path = loading.model.empty() ? py::object(py::none()) : py::str(loading.model.string());
-    const auto loaded = load(path, py::arg("backend") = loading.backend, py::arg("device") = "cpu", py::arg("threads") = 1);
+    const auto loaded =
+        load(path, py::arg("backend") = loading.backend, py::arg("device") = "cpu", py::arg("threads") = 1);
     return infnet::detail::Held(py::module_::import("functools").attr("partial")(
         loaded.attr("predict_buffer"), data, grid.to_python(), py::arg("out") = out));
   });

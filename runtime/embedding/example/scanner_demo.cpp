@@ -49,7 +49,9 @@ void show(const infnet::Result& result) {
   std::cout << "infection   " << text(result.both.infection_ml, "ml") << ", "
             << text(result.both.infection_percent, "% of the lung") << " (right "
             << text(result.right.infection_ml, "ml") << ", left " << text(result.left.infection_ml, "ml") << ")\n";
-  for (const auto& flag : result.flags) std::cout << (flag.warns ? "WARNING     " : "note        ") << flag.text << "\n";
+  for (const auto& flag : result.flags) {
+    std::cout << (flag.warns ? "WARNING     " : "note        ") << flag.text << "\n";
+  }
 }
 
 void run(const Arguments& arguments) {
@@ -98,8 +100,8 @@ void run(const Arguments& arguments) {
   }
 
   show(result);
-  std::printf("time        first %.2f s; %d threads at once %.2f s, %.2f s a volume; all masks equal\n", first_s, threads,
-              all_s, all_s / threads);
+  std::printf("time        first %.2f s; %d threads at once %.2f s, %.2f s a volume; all masks equal\n", first_s,
+              threads, all_s, all_s / threads);
   if (!arguments.out.empty()) {
     file.write_mask(arguments.out, infnet::Mask(masks.back().data(), scan.shape, file.strides(1)));
     std::cout << "written     " << arguments.out << "\n";

@@ -454,7 +454,7 @@ class Runtime {
     before.utf8_mode = 1;  // whatever the host's locale is, which stays as it is
     check(Py_PreInitialize(&before));
     PyConfig config;
-    PyConfig_InitIsolatedConfig(&config);  // neither variables of the environment, nor signal handlers, nor the user's site
+    PyConfig_InitIsolatedConfig(&config);  // no variables of the environment, no signal handlers, no packages of the user
     if (!options.python.empty()) {
       const auto status = PyConfig_SetString(&config, &config.executable, options.python.wstring().c_str());
       if (PyStatus_Exception(status)) PyConfig_Clear(&config);
@@ -689,7 +689,8 @@ struct Rescale {
   double slope, intercept;
 };
 
-/// Slices done and slices to do; it runs in the thread that called. What it throws ends the run and comes back as it is.
+/// Slices done and slices to do; it runs in the thread that called. What it throws ends the run and comes back as it
+/// is.
 using Progress = std::function<void(std::size_t done, std::size_t total)>;
 
 /// What may be said of a volume beside its voxels and its grid.
@@ -1015,7 +1016,8 @@ class Stream {
     std::vector<std::unique_ptr<detail::Held>> lent;
     std::shared_ptr<detail::Thrown> thrown;
 
-    State(std::shared_ptr<detail::Segmenter> model, pybind11::object stream) : model(std::move(model)), stream(std::move(stream)) {}
+    State(std::shared_ptr<detail::Segmenter> model, pybind11::object stream)
+        : model(std::move(model)), stream(std::move(stream)) {}
     void keep(detail::Lent& one) { lent.push_back(std::make_unique<detail::Held>(one.leave())); }
   };
 
