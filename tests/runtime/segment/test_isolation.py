@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infnet_runtime import CtVolume, Intensity, Segmenter, load
+from infnet_runtime import CtVolume, Intensity, ModelError, Segmenter, load
 from infnet_runtime.scan.phantom import chest_phantom
 from tiny_models import mid_grey_detector
 
@@ -179,7 +179,7 @@ def test_models_that_differ_in_everything_share_nothing(tmp_path: Path) -> None:
             left = [pool.submit(numbers, other) for other in models[k + 1 :]]
             model.close()
             assert [job.result() for job in left] == alone[k + 1 :]
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(ModelError, match="closed"):
         numbers(models[0])
 
 
