@@ -193,7 +193,9 @@ def test_a_masked_array_is_refused() -> None:
     assert code_of(np.ma.masked_less(numbers(), 3)) == 3208
 
 
-@pytest.mark.parametrize("buffer", [None, "scan.nii.gz", [[[1, 2]]], 3.0, object()], ids=repr)
+@pytest.mark.parametrize(
+    "buffer", [None, "scan.nii.gz", [[[1, 2]]], 3.0, object()], ids=lambda b: type(b).__name__
+)
 def test_what_has_no_memory_is_refused(buffer: object) -> None:
     assert code_of(buffer) == 3200
 
