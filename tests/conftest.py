@@ -23,6 +23,12 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(usable_cores(), 8)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test named after an address: each process would know it by another name."""
+    if named := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"give these tests ids that are the same in every process: {named}")
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     root = Path(os.environ.get("INFNET_DATA", Path(__file__).parents[2] / "shared" / "data"))
