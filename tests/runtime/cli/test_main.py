@@ -477,16 +477,16 @@ def test_memory_that_runs_out_has_a_number(tmp_path: Path, model: Path) -> None:
     write_nifti(tmp_path / "small.nii", small.hu, small.affine)
     code = (
         "import resource, sys\n"
-        "import infnet_runtime.segment.segmenter as segmenter\n"
-        "find = segmenter.lungs_of\n"
-        "def limited(scan, given):\n"
+        "import infnet_runtime.segment.path as path\n"
+        "find = path.lungs_of\n"
+        "def limited(scan, *given, **named):\n"
         "    used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "    old = resource.getrlimit(resource.RLIMIT_AS)\n"
         "    room = 8 << 20 if scan.source == 'big.nii' else 4 << 30\n"
         "    resource.setrlimit(resource.RLIMIT_AS, (used + room, old[1]))\n"
-        "    try: return find(scan, given)\n"
+        "    try: return find(scan, *given, **named)\n"
         "    finally: resource.setrlimit(resource.RLIMIT_AS, old)\n"
-        "segmenter.lungs_of = limited\n"
+        "path.lungs_of = limited\n"
         "from infnet_runtime.cli.main import main\n"
         "main()\n"
     )
