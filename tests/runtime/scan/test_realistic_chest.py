@@ -57,11 +57,7 @@ def test_its_lungs_are_found() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "backend", "seed"),
-    [
-        ("infnet.onnx", "onnxruntime", 0),
-        ("infnet.int8.onnx", "openvino", 0),
-        ("infnet.onnx", "onnxruntime", 1),
-    ],
+    [("infnet.int8.onnx", "openvino", 0), ("infnet.onnx", "onnxruntime", 1)],
 )
 def test_the_shipped_model_measures_it(name: str, backend: str, seed: int) -> None:
     if importlib.util.find_spec(backend) is None:
