@@ -87,7 +87,7 @@ class Session(Protocol):
 
 
 class ClosedByBlock(ABC):
-    """The context manager part of a session, and of what owns one."""
+    """The context manager part of a session, and of what owns or uses one."""
 
     @abstractmethod
     def close(self) -> None:

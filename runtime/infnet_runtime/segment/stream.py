@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray
+from infnet_runtime.backends.session import ClosedByBlock
 from infnet_runtime.errors import InputError
 from infnet_runtime.host.buffers import VOXEL_TYPES, known_grid, plane_view, volume_view
 from infnet_runtime.lungs.arriving import ArrivingScan
@@ -124,7 +124,7 @@ class _Held:
     finish: Finish
 
 
-class Stream:
+class Stream(ClosedByBlock):
     """A scan that is still coming; made by :meth:`infnet_runtime.Segmenter.stream`.
 
     Use it as a context manager, or close it: it then lets go of its memory. It has no threads. Planes may be
@@ -341,16 +341,3 @@ class Stream:
     def close(self) -> None:
         """Let go of the volume and all that was made of it; a result of ``finish`` keeps what it holds."""
         self._held = None
-
-    def __enter__(self) -> Self:
-        """Return the stream, which is closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
