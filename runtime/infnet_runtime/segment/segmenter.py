@@ -15,14 +15,12 @@ import numpy as np
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.backends import Session
 from infnet_runtime.backends.open import open_chosen
-from infnet_runtime.backends.session import (
-    ClosedByBlock,
-)
+from infnet_runtime.backends.session import ClosedByBlock
 from infnet_runtime.cancel import Cancel, cancelled_by, go_on
 from infnet_runtime.cpu import usable_cores, using_threads
 from infnet_runtime.errors import InputError, ModelError
 from infnet_runtime.home import Home
-from infnet_runtime.host.buffers import shared, targets, volume_view
+from infnet_runtime.host.buffers import NO_TARGETS, Targets, shared, targets, volume_view
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.model.asked import Asked, no_classes
@@ -156,11 +154,11 @@ class Segmenter(ClosedByBlock):
         """
         watch = Stopwatch()
         with self._at_work(cancel):
-            wanted = Wanted(
-                lungs=lungs,
-                batch_size=self._session.batch_size if batch_size is None else batch_size,
+            wanted = self._wanted(
+                lungs,
+                batch_size=batch_size,
                 fast=fast,
-                gate=self.slice_gate if silence_slices else None,
+                silence_slices=silence_slices,
                 progress=progress,
                 quantitative=quantitative,
                 keep_probability=keep_probability,
@@ -380,14 +378,38 @@ class Segmenter(ClosedByBlock):
             lungs = shared(lungs, "the lung mask")
         labels = lungs.labels if isinstance(lungs, LungMask) else lungs
         inputs = [(name, voxels)] if labels is None else [(name, voxels), ("the lung mask", labels)]
+        return self._wanted(
+            lungs,
+            batch_size=batch_size,
+            fast=fast,
+            silence_slices=silence_slices,
+            progress=progress,
+            keep_probability=results["probability"] is not None,
+            targets=targets(results, grid, inputs),
+        )
+
+    def _wanted(
+        self,
+        lungs: AnyArray | LungMask | None,
+        *,
+        batch_size: int | None,
+        fast: bool,
+        silence_slices: bool,
+        progress: Progress | None,
+        quantitative: bool = True,
+        keep_probability: bool,
+        targets: Targets = NO_TARGETS,
+    ) -> Wanted:
+        """What a caller wants, with the model's own batch size and gate."""
         return Wanted(
             lungs=lungs,
             batch_size=self._session.batch_size if batch_size is None else batch_size,
             fast=fast,
             gate=self.slice_gate if silence_slices else None,
             progress=progress,
-            keep_probability=results["probability"] is not None,
-            targets=targets(results, grid, inputs),
+            quantitative=quantitative,
+            keep_probability=keep_probability,
+            targets=targets,
         )
 
     def close(self) -> None:
