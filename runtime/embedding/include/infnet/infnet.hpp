@@ -189,17 +189,21 @@ struct Volume {
       : Volume(data, detail::type_of<Value>(), shape, strides) {}
 };
 
-/// A mask, lung labels or a class map in the host's memory, to be written: one byte a voxel. After an error or a
-/// cancel its content is undefined.
-struct Mask {
-  std::uint8_t* data;
+/// Memory of the host that is written to, one value a voxel. After an error or a cancel its content is undefined.
+template <class Value>
+struct Target {
+  Value* data;
   Shape shape;
   Strides strides;  ///< bytes
 
-  Mask(std::uint8_t* data, const Shape& shape, const Strides& strides)
-      : data(data), shape(shape), strides(strides) {}
-  Mask(std::uint8_t* data, const Shape& shape) : Mask(data, shape, c_order(shape, 1)) {}
+  Target(Value* data, const Shape& shape, const Strides& strides) : data(data), shape(shape), strides(strides) {}
+  Target(Value* data, const Shape& shape) : Target(data, shape, c_order(shape, sizeof(Value))) {}
 };
+
+/// A mask, lung labels or a class map: one byte a voxel.
+using Mask = Target<std::uint8_t>;
+/// Probabilities: IEEE half precision, two bytes a voxel.
+using HalfMap = Target<std::uint16_t>;
 
 /// One plane of a stream in the host's memory: the two axes of the grid that are not the stream's, in their order.
 struct Plane {
@@ -215,17 +219,6 @@ struct Plane {
   Plane(const Value* data, const std::array<std::size_t, 2>& shape)
       : Plane(data, shape, {static_cast<std::ptrdiff_t>(shape[1] * sizeof(Value)),
                             static_cast<std::ptrdiff_t>(sizeof(Value))}) {}
-};
-
-/// Probabilities in the host's memory, to be written: IEEE half precision, two bytes a voxel.
-struct HalfMap {
-  std::uint16_t* data;
-  Shape shape;
-  Strides strides;  ///< bytes
-
-  HalfMap(std::uint16_t* data, const Shape& shape, const Strides& strides)
-      : data(data), shape(shape), strides(strides) {}
-  HalfMap(std::uint16_t* data, const Shape& shape) : HalfMap(data, shape, c_order(shape, 2)) {}
 };
 
 /// Where the voxels of a buffer lie in the patient. Axes are those of the buffer, the first one first. It is checked
