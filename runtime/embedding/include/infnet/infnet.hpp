@@ -349,6 +349,7 @@ class Runtime {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return state_ != State::starting && state_ != State::closing; });
     if (state_ == State::closed) {
+      if (!failure_.empty()) throw NotRunning("Python cannot be started: " + failure_, 0);
       throw NotRunning("Python was ended in this process, and NumPy cannot be loaded a second time; keep one "
                        "infnet::Interpreter for as long as the program runs", 0);
     }
@@ -581,7 +582,7 @@ inline void Runtime::drop_all() noexcept {
 [[noreturn]] inline void rethrow(py::error_already_set& error) {
   const auto errors = py::module_::import("infnet_runtime.errors");
   if (!error.matches(errors.attr("InfnetError"))) throw Unexpected(error.what(), 0);
-  const auto is = [&](const char* name) { return py::hasattr(errors, name) && error.matches(errors.attr(name)); };
+  const auto is = [&](const char* name) { return error.matches(errors.attr(name)); };
   const auto message = py::str(error.value()).cast<std::string>();
   const int code = error.value().attr("code").cast<int>();
   if (is("Cancelled")) throw Cancelled(message, code);
