@@ -86,7 +86,7 @@ def test_a_python_without_the_packages_is_refused(tmp_path: Path) -> None:
 def test_no_python_and_another_version_are_refused(tmp_path: Path) -> None:
     said = configured(tmp_path / "no", "-DPython_EXECUTABLE=/nowhere/python", f"-Dinfnet_DIR={cmake_dir()}")
     assert "/nowhere/python does not load infnet" in said
-    assert "no such file or directory" in said
+    assert "no such file or directory" in said.lower()  # CMake's words, which began with a capital before 4
     for version in ("99.0", "0.1"):
         said = configured(tmp_path / version, HERE, f"-Dinfnet_DIR={cmake_dir()}", version=version)
         assert f'compatible with requested version "{version}"' in said
