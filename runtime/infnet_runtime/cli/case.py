@@ -129,11 +129,11 @@ def _write(scan: Scan, result: Segmentation, files: dict[str, Path]) -> None:
     kinds = result.quantification.classes
     if "classes" in files and result.classes is not None and kinds is not None:
         scan.write_classes(files["classes"], result.classes, kinds.labels)
-    if "overlay" in files:
-        from infnet_runtime.report.overlay import overlay_png
+    if "montage" in files:
+        from infnet_runtime.report.montage import montage_png
 
-        with atomic_write(files["overlay"]) as file:
-            file.write(overlay_png(result))
+        with atomic_write(files["montage"]) as file:
+            file.write(montage_png(result))
 
 
 def refuse_other_scan(case: Case, scan: CtVolume) -> None:

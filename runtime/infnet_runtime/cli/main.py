@@ -101,10 +101,12 @@ def infer(
     probability_out: Annotated[
         bool, typer.Option("--probability-out", help="Also write NAME.probability.nii.gz, 0 to 1, float32.")
     ] = False,
-    overlay: Annotated[
+    montage: Annotated[
         bool,
         typer.Option(
-            "--overlay", help="Also write NAME.overlay.png: slices with lungs and infection outlined."
+            "--montage",
+            help="Also write NAME.montage.png: axial, coronal and sagittal planes, lungs and infection "
+            "outlined.",
         ),
     ] = False,
     classes: Annotated[
@@ -167,7 +169,7 @@ def infer(
     if lungs:
         expect_mask_file(lungs)
     others = [path for path in (lungs, model or named_model()) if path]
-    wanted = {"mask": True, "lungs": lungs_out, "probability": probability_out, "overlay": overlay}
+    wanted = {"mask": True, "lungs": lungs_out, "probability": probability_out, "montage": montage}
     wanted["classes"] = classes
     kinds = tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
     plan = plan_cases(paths, out=out, kinds=kinds, others=others)

@@ -28,7 +28,7 @@ _JPEG_MAGIC = b"\xff\xd8"
 # The name of an EXIF block, and the first bytes of the TIFF header in it: no orientation without them.
 _EXIF_MARKS = (b"Exif", b"eXIf", b"exif", b"II*\0", b"MM\0*")
 CLASS_COLOURS = ((0, 0, 0), (255, 200, 40), (255, 40, 40))
-"""Red, green and blue of nothing, ground glass and consolidation, here and in overlays."""
+"""Red, green and blue of nothing, ground glass and consolidation, here and in pictures of results."""
 
 # Four times the side of the largest CT matrix, 2048.
 _LARGEST_SIDE = 8192

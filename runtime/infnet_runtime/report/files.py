@@ -16,10 +16,11 @@ WORDS = {
     "mask": "infection",
     "lungs": "lungs",
     "probability": "probability",
-    "overlay": "overlay",
+    "montage": "montage",
     "classes": "classes",
 }
 """Kind of file to what stands in its name."""
+_ENDINGS = {"montage": ".png"}  # others have that of the mask
 
 _LARGEST_REPORT = 1 << 23  # bytes; a slice takes about 150
 
@@ -71,9 +72,7 @@ def result_files(scan: Path, folder: Path, mask_suffix: str, kinds: tuple[str, .
     'out/a.infection.nii.gz'
     """
     name = stem(scan)
-    files = {
-        kind: folder / f"{name}.{WORDS[kind]}{'.png' if kind == 'overlay' else mask_suffix}" for kind in kinds
-    }
+    files = {kind: folder / f"{name}.{WORDS[kind]}{_ENDINGS.get(kind, mask_suffix)}" for kind in kinds}
     return ResultFiles(files, folder / f"{name}{REPORT_SUFFIX}")
 
 

@@ -213,7 +213,7 @@ def test_a_slice_gate_that_the_model_lacks_is_refused_once(scan: Path, model: Pa
     assert not list(scan.parent.glob("*.infection.nii.gz"))
 
 
-ALL_OUTPUTS = ("--lungs-out", "--probability-out", "--overlay")
+ALL_OUTPUTS = ("--lungs-out", "--probability-out", "--montage")
 
 
 def test_lungs_probability_and_picture_as_files(scan: Path, model: Path) -> None:
@@ -224,7 +224,7 @@ def test_lungs_probability_and_picture_as_files(scan: Path, model: Path) -> None
         "mask": "scan.infection.nii.gz",
         "lungs": "scan.lungs.nii.gz",
         "probability": "scan.probability.nii.gz",
-        "overlay": "scan.overlay.png",
+        "montage": "scan.montage.png",
     }
     assert len(report["written"]) == 5
     ct = nib.load(scan)
@@ -271,7 +271,7 @@ def test_classes_are_a_file_with_names_and_codes(
     scan = write_nifti(tmp_path / f"scan{ending}", stored, affine)
     plain = run_here(scan, "--model", with_classes, "-o", tmp_path / "plain")
     assert plain.returncode == 0, plain.stderr
-    done = run_here(scan, "--model", with_classes, "--classes", "--overlay", "-o", tmp_path / "out")
+    done = run_here(scan, "--model", with_classes, "--classes", "--montage", "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     mask, classes = (nib.load(tmp_path / "out" / f"scan.{kind}.nii.gz") for kind in ("infection", "classes"))
     told = np.asarray(classes.dataobj)
@@ -306,7 +306,7 @@ def test_classes_are_a_file_with_names_and_codes(
     assert told_text in done.stdout
     assert "classes    consolidation " in done.stdout
     assert "\nclasses " not in plain.stdout
-    shown = cv2.imread(str(tmp_path / "out" / "scan.overlay.png"), cv2.IMREAD_COLOR)
+    shown = cv2.imread(str(tmp_path / "out" / "scan.montage.png"), cv2.IMREAD_COLOR)
     for colour in CLASS_COLOURS[1:]:
         assert (shown[..., ::-1] == colour).all(axis=-1).any()
 
@@ -356,7 +356,7 @@ def test_further_files_of_an_earlier_run_stay_known(scan: Path, model: Path) -> 
     assert run_here(scan, "--model", model, *ALL_OUTPUTS, "-q").returncode == 0
     assert run_here(scan, "--model", model, "-q").returncode == 0
     report = json.loads((scan.parent / "scan.infnet.json").read_text())
-    further = ["scan.lungs.nii.gz", "scan.overlay.png", "scan.probability.nii.gz"]
+    further = ["scan.lungs.nii.gz", "scan.montage.png", "scan.probability.nii.gz"]
     assert report["outputs_of_earlier_runs"] == further
     done = run_here(scan.parent, "--model", model, *ALL_OUTPUTS, "--json")
     assert done.returncode == 0, done.stderr
@@ -372,12 +372,12 @@ def test_a_picture_has_its_further_files_as_pictures(model: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     read = {
         word: cv2.imread(str(tmp_path / f"slice.{word}.png"), cv2.IMREAD_UNCHANGED)
-        for word in ("infection", "lungs", "probability", "overlay")
+        for word in ("infection", "lungs", "probability", "montage")
     }
     assert read["lungs"].shape == read["probability"].shape == grey.shape
     assert set(np.unique(read["lungs"])) == {0, 255}
     assert ((read["infection"] > 0) <= (read["probability"] > 120)).all()
-    assert read["overlay"].ndim == 3
+    assert read["montage"].ndim == 3
 
 
 def test_the_demo_says_what_it_is_and_what_is_in_it(model: Path, tmp_path: Path) -> None:

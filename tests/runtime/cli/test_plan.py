@@ -66,11 +66,11 @@ def test_results_lie_beside_each_scan_or_in_the_folder() -> None:
         "p2/slice.infection.png",
         "p2/slice.infnet.json",
     ]
-    (case,) = plan("p1/ct.nii.gz", out="new/out", kinds=("mask", "lungs", "probability", "overlay")).cases
+    (case,) = plan("p1/ct.nii.gz", out="new/out", kinds=("mask", "lungs", "probability", "montage")).cases
     assert sorted(case.files.listed.values()) == [
         "ct.infection.nii.gz",
         "ct.lungs.nii.gz",
-        "ct.overlay.png",
+        "ct.montage.png",
         "ct.probability.nii.gz",
     ]
     assert case.files.folder == Path("new/out")
@@ -230,7 +230,7 @@ def test_losses_in_a_folder_are_those_of_one_scan() -> None:
 
 
 def test_a_report_vouches_for_the_files_it_lists_only() -> None:
-    touch("ct.nii", "ct.infection.nii.gz", "ct.lungs.nii.gz", "ct.overlay.png")
+    touch("ct.nii", "ct.infection.nii.gz", "ct.lungs.nii.gz", "ct.montage.png")
     write_report("ct.infnet.json", "ct.infection.nii.gz")
     assert plan("ct.nii").cases
     error = refused("ct.nii", kinds=("mask", "lungs"))
@@ -240,8 +240,8 @@ def test_a_report_vouches_for_the_files_it_lists_only() -> None:
 
 
 def test_results_of_infnet_are_left_out_of_the_scans() -> None:
-    touch("p/ct.nii.gz", "p/ct.infection.nii.gz", "p/ct.overlay.png", "p/mine.infection.nii.gz")
-    write_report("p/ct.infnet.json", "ct.infection.nii.gz", "ct.overlay.png")
+    touch("p/ct.nii.gz", "p/ct.infection.nii.gz", "p/ct.montage.png", "p/mine.infection.nii.gz")
+    write_report("p/ct.infnet.json", "ct.infection.nii.gz", "ct.montage.png")
     for found in (plan("p"), plan(*map(str, sorted(Path("p").iterdir())))):
         names = [case.path.name for case in found.cases]
         assert names == ["ct.nii.gz", "mine.infection.nii.gz"]

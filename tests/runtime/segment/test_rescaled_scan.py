@@ -12,7 +12,7 @@ from builders import chest_phantom, reorient
 from infnet_runtime import CtVolume, Intensity, Segmentation, Segmenter
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.plausible.intensity import decide_intensity
-from infnet_runtime.report.overlay import overlay_png
+from infnet_runtime.report.montage import montage_png
 from infnet_runtime.scan.rescaled import Rescaled, rescaled
 from tiny_models import mid_grey_detector
 
@@ -50,7 +50,7 @@ def same(found: Segmentation, expected: Segmentation) -> None:
     assert found.quantification == expected.quantification
     assert found.slices == expected.slices
     assert replace(found.provenance, seconds={}) == replace(expected.provenance, seconds={})
-    assert overlay_png(found) == overlay_png(expected)
+    assert montage_png(found) == montage_png(expected)
 
 
 @pytest.mark.parametrize(("kind", "slope", "intercept", "code"), SCALINGS)
