@@ -7,7 +7,6 @@ patient's right at the left edge and the front at the top, with a spacing of 1 m
 import hashlib
 import json
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -18,12 +17,12 @@ from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_runtime.errors import InputError, OutputError
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.mask_bytes import LabelNames, mask_bytes, probability_map
-from infnet_runtime.io.png import palette_png, png_bytes
+from infnet_runtime.io.png import MAGIC, palette_png, png_bytes
+from infnet_runtime.io.whole_png import damaged, whole_png
 from infnet_runtime.plausible.intensity import decide_intensity
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.ids import ScanId
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8"
 # The name of an EXIF block, and the first bytes of the TIFF header in it: no orientation without them.
 _EXIF_MARKS = (b"Exif", b"eXIf", b"exif", b"II*\0", b"MM\0*")
@@ -161,16 +160,15 @@ def decode_picture(content: bytes, source: str) -> AnyArray:
     """
     from infnet_runtime.opencv import cv2
 
-    _check_file(content, source)
-    buffer = np.frombuffer(content, np.uint8)
+    buffer = np.frombuffer(_whole(content, source), np.uint8)
     try:
         stored = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
         # Two more pictures only where there may be a tag to differ by.
         turned = any(mark in content for mark in _EXIF_MARKS) and _is_turned(buffer)
     except cv2.error as error:
-        raise _damaged(source, "cannot be decoded") from error
+        raise damaged(source, "cannot be decoded") from error
     if stored is None:
-        raise _damaged(source, "cannot be decoded")
+        raise damaged(source, "cannot be decoded")
     if turned:
         raise InputError(
             f"{source} is turned or mirrored by an EXIF orientation tag; a mask would not fit what is "
@@ -209,43 +207,25 @@ def _grey(stored: AnyArray, source: str) -> ByteArray:
     return np.ascontiguousarray(stored[..., 0])
 
 
-def _check_file(content: bytes, source: str) -> None:
-    """Refuse what a decoder would fill up with grey, and sizes no CT has, before anything is decoded."""
+def _whole(content: bytes, source: str) -> bytes:
+    """Refuse what a decoder would fill up with grey, and sizes no CT has; what is left is to be decoded."""
     if not content:
-        raise _damaged(source, "is empty")
-    if content.startswith(_PNG_MAGIC):
-        height, width = _check_png(content, source)
-    elif content.startswith(_JPEG_MAGIC):
-        height, width = _check_jpeg(content, source)
-    else:
+        raise damaged(source, "is empty")
+    if content.startswith(MAGIC):
+        return whole_png(content, source, _LARGEST_SIDE)
+    if not content.startswith(_JPEG_MAGIC):
         raise InputError(f"{source} is neither PNG nor JPEG (it begins with {content[:4]!r})", code=3050)
+    height, width = _check_jpeg(content, source)
     if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         raise InputError(
             f"{source} has {width} x {height} pixels; expected at most {_LARGEST_SIDE} a side", code=3054
         )
-
-
-def _check_png(content: bytes, source: str) -> tuple[int, int]:
-    position, kind = len(_PNG_MAGIC), b""
-    while kind != b"IEND":
-        if position + 12 > len(content):
-            raise _damaged(source, "ends early")
-        length, kind = struct.unpack_from(">I4s", content, position)
-        end = position + 12 + length
-        if end > len(content):
-            raise _damaged(source, "ends early")
-        if zlib.crc32(content[position + 4 : end - 4]) != struct.unpack_from(">I", content, end - 4)[0]:
-            raise _damaged(source, f"is damaged: the checksum of its part {kind!r} is wrong")
-        position = end
-    if content[12:16] != b"IHDR":
-        raise _damaged(source, "is damaged: it has no header")
-    width, height = struct.unpack_from(">2I", content, 16)
-    return height, width
+    return content
 
 
 def _check_jpeg(content: bytes, source: str) -> tuple[int, int]:
     if not content.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise _damaged(source, "ends early")
+        raise damaged(source, "ends early")
     position = 2
     while position + 9 <= len(content) and content[position] == 0xFF:
         marker, length = content[position + 1], int.from_bytes(content[position + 2 : position + 4], "big")
@@ -256,8 +236,4 @@ def _check_jpeg(content: bytes, source: str) -> tuple[int, int]:
             return height, width
         else:
             position += 2 + length
-    raise _damaged(source, "is damaged: it has no frame")
-
-
-def _damaged(source: str, fault: str) -> InputError:
-    return InputError(f"{source} {fault}; copy or export it again", code=3050)
+    raise damaged(source, "is damaged: it has no frame")

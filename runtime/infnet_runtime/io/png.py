@@ -8,7 +8,9 @@ import numpy as np
 
 from infnet_runtime.arrays import AnyArray, ByteArray
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAGIC = b"\x89PNG\r\n\x1a\n"
+"""What every PNG begins with."""
+
 _PALETTE = 3  # colour type
 _COMPRESSION = 6
 
@@ -48,8 +50,9 @@ def palette_png(picture: ByteArray, colours: Sequence[tuple[int, int, int]], **t
         (b"IDAT", zlib.compress(lines.tobytes(), _COMPRESSION)),
         (b"IEND", b""),
     ]
-    return _SIGNATURE + b"".join(_part(kind, content) for kind, content in parts)
+    return MAGIC + b"".join(part(kind, content) for kind, content in parts)
 
 
-def _part(kind: bytes, content: bytes) -> bytes:
+def part(kind: bytes, content: bytes) -> bytes:
+    """A part of a PNG: length, kind, content, checksum."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
