@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = {part: ROOT / part / f"infnet_{part}" for part in ("runtime", "export", "train")}
 FOLDERS = sorted({file.parent for package in PACKAGES.values() for file in package.rglob("*.py")})
 # Tests that belong to no folder of a package: of all together, and of the tree itself.
-OF_NO_PACKAGE = ["end_to_end", "gpu", "structure"]
+OF_NO_PACKAGE = ["end_to_end", "fuzz", "gpu", "structure"]
 
 
 def sentences(docstring: str) -> int:
