@@ -3,10 +3,10 @@
     python benchmarks/fuzz.py [--cases 100000] [--seed 0] [--kind KIND ...] [--json FILE]
     python benchmarks/fuzz.py --kind KIND --look 1234 --keep FOLDER
 
-The cases are shared among the kinds, or among those that are named. Every one is read in a child process with a
-limit of address space and of time; an exception that is no ``InfnetError`` about the input, a warning, anything
-printed, memory that the file does not account for, or the end of the process is a finding. Leaves with 1 where
-there is one. ``--look`` writes one case into a folder and reads it without limits. Linux only.
+The cases are shared among the kinds, or among those that are named. Every one is read in a child process with
+a limit of address space and of time; an exception that is no ``InfnetError`` about the input, a warning,
+anything printed, memory that the file does not account for, or the end of the process is a finding. Leaves
+with 1 where there is one. ``--look`` writes one case into a folder and reads it without limits. Linux only.
 """
 
 import argparse

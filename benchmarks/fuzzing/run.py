@@ -1,8 +1,8 @@
 """Reading cases in child processes that have a limit of memory and of time, and judging what came of it.
 
 A case may be read or refused by an ``InfnetError`` that is about the input. All else is a finding: another
-exception, a warning, a byte on stdout or stderr, more memory than a multiple of the file allows, or the end of
-the process. The child that ends tells by where it stood, and the next one goes on behind it.
+exception, a warning, a byte on stdout or stderr, more memory than a multiple of the file allows, or the end
+of the process: where a child ends, the next one goes on behind that case.
 """
 
 import json
@@ -136,7 +136,7 @@ def _judged(kind: Kind, path: Path, printed: Path) -> dict[str, object]:
             what, detail = f"INF-{error.code}", str(error)
             if error.code // 1000 != _INPUT:
                 what = f"refused as {what}"
-        except Exception as error:  # noqa: BLE001 - this is what is looked for
+        except Exception as error:  # what is looked for
             what, detail = f"raised {type(error).__name__}", traceback.format_exc()
     growth, size = _status("VmHWM") - before, _bytes_of(path)
     if growth > FREE_BYTES + MOST_TIMES * size:

@@ -12,10 +12,11 @@ def read_scan(path: Path) -> None:
     """Read as a command does."""
     volume = open_scan(path).volume
     voxels = np.asarray(volume.voxels)
-    assert voxels.ndim == 3 and voxels.size > 0
+    assert voxels.ndim == 3
+    assert voxels.size > 0
     assert np.isfinite(voxels).all()
     assert voxels.min() < voxels.max()
     assert np.isfinite(volume.affine).all()
-    assert np.isfinite(volume.voxel_volume_ml) and volume.voxel_volume_ml > 0
+    assert 0 < volume.voxel_volume_ml < np.inf
     if volume.intensity is Intensity.WINDOWED:
-        assert voxels.min() >= 0 and voxels.max() <= 255
+        assert 0 <= voxels.min() < voxels.max() <= 255

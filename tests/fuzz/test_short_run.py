@@ -1,4 +1,4 @@
-"""The short form of ``benchmarks/fuzz.py``: spoilt files are read or refused by name; and a fault is found."""
+"""The short form of ``benchmarks/fuzz.py``: spoilt files are read or refused by name; a fault is found."""
 
 import json
 import subprocess
