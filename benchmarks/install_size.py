@@ -4,8 +4,8 @@
 
 Downloads the wheels of all needs of the extras (``cpu`` where none is named) for this Python and platform
 into a temporary folder. Leaves with 1 above the limit, which ``cpu`` has, alone and with ``dicom``, and both
-backends together. infnet's
-own wheel counts apart: its sources, compressed, are told, and the models are what ``models/`` holds.
+backends together. infnet's own wheel counts apart: its sources, compressed, are told, and the models are what
+``models/`` holds.
 """
 
 import io
