@@ -6,6 +6,7 @@ the place and what was found; each caller says in its own words, and with its ow
 
 import dataclasses
 import difflib
+import json
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -41,6 +42,20 @@ class PlainError(ValueError):
     def __init__(self, place: str, text: str) -> None:
         super().__init__(text)
         self.place = place
+
+
+def values_of_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever is written there
+    """Values of JSON that a stranger may have written.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or nested deeper than Python follows, which ``json`` tells in another way.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("brackets within brackets, far too many of them") from error
 
 
 class NoTable(PlainError):

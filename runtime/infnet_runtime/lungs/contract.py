@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from infnet_runtime.errors import ModelError
-from infnet_runtime.plain import PlainError, from_plain, to_plain
+from infnet_runtime.plain import from_plain, to_plain, values_of_json
 
 LUNG_METADATA_KEY = "infnet.lungs"
 LUNG_CONTRACT = 1
@@ -111,8 +111,8 @@ class LungManifest:
             If it is no JSON, lacks a key, has an unknown one, or a value cannot be.
         """
         try:
-            return from_plain(cls, json.loads(text), source, keys="every", to_float=True)
-        except (PlainError, json.JSONDecodeError) as error:
+            return from_plain(cls, values_of_json(text), source, keys="every", to_float=True)
+        except ValueError as error:
             raise ModelError(
                 f"the manifest of the lung network {source} is refused ({error}); export it again",
                 code=4021,

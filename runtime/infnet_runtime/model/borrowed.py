@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from infnet_runtime.errors import ModelError
 from infnet_runtime.model.protobuf import message, numbers, parts, spans, text
-from infnet_runtime.plain import from_plain, to_plain
+from infnet_runtime.plain import from_plain, to_plain, values_of_json
 
 BORROWED_KEY = "infnet.weights"
 
@@ -166,7 +166,7 @@ def _said(content: bytes) -> str | None:
 
 def _lender(said: str, path: Path) -> Lender:
     try:
-        lender = from_plain(Lender, json.loads(said), f"{BORROWED_KEY} of {path}", keys="every")
+        lender = from_plain(Lender, values_of_json(said), f"{BORROWED_KEY} of {path}", keys="every")
         name = lender.file
         is_plain = name == PurePosixPath(name).name == PureWindowsPath(name).name
         if not is_plain or not name.endswith(".onnx") or name == path.name:

@@ -13,7 +13,7 @@ from typing import Self, TypeAlias
 
 from infnet_runtime.model.manifest import ManifestError, ModelManifest
 from infnet_runtime.model.specs import SIGMOID
-from infnet_runtime.plain import PlainError, from_plain, to_plain
+from infnet_runtime.plain import PlainError, from_plain, to_plain, values_of_json
 
 COARSE_KEY = "infnet.coarse"
 COARSE_OUTPUT = "coarse_logits"
@@ -84,7 +84,7 @@ class CoarseSpec:
             If the text is damaged, lacks a key, or says what this version does not know.
         """
         try:
-            return from_plain(cls, json.loads(text), f"{source}: {COARSE_KEY}", keys="every")
+            return from_plain(cls, values_of_json(text), f"{source}: {COARSE_KEY}", keys="every")
         except PlainError as error:
             raise ManifestError(f"{error}; update infnet or export the model again", code=4054) from error
         except ValueError as error:

@@ -16,7 +16,7 @@ from infnet_runtime.errors import ModelError
 from infnet_runtime.model.arithmetic import FLOAT16, graph_bytes
 from infnet_runtime.model.manifest import ModelManifest
 from infnet_runtime.model.only_outputs import with_only_outputs
-from infnet_runtime.plain import from_plain, to_plain
+from infnet_runtime.plain import from_plain, to_plain, values_of_json
 
 JUDGED_KEY = "infnet.judged"
 
@@ -122,7 +122,8 @@ def judgement(
             f"{source} has no record that its masks stay the same in {precision}; {advice}", code=4060
         )
     try:
-        record = from_plain(Record, json.loads(text), f"the record {JUDGED_KEY} of {source}", keys="every")
+        said = values_of_json(text)
+        record = from_plain(Record, said, f"the record {JUDGED_KEY} of {source}", keys="every")
     except ValueError as error:
         raise ModelError(
             f"{source} has a record of precisions that cannot be read ({error}); {advice}", code=4061

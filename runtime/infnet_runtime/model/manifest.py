@@ -25,7 +25,7 @@ from infnet_runtime.model.specs import (
     PreprocessSpec,
     check_once,
 )
-from infnet_runtime.plain import NoTable, WrongKeys, WrongValue, from_plain
+from infnet_runtime.plain import NoTable, WrongKeys, WrongValue, from_plain, values_of_json
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -154,7 +154,7 @@ class ModelManifest:
             contradicts itself.
         """
         try:
-            values = json.loads(text)
+            values = values_of_json(text)
         except ValueError as error:
             raise ManifestError(f"{source}: the manifest is not JSON ({error})", code=4021) from error
         if not isinstance(values, dict):

@@ -4,11 +4,11 @@ A file counts as a result of infnet where the report beside it lists it. A name 
 that a user drew may be called ``ct.infection.nii.gz``.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from infnet_runtime.io import stem
+from infnet_runtime.plain import values_of_json
 
 REPORT_SUFFIX = ".infnet.json"
 SCHEMA = "infnet.quantification/1"
@@ -102,7 +102,7 @@ def earlier_result(report: Path) -> EarlierResult | None:
     """Read the report of an earlier run; None where there is none, or something else is called like it."""
     try:
         with report.open("rb") as file:
-            document = json.loads(file.read(_LARGEST_REPORT))
+            document = values_of_json(file.read(_LARGEST_REPORT))
         if document["schema"] != SCHEMA:
             return None
         scan = document["input"]

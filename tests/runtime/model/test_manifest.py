@@ -46,6 +46,7 @@ def test_the_mask_s_labels_have_codes_and_files_from_before_read_the_same() -> N
     ("text", "message"),
     [
         ("not json", "m.onnx: the manifest is not JSON"),
+        ("[" * 100_000, "the manifest is not JSON .brackets within brackets, far too many"),
         ("[1]", "is not a JSON object"),
         (changed(contract_version=3), "contract 3, this version of infnet follows 1 and 2"),
         (changed(contract_version=None), "follows preprocessing contract None"),

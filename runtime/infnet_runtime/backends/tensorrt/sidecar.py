@@ -16,7 +16,7 @@ from infnet_runtime.errors import InputError, ModelError
 from infnet_runtime.model.arithmetic import BF16, FLOAT16, FLOAT32, INT8, TF32, computed_in
 from infnet_runtime.model.coarse_logits import CoarseSpec
 from infnet_runtime.model.manifest import ModelManifest
-from infnet_runtime.plain import from_plain, to_plain
+from infnet_runtime.plain import from_plain, to_plain, values_of_json
 
 SIDECAR_VERSION = 2
 _FLOATS = (("HALF", FLOAT16), ("BF16", BF16))  # TensorRT's names and ours
@@ -149,7 +149,7 @@ class EngineSidecar:
             If it is damaged, of another version, or has unknown or missing keys.
         """
         try:
-            values = json.loads(text)
+            values = values_of_json(text)
         except ValueError as error:
             raise ModelError(f"{source} is not JSON ({error}); build the engine again", code=4041) from error
         found = values.get("sidecar_version") if isinstance(values, dict) else None
