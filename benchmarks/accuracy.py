@@ -15,6 +15,8 @@ unless another rule is named.
   (``--prepared``, a folder that ``infnet-train data prepare`` wrote), by case.
 - a chest CT without COVID-19 (DICOM, needs pydicom): whatever is marked is false.
 
+Volumes against two groups of readers, and the readers against each other: ``benchmarks/validation.py``.
+
 Say with ``--trained-on`` which volumes and cases the model has seen: their rows stay and are marked.
 """
 

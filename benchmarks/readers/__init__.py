@@ -1,0 +1,1 @@
+"""infnet against two groups of readers: the parts of ``benchmarks/validation.py``."""
