@@ -5,6 +5,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -195,8 +196,24 @@ def test_the_page_and_its_figures_are_those_of_the_recorded_run(load: Load, reco
     assert validation.with_tables(page, recorded) == page
     for name, draw in validation.FIGURES.items():
         assert draw(recorded) == (ROOT / "docs/figures" / name).read_text("utf-8")
-    recorded["cases"][0]["read_by_both"]["ml"]["infnet"] += 1
-    assert validation.with_tables(page, recorded) != page
+    other = deepcopy(recorded)
+    other["cases"][0]["read_by_both"]["ml"]["infnet"] += 1
+    assert validation.with_tables(page, other) != page
+
+
+@pytest.mark.data
+def test_the_readers_are_as_far_apart_as_their_source_says(recorded: dict[str, Any], data_root: Path) -> None:
+    """Counted there by another program: voxels of both and their Dice, on the slices that both read."""
+    published = json.loads((data_root / "radiopaedia-second-reader/second_reader.json").read_text("utf-8"))
+    rows = {f"radiopaedia_{row['volume']}": row for row in published}
+    assert {case["name"] for case in recorded["cases"]} == set(rows)
+    for case in recorded["cases"]:
+        row, here = rows[case["name"]], case["read_by_both"]
+        assert case["slices_read_by_both"] == row["slices"]
+        assert here["dice"]["second, first"] == pytest.approx(row["dice"], abs=0.0006)
+        assert here["ml"]["second"] / here["ml"]["first"] == pytest.approx(
+            row["ratio_second_to_first"], abs=0.0006
+        )
 
 
 def _healthy_phantom() -> CtVolume:
