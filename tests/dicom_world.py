@@ -60,7 +60,7 @@ def slices(
     series: str = "Thorax",
     kernel: str = "B31f",
     intercept: int = -1024,
-    signed: bool = False,
+    signed: bool = True,
 ) -> list[Dataset]:
     """CT Image objects of a phantom (``small_chest`` where absent), foot to head.
 
@@ -75,6 +75,7 @@ def slices(
     """
     phantom = phantom or small_chest()
     stored = phantom.hu.astype(np.int32) - intercept
+    assert signed or stored.min() >= 0  # noise goes below -1024 HU
     made = []
     for k, plane in enumerate(stored):
         one = _head(case, series, kernel)

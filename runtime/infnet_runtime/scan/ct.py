@@ -13,6 +13,7 @@ import numpy as np
 
 from infnet_runtime.arrays import Affine, AnyArray
 from infnet_runtime.errors import GeometryError, InputError
+from infnet_runtime.scan.acquisition import Acquisition
 from infnet_runtime.scan.grid import Grid, check_affine
 from infnet_runtime.scan.ids import ScanId
 from infnet_runtime.scan.rescaled import Voxels
@@ -42,6 +43,8 @@ class CtVolume:
         Name of the scan for messages, or all that is known of which scan it is.
     has_size
         Whether the voxel size means anything; see :class:`~infnet_runtime.scan.grid.Grid`.
+    acquisition
+        How it was taken, where its files say so.
 
     Raises
     ------
@@ -55,6 +58,7 @@ class CtVolume:
     grid: Grid
     intensity: Intensity
     id: ScanId
+    acquisition: Acquisition | None
 
     def __init__(
         self,
@@ -64,11 +68,12 @@ class CtVolume:
         source: str | ScanId,
         *,
         has_size: bool = True,
+        acquisition: Acquisition | None = None,
     ) -> None:
         identity = ScanId(source) if isinstance(source, str) else source
         _check_voxels(voxels, identity.name)
         check_affine(affine, f"the affine of {identity.name}")
-        self._take(voxels, Grid(voxels.shape, affine, has_size), intensity, identity)
+        self._take(voxels, Grid(voxels.shape, affine, has_size), intensity, identity, acquisition)
 
     @classmethod
     def on_grid(cls, voxels: Voxels, grid: Grid, intensity: Intensity, name: str) -> Self:
@@ -97,11 +102,19 @@ class CtVolume:
         volume._take(voxels, grid, intensity, ScanId(name))
         return volume
 
-    def _take(self, voxels: Voxels, grid: Grid, intensity: Intensity, identity: ScanId) -> None:
+    def _take(
+        self,
+        voxels: Voxels,
+        grid: Grid,
+        intensity: Intensity,
+        identity: ScanId,
+        acquisition: Acquisition | None = None,
+    ) -> None:
         intensity = known_intensity(intensity, identity.name)
         check_values(voxels, intensity, identity.name)
         # What is frozen is set by way of object, as the generated constructor does it.
-        for name, value in (("voxels", voxels), ("grid", grid), ("intensity", intensity), ("id", identity)):
+        taken = {"voxels": voxels, "grid": grid, "intensity": intensity, "id": identity}
+        for name, value in {**taken, "acquisition": acquisition}.items():
             object.__setattr__(self, name, value)
 
     @property

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from infnet_runtime.arrays import AnyArray
-from infnet_runtime.errors import OutputError
 from infnet_runtime.io.mask_bytes import LabelNames, mask_bytes, probability_map
 from infnet_runtime.io.nifti.header import Geometry
 from infnet_runtime.io.nifti.voxels import read_stored, scaled
-from infnet_runtime.io.nifti.write import write_labels, write_named_labels, write_probability
+from infnet_runtime.io.nifti.write import (
+    checked_name,
+    write_labels,
+    write_named_labels,
+    write_probability,
+)
 from infnet_runtime.plausible.intensity import decide_intensity
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.ids import ScanId
@@ -52,9 +56,8 @@ class NiftiScan:
         OutputError
             If the mask does not fit the scan or cannot be written; an earlier file stays as it was.
         """
-        _check_name(path)
         labels = mask_bytes(mask, self.volume)
-        write_labels(path, labels, self.header, self.geometry.byte_order)
+        write_labels(checked_name(path), labels, self.header, self.geometry.byte_order)
 
     def write_classes(self, path: Path, classes: AnyArray, names: LabelNames) -> None:
         """Write a label map as a mask is written, with what its values mean in the file.
@@ -69,9 +72,8 @@ class NiftiScan:
         OutputError
             As of :meth:`write_mask`.
         """
-        _check_name(path)
         labels = mask_bytes(classes, self.volume)
-        write_named_labels(path, labels, self.header, self.geometry.byte_order, names)
+        write_named_labels(checked_name(path), labels, self.header, self.geometry.byte_order, names)
 
     def write_probability(self, path: Path, probability: AnyArray) -> None:
         """Write probabilities with shape, affine and orientation of the scan, as float32.
@@ -89,14 +91,7 @@ class NiftiScan:
             If they do not fit the scan or cannot be written.
         """
         values = probability_map(probability, self.volume)
-        write_probability(path, values, self.header, self.geometry.byte_order)
-
-
-def _check_name(path: Path) -> None:
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise OutputError(
-            f"cannot write {path}: a NIfTI mask ends with .nii.gz or .nii; rename it", code=8008
-        )
+        write_probability(checked_name(path), values, self.header, self.geometry.byte_order)
 
 
 def read_nifti(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import Affine, AnyArray, ByteArray, HalfArray
+from infnet_runtime.errors import OutputError
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.gzip_files import packed
 from infnet_runtime.io.mask_bytes import LabelNames
@@ -106,6 +107,41 @@ def write_nifti(path: Path, voxels: npt.NDArray[np.int16], affine: Affine) -> No
     image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
     with atomic_write(path) as file, _packing(path, file) as target:
         target.write(image.to_bytes())
+
+
+def header_of(shape: tuple[int, ...], affine: Affine) -> bytes:
+    """Header of 352 bytes for masks of a scan that is no NIfTI file, in the machine's byte order.
+
+    Parameters
+    ----------
+    affine : (4, 4), mm
+        From voxel index to NIfTI world coordinates; sheared ones go into the sform alone.
+    """
+    import nibabel
+
+    header = nibabel.Nifti1Header()  # type: ignore[no-untyped-call]
+    header.set_data_shape(shape)  # type: ignore[no-untyped-call]
+    header.set_sform(affine, code=1)  # type: ignore[no-untyped-call]
+    header.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))  # type: ignore[no-untyped-call]
+    header.set_qform(affine, code=1)  # type: ignore[no-untyped-call]
+    header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    header["vox_offset"], header["magic"] = HEADER_BYTES, b"n+1"
+    return bytes(header.binaryblock) + bytes(4)
+
+
+def checked_name(path: Path) -> Path:
+    """The path of a mask, with an ending that NIfTI has.
+
+    Raises
+    ------
+    OutputError
+        If it has another.
+    """
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise OutputError(
+            f"cannot write {path}: a NIfTI mask ends with .nii.gz or .nii; rename it", code=8008
+        )
+    return path
 
 
 def _write_like(
