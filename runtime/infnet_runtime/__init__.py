@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         ModelError,
         OutputError,
     )
-    from infnet_runtime.measure.burden import Burden, Quantification
+    from infnet_runtime.measure.result import Burden, Quantification
     from infnet_runtime.model.manifest import ModelManifest
     from infnet_runtime.scan.ct import CtVolume, Intensity
     from infnet_runtime.scan.grid import Grid
@@ -68,7 +68,7 @@ _HOMES = {
         "OutputError",
     ),
     "model.manifest": ("ModelManifest",),
-    "measure.burden": ("Burden", "Quantification"),
+    "measure.result": ("Burden", "Quantification"),
     "segment.result": ("Provenance", "Segmentation"),
     "segment.segmenter": ("Segmenter", "load"),
     "scan.ct": ("CtVolume", "Intensity"),

@@ -1,4 +1,4 @@
-"""How much infection: millilitres and share of the lung, in all and by side.
+"""How much infection, how dense and where: in all, by side, and by lobe where they are known.
 
 A voxel counts as infection where the mask says so inside the lungs; its volume is the determinant of the
 affine, never the header's spacing. Where a number cannot be given it is ``None`` with a reason: a side
@@ -7,133 +7,33 @@ lung that is there, a lower bound, and a flag says so (``lung_missing``). Only w
 the other lung could lie in it (``field_of_view``), that side has 0 ml of lung, and a flag as well.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy as np
+from collections.abc import Mapping
 
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
+from infnet_runtime.measure.definitions import PADDING_BELOW_HU
 from infnet_runtime.measure.field_of_view import has_room_for
 from infnet_runtime.measure.flags import OUTSIDE_LUNGS, Flag
+from infnet_runtime.measure.region import Ruler, numbers_of, outside_the_picture, split_by_hu
+from infnet_runtime.measure.result import (
+    Burden,
+    ClassBurden,
+    HuClasses,
+    HuHistogram,
+    Quantification,
+    Uncertainty,
+    Zone,
+)
+from infnet_runtime.measure.scores import scores_of, zones_of
+from infnet_runtime.measure.tally import LOBES, LOWEST_HU, SIDES, Counts, RegionTally, Tally, tally
 from infnet_runtime.model.false_marks import FalseMarks
-from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
+from infnet_runtime.scan.rescaled import Voxels
+from infnet_runtime.scan.sides import EITHER
 
-_SIDES = (RIGHT, LEFT, EITHER)
 OUTSIDE_FLAG_FRACTION = 0.02  # above this share, consolidation was probably left out of the lungs
-
-
-@dataclass(frozen=True)
-class Burden:
-    """Infection of one region.
-
-    Parameters
-    ----------
-    lung_ml, infection_ml : ml
-        None where the scan has no voxel size.
-    infection_percent : % of the lung
-        None where none of that lung is in the picture.
-    """
-
-    lung_ml: float | None
-    infection_ml: float | None
-    infection_percent: float | None
-
-
-@dataclass(frozen=True)
-class ClassBurden:
-    """Kinds of the infection of one region.
-
-    Parameters
-    ----------
-    ggo_ml, consolidation_ml : ml
-        Ground glass and consolidation. None where the scan has no voxel size.
-    ggo_percent_of_infection, consolidation_percent_of_infection : % of the infection of this region
-        None where there is none.
-    """
-
-    ggo_ml: float | None
-    consolidation_ml: float | None
-    ggo_percent_of_infection: float | None
-    consolidation_percent_of_infection: float | None
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Kinds of the infection of one scan.
-
-    Parameters
-    ----------
-    source
-        What told them apart: ``model``.
-    labels
-        Value in the class map to name and code.
-    both, right, left
-        As in :class:`Quantification`.
-    reasons
-        Name of a missing number to why it is missing, as in :class:`Quantification`; ``no_infection`` where
-        there is no share because there is no infection.
-    """
-
-    source: str
-    labels: dict[str, dict[str, str]]
-    both: ClassBurden | None
-    right: ClassBurden | None
-    left: ClassBurden | None
-    reasons: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Quantification:
-    """Infection of one scan.
-
-    Parameters
-    ----------
-    both, right, left
-        Whole lungs, and the patient's right and left lung. None where no lung is, and the sides where they
-        cannot be told apart.
-    slices, slices_with_lung, slices_with_infection
-        Counts of axial slices.
-    infection_outside_lungs_ml : ml
-        What the network marked outside the lungs; not part of the mask. None without lung: the network
-        does not run then.
-    flags
-        Names of what a reader must know before trusting a number; see :mod:`~infnet_runtime.measure.flags`.
-    flag_texts
-        Name of a flag to its sentence.
-    warnings
-        Names of the flags that say that the numbers may be wrong; the others are remarks.
-    reasons
-        Name of a missing number, such as ``left`` or ``both.lung_ml``, to why it is missing:
-        ``no_voxel_size``, ``no_lung``, ``side_unknown`` or ``outside_the_picture``.
-    classes
-        Ground glass and consolidation; None, and left out of JSON, where they were not asked for.
-    """
-
-    both: Burden | None
-    right: Burden | None
-    left: Burden | None
-    slices: int
-    slices_with_lung: int
-    slices_with_infection: int
-    infection_outside_lungs_ml: float | None
-    flags: tuple[str, ...]
-    flag_texts: dict[str, str]
-    warnings: tuple[str, ...]
-    reasons: dict[str, str]
-    classes: Classes | None = None
-
-    @property
-    def has_size(self) -> bool:
-        """Whether the voxel size of the scan means anything; without it there are shares and no ml."""
-        return "no_voxel_size" not in self.reasons.values()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        values = asdict(self)
-        if self.classes is None:
-            del values["classes"]
-        return values
+# Of the voxels of the lungs; a rim of padding at the edge of the field is less.
+_PADDING_FLAG_FRACTION = 0.005
+_HISTOGRAM_HU = (-1050, 250, 25)  # from, to, step
 
 
 def quantify(
@@ -141,7 +41,11 @@ def quantify(
     lungs: ByteArray,
     voxel_volume_ml: float | None,
     *,
+    hu: Voxels | None = None,
+    lobes: ByteArray | None = None,
+    slice_mm: float | None = None,
     outside_voxels: int = 0,
+    infection_ml_band: Mapping[str, float] | None = None,
     false_marks: FalseMarks | None = None,
     flags: tuple[Flag, ...] = (),
 ) -> Quantification:
@@ -155,8 +59,16 @@ def quantify(
         1 is the patient's right lung, 2 the left, 3 a lung of unknown side.
     voxel_volume_ml : ml
         ``grid.voxel_ml`` of the scan: None where it has no voxel size, as a picture.
+    hu : (slices, rows, columns)
+        Values of the scan, read slice by slice; absent where they are no HU.
+    lobes : (slices, rows, columns)
+        Numbers of :data:`~infnet_runtime.measure.tally.LOBES`, 0 elsewhere.
+    slice_mm : mm
+        ``grid.slice_mm`` of the scan.
     outside_voxels
         Voxels that the network marked outside the lungs.
+    infection_ml_band
+        Threshold to volume, where probabilities are at hand.
     false_marks
         Level of the model, below which a result may be nothing.
     flags
@@ -169,63 +81,156 @@ def quantify(
 
     Examples
     --------
+    >>> import numpy as np
     >>> mask, lungs = np.zeros((2, 10, 10), np.uint8), np.ones((2, 10, 10), np.uint8)
     >>> mask[0, :5] = 1
-    >>> quantify(mask, lungs, 0.001).both
-    Burden(lung_ml=0.2, infection_ml=0.05, infection_percent=25.0)
+    >>> both = quantify(mask, lungs, 0.001).both
+    >>> both.lung_ml, both.infection_ml, both.infection_percent
+    (0.2, 0.05, 25.0)
     """
-    if infection.shape != lungs.shape:
-        raise InputError(
-            f"the mask is {infection.shape}, the lungs are {lungs.shape}; expected the same grid", code=3070
-        )
-    counts = _voxel_counts(infection, lungs)
-    burdens: dict[str, Burden | None] = {"both": None, "right": None, "left": None}
-    reasons: dict[str, str] = {}
-    regions = {"both": (RIGHT, LEFT, EITHER), "right": (RIGHT,), "left": (LEFT,)}
-    for name, labels in regions.items():
-        lung, infected = (sum(c[label] for label in labels) for c in (counts.lung, counts.infected))
-        if name != "both" and counts.lung[EITHER]:
-            reasons[name] = "side_unknown"
-        elif lung == 0 and (name == "both" or voxel_volume_ml is None or not _is_outside(labels[0], lungs)):
-            reasons[name] = "no_lung"
-        elif lung == 0:
-            burdens[name] = Burden(0.0, 0.0, None)
-            reasons[f"{name}.infection_percent"] = "outside_the_picture"
-        else:
-            percent = 100 * infected / lung
-            if voxel_volume_ml is None:
-                burdens[name] = Burden(None, None, percent)
-                reasons |= {f"{name}.{number}": "no_voxel_size" for number in ("lung_ml", "infection_ml")}
-            else:
-                burdens[name] = Burden(lung * voxel_volume_ml, infected * voxel_volume_ml, percent)
+    for name, array in (("lungs", lungs), ("HU", hu), ("lobes", lobes)):
+        if array is not None and array.shape != infection.shape:
+            raise InputError(
+                f"the mask is {infection.shape}, the {name} are {array.shape}; expected the same grid",
+                code=3070,
+            )
+    counted = tally(infection, lungs, hu=hu, lobes=lobes)
+    ruler = Ruler(voxel_volume_ml, None if voxel_volume_ml is None else slice_mm)
+    sides, reasons = _sides(counted, lungs, ruler)
+    by_lobe, why = _lobes(counted, ruler) if lobes is not None else (None, {"lobes": "lobe_mask_missing"})
+    reasons |= why
+    zones, no_zones = _zones(counted, sides, reasons)
+    scores, why = scores_of(by_lobe, zones, no_zones)
+    reasons |= why
+    by_hu, histogram, why = _by_hu(counted, sides, ruler, reasons)
+    reasons |= why
+    if zones is None:
+        reasons["zones"] = no_zones
+    if infection_ml_band is None:
+        reasons["uncertainty.infection_ml_band"] = "probability_not_kept"
     outside_ml: float | None = None
-    if voxel_volume_ml is not None and counts.slices_with_lung:
+    if voxel_volume_ml is not None and counted.slices_with_lung:
         outside_ml = outside_voxels * voxel_volume_ml
     else:
         reasons["infection_outside_lungs_ml"] = "no_lung" if voxel_volume_ml else "no_voxel_size"
-    marked = outside_voxels + counts.infected_total
-    if marked and outside_voxels > OUTSIDE_FLAG_FRACTION * marked:
-        flags = (*flags, OUTSIDE_LUNGS)
-    if burdens["both"] and false_marks:
-        flags = (*flags, *_below_level(burdens["both"], false_marks))
+    flags = (*flags, *_flags(counted, sides["both"], outside_voxels, false_marks))
     return Quantification(
-        both=burdens["both"],
-        right=burdens["right"],
-        left=burdens["left"],
+        both=sides["both"],
+        right=sides["right"],
+        left=sides["left"],
         slices=len(lungs),
-        slices_with_lung=counts.slices_with_lung,
-        slices_with_infection=counts.slices_with_infection,
+        slices_with_lung=counted.slices_with_lung,
+        slices_with_infection=counted.marked_slices,
         infection_outside_lungs_ml=outside_ml,
         flags=tuple(flag.name for flag in flags),
         flag_texts={flag.name: flag.text for flag in flags},
         warnings=tuple(flag.name for flag in flags if flag.warns),
         reasons=reasons,
+        lobes=by_lobe,
+        scores=scores,
+        zones=zones,
+        hu_classes=by_hu,
+        hu_histogram=histogram,
+        uncertainty=Uncertainty(None if infection_ml_band is None else dict(infection_ml_band)),
     )
+
+
+def _sides(counted: Tally, lungs: ByteArray, ruler: Ruler) -> tuple[dict[str, Burden | None], dict[str, str]]:
+    """Numbers of both lungs and of each, and why some are missing."""
+    found: dict[str, Burden | None] = {}
+    reasons: dict[str, str] = {}
+    for name, labels in SIDES.items():
+        part = counted.region(name)
+        why: dict[str, str] = {}
+        found[name] = None
+        if name != "both" and counted.has_side(EITHER):
+            reasons[name] = "side_unknown"
+        elif part.lung:
+            found[name], why = numbers_of(name, part, ruler)
+        elif name == "both" or ruler.voxel_ml is None or not _is_outside(labels[0], lungs):
+            reasons[name] = "no_lung"
+        else:
+            found[name], why = outside_the_picture(name, ruler)
+        reasons |= why
+    return found, reasons
 
 
 def _is_outside(side: int, lungs: ByteArray) -> bool:
     """Whether the picture ends before the lung of this side."""
     return bool(lungs.any()) and not has_room_for(side, lungs)
+
+
+def _lobes(counted: Tally, ruler: Ruler) -> tuple[dict[str, Burden | None], dict[str, str]]:
+    """Numbers of each lobe, and why some are missing."""
+    found: dict[str, Burden | None] = {}
+    reasons: dict[str, str] = {}
+    for name in LOBES:
+        part = counted.region(name)
+        if part.lung:
+            found[name], why = numbers_of(f"lobes.{name}", part, ruler)
+            reasons |= why
+        else:
+            found[name] = None
+            reasons[f"lobes.{name}"] = "lobe_missing"
+    return found, reasons
+
+
+def _zones(
+    counted: Tally, sides: Mapping[str, Burden | None], known: Mapping[str, str]
+) -> tuple[dict[str, Zone] | None, str]:
+    """Thirds of both lungs, or why there are none."""
+    for name in ("both", "right", "left"):
+        if sides[name] is None:
+            return None, known[name]
+        if f"{name}.infection_percent" in known:
+            return None, known[f"{name}.infection_percent"]
+    zones = zones_of({name: counted.region(name) for name in ("right", "left")})
+    return zones, "too_few_slices"
+
+
+def _by_hu(
+    counted: Tally, sides: Mapping[str, Burden | None], ruler: Ruler, known: Mapping[str, str]
+) -> tuple[HuClasses | None, HuHistogram | None, dict[str, str]]:
+    """What follows from HU alone, and why it is missing."""
+    both = counted.region("both")
+    if both.lung_hu is None or both.infected_hu is None or sides["both"] is None:
+        why = "no_hu" if both.lung_hu is None else known["both"]
+        return None, None, {"hu_classes": why, "hu_histogram": why}
+    kinds: dict[str, ClassBurden | None] = {}
+    reasons: dict[str, str] = {}
+    for name in SIDES:
+        kinds[name] = None
+        if sides[name] is None:
+            reasons[name] = known[name]
+            continue
+        empty = known.get(f"{name}.infection_percent", "no_infection")
+        kinds[name], missing = split_by_hu(name, counted.region(name), ruler, empty)
+        reasons |= missing
+    split = HuClasses(kinds["both"], kinds["right"], kinds["left"], reasons)
+    start, _, step = _HISTOGRAM_HU
+    histogram = HuHistogram(start, step, _binned(both.lung_hu), _binned(both.infected_hu))
+    return split, histogram, {}
+
+
+def _binned(counts: Counts) -> tuple[int, ...]:
+    """Voxels in bins of some HU, with those beyond the ends in the bins at the ends."""
+    start, stop, step = _HISTOGRAM_HU
+    inside = counts[start - LOWEST_HU : stop - LOWEST_HU].reshape(-1, step).sum(axis=1)
+    inside[0] += counts[: start - LOWEST_HU].sum()
+    inside[-1] += counts[stop - LOWEST_HU :].sum()
+    return tuple(inside.tolist())
+
+
+def _flags(
+    counted: Tally, both: Burden | None, outside_voxels: int, level: FalseMarks | None
+) -> tuple[Flag, ...]:
+    flags: tuple[Flag, ...] = ()
+    marked = outside_voxels + counted.infected
+    if marked and outside_voxels > OUTSIDE_FLAG_FRACTION * marked:
+        flags = (*flags, OUTSIDE_LUNGS)
+    if both and level:
+        flags = (*flags, *_below_level(both, level))
+    return (*flags, *_padding(counted.region("both")))
 
 
 def _below_level(found: Burden, level: FalseMarks) -> tuple[Flag, ...]:
@@ -247,37 +252,17 @@ def _below_level(found: Burden, level: FalseMarks) -> tuple[Flag, ...]:
     )
 
 
-@dataclass
-class _VoxelCounts:
-    """Voxels by side, label to count, and slices."""
-
-    lung: dict[int, int]
-    infected: dict[int, int]
-    infected_total: int = 0  # inside the lungs, whatever their label
-    slices_with_lung: int = 0
-    slices_with_infection: int = 0
-
-
-def _voxel_counts(infection: ByteArray, lungs: ByteArray) -> _VoxelCounts:
-    """Go through a mask once, slice by slice: no array as large as the scan, and empty slices cost little."""
-    counts = _VoxelCounts(dict.fromkeys(_SIDES, 0), dict.fromkeys(_SIDES, 0))
-    for marked, lung in zip(infection, lungs, strict=True):
-        has_infection, highest = bool(marked.max()), int(lung.max())
-        counts.slices_with_infection += has_infection
-        counts.slices_with_lung += highest > 0
-        if not highest:
-            continue
-        infected = marked > 0
-        if has_infection and highest > max(_SIDES):
-            counts.infected_total += int(np.count_nonzero(infected & (lung > max(_SIDES))))
-        for label in _SIDES:
-            if label > highest:
-                continue
-            side = lung == label
-            counts.lung[label] += int(np.count_nonzero(side))
-            if has_infection:
-                side &= infected
-                number = int(np.count_nonzero(side))
-                counts.infected[label] += number
-                counts.infected_total += number
-    return counts
+def _padding(lungs: RegionTally) -> tuple[Flag, ...]:
+    """HU of the lungs mean little where the mask holds what was not scanned."""
+    if lungs.lung_hu is None or not lungs.lung:
+        return ()
+    share = int(lungs.lung_hu[: PADDING_BELOW_HU - LOWEST_HU].sum()) / lungs.lung
+    if share <= _PADDING_FLAG_FRACTION:
+        return ()
+    return (
+        Flag(
+            "padding_in_lungs",
+            f"{100 * share:.1f} % of the lung mask lies below {PADDING_BELOW_HU} HU, which is padding and no "
+            "lung: its volume is too large and its HU are too low; give a lung mask that leaves it out",
+        ),
+    )

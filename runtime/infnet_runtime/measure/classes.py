@@ -11,14 +11,14 @@ import numpy as np
 
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
-from infnet_runtime.measure.burden import Burden, ClassBurden, Classes, Quantification
+from infnet_runtime.measure.region import kinds_of
+from infnet_runtime.measure.result import Burden, ClassBurden, Classes, Quantification
+from infnet_runtime.measure.tally import SIDES
 from infnet_runtime.model.specs import CONSOLIDATION, GROUND_GLASS
 from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
 
 MODEL = "model"
 """What told the classes apart; another way, such as a limit in HU, would have a name of its own."""
-
-_REGIONS = {"both": (RIGHT, LEFT, EITHER), "right": (RIGHT,), "left": (LEFT,)}
 
 
 def with_classes(
@@ -52,19 +52,15 @@ def with_classes(
     counts = _counts(classes, lungs)
     burdens: dict[str, ClassBurden | None] = {"both": None, "right": None, "left": None}
     reasons: dict[str, str] = {}
-    for name, sides in _REGIONS.items():
+    for name, sides in SIDES.items():
         infection: Burden | None = getattr(found, name)
         if infection is None:
             reasons[name] = found.reasons[name]
             continue
         voxels = [sum(counts[side, kind.value] for side in sides) for kind in (GROUND_GLASS, CONSOLIDATION)]
-        burdens[name] = _burden(voxels[0], voxels[1], voxel_volume_ml)
-        if voxel_volume_ml is None:
-            reasons |= dict.fromkeys((f"{name}.ggo_ml", f"{name}.consolidation_ml"), "no_voxel_size")
-        if not sum(voxels):
-            shares = ("ggo_percent_of_infection", "consolidation_percent_of_infection")
-            why = "no_infection" if infection.infection_percent is not None else "outside_the_picture"
-            reasons |= dict.fromkeys((f"{name}.{share}" for share in shares), why)
+        why = "no_infection" if infection.infection_percent is not None else "outside_the_picture"
+        burdens[name], missing = kinds_of(name, voxels[0], voxels[1], voxel_volume_ml, why)
+        reasons |= missing
     told = Classes(
         source=MODEL,
         labels={value: dict(label) for value, label in labels.items()},
@@ -74,13 +70,6 @@ def with_classes(
         reasons=reasons,
     )
     return replace(found, classes=told)
-
-
-def _burden(ground_glass: int, consolidation: int, voxel_volume_ml: float | None) -> ClassBurden:
-    infected = ground_glass + consolidation
-    ml = [None if voxel_volume_ml is None else n * voxel_volume_ml for n in (ground_glass, consolidation)]
-    shares = [100 * n / infected if infected else None for n in (ground_glass, consolidation)]
-    return ClassBurden(ml[0], ml[1], shares[0], shares[1])
 
 
 def _counts(classes: ByteArray, lungs: ByteArray) -> dict[tuple[int, int], int]:

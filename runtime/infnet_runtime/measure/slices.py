@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from infnet_runtime.arrays import ByteArray
+from infnet_runtime.arrays import ByteArray, DoubleArray
 from infnet_runtime.measure.flags import Flag
 from infnet_runtime.model.slice_gate import SliceGate
 
@@ -23,6 +23,8 @@ class SliceFinding:
     ----------
     number
         From the feet, 1 the lowest of the scan; ``volume.to_lps(mask)[number - 1]`` is the slice.
+    z_mm : mm
+        Place of the centre of its plane along the body axis, upwards; None where the scan has no voxel size.
     lung_mm2, infection_mm2 : mm2
         Lung, and marked in it before any slice was silenced. None where the scan has no voxel size.
     infection_percent : % of the lung of the slice
@@ -34,6 +36,7 @@ class SliceFinding:
     """
 
     number: int
+    z_mm: float | None
     lung_mm2: float | None
     infection_mm2: float | None
     infection_percent: float
@@ -43,13 +46,18 @@ class SliceFinding:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with three digits behind the point."""
         values = asdict(self)
-        for name in ("lung_mm2", "infection_mm2", "infection_percent", "score_mm2"):
+        for name in ("z_mm", "lung_mm2", "infection_mm2", "infection_percent", "score_mm2"):
             values[name] = None if values[name] is None else round(values[name], 3)
         return values
 
 
 def findings(
-    infection: ByteArray, lungs: ByteArray, pixel_mm2: float | None, gate: SliceGate | None = None
+    infection: ByteArray,
+    lungs: ByteArray,
+    pixel_mm2: float | None,
+    gate: SliceGate | None = None,
+    *,
+    z_mm: Sequence[float] | DoubleArray | None = None,
 ) -> tuple[SliceFinding, ...]:
     """Every slice with lung, from the feet.
 
@@ -61,6 +69,8 @@ def findings(
         ``grid.pixel_mm2`` of the scan.
     gate
         Of the model.
+    z_mm : (slices,), mm
+        ``grid.slice_z_mm`` of the scan.
 
     Examples
     --------
@@ -82,6 +92,7 @@ def findings(
         found.append(
             SliceFinding(
                 number=index + 1,
+                z_mm=None if z_mm is None else float(z_mm[index]),
                 lung_mm2=None if pixel_mm2 is None else pixels * pixel_mm2,
                 infection_mm2=area,
                 infection_percent=100 * marked[index] / pixels,

@@ -11,7 +11,8 @@ from infnet_runtime.io import stem
 from infnet_runtime.plain import values_of_json
 
 REPORT_SUFFIX = ".infnet.json"
-SCHEMA = "infnet.quantification/1"
+SCHEMA = "infnet.quantification/2"
+_EARLIER_SCHEMAS = ("infnet.quantification/1",)
 WORDS = {
     "mask": "infection",
     "lungs": "lungs",
@@ -103,7 +104,7 @@ def earlier_result(report: Path) -> EarlierResult | None:
     try:
         with report.open("rb") as file:
             document = values_of_json(file.read(_LARGEST_REPORT))
-        if document["schema"] != SCHEMA:
+        if document["schema"] not in (SCHEMA, *_EARLIER_SCHEMAS):
             return None
         scan = document["input"]
         names = [*document["outputs"].values(), *document.get("outputs_of_earlier_runs", [])]

@@ -5,30 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from infnet_runtime.measure.burden import Burden, ClassBurden, Classes, Quantification
+from infnet_runtime.measure.definitions import CLASS_DEFINITIONS, DEFINITIONS
+from infnet_runtime.measure.result import Burden, ClassBurden, Classes, Quantification
 from infnet_runtime.report.files import SCHEMA, printable
 from infnet_runtime.segment.result import Segmentation
 
 FAILURE_SCHEMA = "infnet.failure/1"
-
-DEFINITIONS = {
-    "infection": "voxels inside the lungs whose infection probability, on the scan's own grid, reaches the "
-    "threshold",
-    "infection_percent": "infection_ml / lung_ml * 100, of the same region",
-    "ml": "number of voxels times |det(affine)| / 1000",
-    "right, left": "the patient's sides",
-    "slices": "every axial slice with lung, number 1 the lowest of the scan; infection_mm2 is what was "
-    "marked in it, score_mm2 the smaller of that and of the neighbour that has more, infected whether the "
-    "score reaches the model's slice gate; with slice_gate_mm2 in the provenance the others were silenced",
-    "notice": "research software, not a medical device",
-}
-
-CLASS_DEFINITIONS = {
-    "classes": "of each voxel of the infection, ground glass where its probability on the scan's own grid is "
-    "at least that of consolidation, else consolidation; both together are the infection",
-    "ggo_ml, consolidation_ml": "ground glass and consolidation, as source says by what",
-    "ggo_percent_of_infection": "ggo_ml / infection_ml * 100, of the same region",
-}
 
 
 def to_document(

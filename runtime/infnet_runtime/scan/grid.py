@@ -155,6 +155,27 @@ class Grid:
         return None if self.pixel_mm2 is None else self.voxel_mm3 / self.pixel_mm2
 
     @property
+    def slice_mm(self) -> float | None:
+        """From one axial slice to the next along the body axis in mm, None without a size."""
+        slice_axis = lps_axes(self.affine)[0][0]
+        return float(abs(self.affine[2, slice_axis])) if self.has_size else None
+
+    @property
+    def slice_z_mm(self) -> DoubleArray | None:
+        """Place of the centre of each axial slice along the body axis in mm, upwards, from the feet.
+
+        None without a size.
+        """
+        if not self.has_size:
+            return None
+        axes, (flip, _, _) = lps_axes(self.affine)
+        middle = (np.array(self.shape) - 1) / 2
+        middle[axes[0]] = 0
+        first = float(self.affine[2, :3] @ middle + self.affine[2, 3])
+        z_mm: DoubleArray = first + self.affine[2, axes[0]] * np.arange(self.shape[axes[0]])
+        return z_mm[flip]
+
+    @property
     def orientation(self) -> str:
         """Where the stored axes point to, see :func:`orientation_code`."""
         return orientation_code(self.affine)

@@ -23,7 +23,7 @@ from infnet_runtime.measure.slices import remark as gate_remark
 from infnet_runtime.model.manifest import ModelManifest, OutputSpec
 from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.plausible.geometry import refuse_lost_geometry
-from infnet_runtime.scan.ct import CtVolume
+from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.segment.marking import Given, Marking
 from infnet_runtime.segment.overlap import one_after_another, overlapped
 from infnet_runtime.segment.region import Region, lungs_of, numbers, region
@@ -93,7 +93,9 @@ def segmented(
     watch.lap("network")
 
     lung_planes = looked_at.lungs.to_lps()
-    found = findings(marked.mask, lung_planes, grid.pixel_mm2, loaded.manifest.slice_gate)
+    found = findings(
+        marked.mask, lung_planes, grid.pixel_mm2, loaded.manifest.slice_gate, z_mm=grid.slice_z_mm
+    )
     if wanted.gate is not None:
         for one in filter(is_silenced, found):
             marked.silence(one.number - 1)
@@ -102,6 +104,8 @@ def segmented(
         marked.mask,
         lung_planes,
         grid.voxel_ml,
+        hu=scan.to_lps() if scan.intensity is Intensity.HU else None,
+        slice_mm=grid.slice_mm,
         outside_voxels=marked.outside_voxels,
         false_marks=loaded.manifest.false_marks,
         flags=flags,

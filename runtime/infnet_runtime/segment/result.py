@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from infnet_runtime.arrays import ByteArray, HalfArray
-from infnet_runtime.measure.burden import Quantification
+from infnet_runtime.measure.result import Quantification
 from infnet_runtime.measure.slices import SliceFinding
 from infnet_runtime.scan.ct import CtVolume
 

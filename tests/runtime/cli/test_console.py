@@ -95,7 +95,7 @@ def test_names_that_a_console_cannot_show(
     assert b"1 of 4 inputs failed" in done.stderr
     if options:
         lines = [json.loads(line) for line in done.stdout.decode("ascii").splitlines()]
-        assert [line["schema"] for line in lines].count("infnet.quantification/1") == 3
+        assert [line["schema"] for line in lines].count("infnet.quantification/2") == 3
         files = {line["input"]["file"] for line in lines}
         assert "\\xff.nii" in files
         assert not any("\udcff" in name for name in files)

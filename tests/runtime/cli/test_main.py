@@ -76,7 +76,7 @@ def test_results_lie_beside_the_input(scan: Path, model: Path) -> None:
     assert set(np.unique(np.asarray(mask.dataobj))) == {0, 1}
     report = json.loads((scan.parent / "scan.infnet.json").read_text())
     truth = chest_phantom()
-    assert report["schema"] == "infnet.quantification/1"
+    assert report["schema"] == "infnet.quantification/2"
     assert report["quantification"]["both"]["infection_ml"] == pytest.approx(truth.infection_ml, rel=0.06)
     assert report["quantification"]["left"]["infection_ml"] == 0
     assert report["provenance"]["device"] == "cpu"

@@ -44,9 +44,15 @@ def refused(*inputs: str, **options: object) -> InfnetError:
     return caught.value
 
 
-def write_report(path: str, *outputs: str, scan: str = "ct.nii.gz", earlier: tuple[str, ...] = ()) -> None:
+def write_report(
+    path: str,
+    *outputs: str,
+    scan: str = "ct.nii.gz",
+    earlier: tuple[str, ...] = (),
+    schema: str = "infnet.quantification/2",
+) -> None:
     document = {
-        "schema": "infnet.quantification/1",
+        "schema": schema,
         "input": {"file": scan, "sha256": "0" * 64, "shape": [4, 3, 2]},
         "outputs": dict(zip("abcdef", outputs, strict=False)),
         "outputs_of_earlier_runs": list(earlier),
@@ -231,8 +237,9 @@ def test_losses_in_a_folder_are_those_of_one_scan() -> None:
 
 def test_a_report_vouches_for_the_files_it_lists_only() -> None:
     touch("ct.nii", "ct.infection.nii.gz", "ct.lungs.nii.gz", "ct.montage.png")
-    write_report("ct.infnet.json", "ct.infection.nii.gz")
-    assert plan("ct.nii").cases
+    for earlier in ("infnet.quantification/1", "infnet.quantification/2"):
+        write_report("ct.infnet.json", "ct.infection.nii.gz", schema=earlier)
+        assert plan("ct.nii").cases[0].refusal is None
     error = refused("ct.nii", kinds=("mask", "lungs"))
     assert "ct.lungs.nii.gz is there already" in str(error)
     write_report("ct.infnet.json", "ct.infection.nii.gz", earlier=("ct.lungs.nii.gz",))

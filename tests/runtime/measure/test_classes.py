@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from infnet_runtime.errors import InputError
-from infnet_runtime.measure.burden import ClassBurden, Classes, quantify
+from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.classes import with_classes
+from infnet_runtime.measure.result import ClassBurden, Classes
 from infnet_runtime.model.specs import CLASS_OUTPUT
+from quantified import why_missing
 
 
 def told(classes: np.ndarray, lungs: np.ndarray, voxel_ml: float | None) -> Classes:
@@ -69,7 +71,7 @@ def test_a_lung_outside_the_picture_has_no_share() -> None:
     classes[3, 10, 5] = 1
     q = quantify((classes > 0).astype(np.uint8), lungs, 1.0)
     found = told(classes, lungs, 1.0)
-    assert q.reasons == {"left.infection_percent": "outside_the_picture"}
+    assert why_missing(q) == {"left.infection_percent": "outside_the_picture"}
     assert found.left == ClassBurden(0.0, 0.0, None, None)
     assert set(found.reasons.values()) == {"outside_the_picture"}
 

@@ -9,6 +9,7 @@ from infnet_runtime.plausible.both_lungs import both_lungs
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_mask import lung_mask
 from infnet_runtime.scan.sides import EITHER
+from quantified import why_missing
 
 PHANTOM = chest_phantom()
 GRID = Grid(PHANTOM.hu.shape, PHANTOM.affine)
@@ -45,7 +46,7 @@ def test_a_side_without_lung_is_none_and_both_is_the_other(side: int) -> None:
     assert missing is None
     assert there is not None
     assert there == q.both
-    assert q.reasons == {"left" if side == RIGHT else "right": "no_lung"}
+    assert why_missing(q) == {"left" if side == RIGHT else "right": "no_lung"}
 
 
 def test_a_lung_of_unknown_side_counts_for_both_only() -> None:
@@ -54,14 +55,15 @@ def test_a_lung_of_unknown_side_counts_for_both_only() -> None:
     assert q.both.lung_ml == pytest.approx(0.2 * np.count_nonzero(PHANTOM.lungs == RIGHT))
     assert q.both.infection_ml == pytest.approx(0.2 * np.count_nonzero(PHANTOM.infection))
     assert q.right is q.left is None
-    assert q.reasons == {"right": "side_unknown", "left": "side_unknown"}
+    assert why_missing(q) == {"right": "side_unknown", "left": "side_unknown"}
 
 
 def test_without_lung_no_number_is_given() -> None:
     q = quantify(np.zeros_like(PHANTOM.lungs), lungs_with({}), 0.2)
     assert (q.both, q.right, q.left, q.infection_outside_lungs_ml) == (None,) * 4
-    assert set(q.reasons) == {"both", "right", "left", "infection_outside_lungs_ml"}
-    assert set(q.reasons.values()) == {"no_lung"}
+    missing = why_missing(q)
+    assert set(missing) == {"both", "right", "left", "infection_outside_lungs_ml"}
+    assert set(missing.values()) == {"no_lung"}
 
 
 def one_lung_in_the_picture(side: int, room: float) -> tuple[np.ndarray, np.ndarray]:
@@ -82,8 +84,11 @@ def test_a_lung_that_was_not_scanned_has_no_millilitres_and_says_so(
     lungs, infection = one_lung_in_the_picture(side, room)
     q = quantify(infection, lungs, 0.2)
     numbers = q.to_dict()[other]
-    assert numbers == {"lung_ml": 0.0, "infection_ml": 0.0, "infection_percent": None}
-    assert q.reasons == {f"{other}.infection_percent": "outside_the_picture"}
+    assert {name: value for name, value in numbers.items() if value is not None} == {
+        "lung_ml": 0.0,
+        "infection_ml": 0.0,
+    }
+    assert why_missing(q) == {f"{other}.infection_percent": "outside_the_picture"}
     grid = Grid(lungs.shape, PHANTOM.affine)
     (flag,) = both_lungs(lung_mask(lungs, grid))
     assert (flag.name, flag.warns) == ("lung_outside_the_picture", True)
@@ -95,6 +100,6 @@ def test_a_lung_that_could_be_there_has_no_number(side: int, other: str) -> None
     lungs, infection = one_lung_in_the_picture(side, 0.5)
     q = quantify(infection, lungs, 0.2)
     assert q.to_dict()[other] is None
-    assert q.reasons == {other: "no_lung"}
+    assert why_missing(q) == {other: "no_lung"}
     (flag,) = both_lungs(lung_mask(lungs, Grid(lungs.shape, PHANTOM.affine)))
     assert flag.name == "lung_missing"

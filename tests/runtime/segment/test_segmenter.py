@@ -12,6 +12,7 @@ from builders import LEFT, ORIENTATIONS, RIGHT, chest_phantom, reorient, write_n
 from infnet_runtime import CtVolume, InputError, Intensity, Segmenter
 from infnet_runtime.scan.lung_mask import lung_mask
 from infnet_runtime.scan.phantom import ChestPhantom
+from quantified import why_missing
 from tiny_models import mid_grey_detector
 
 # The detector works on a resized grid and the ground glass has a blurred rim: 3 % of the volume was seen.
@@ -94,7 +95,7 @@ def test_given_lungs_are_used(segmenter: Segmenter, phantom: ChestPhantom) -> No
     # The detector may take a blurred voxel at the border of the lung for ground glass.
     assert q.both.infection_ml < 0.01 * phantom.infection_ml
     assert q.right is None
-    assert q.reasons == {"right": "no_lung"}
+    assert why_missing(q) == {"right": "no_lung"}
     assert "lung_missing" in q.warnings
 
 
@@ -138,7 +139,7 @@ def test_a_scan_without_lung_is_reported_as_such(segmenter: Segmenter, phantom: 
     assert result.provenance.slices_run == 0
     assert "no_lung_found" in q.flags
     assert (q.both, q.right, q.left, q.infection_outside_lungs_ml) == (None,) * 4
-    assert set(q.reasons.values()) == {"no_lung"}
+    assert set(why_missing(q).values()) == {"no_lung"}
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from infnet_runtime.io.atomic import atomic_write
-from infnet_runtime.measure.burden import Burden, Quantification
+from infnet_runtime.measure.result import Burden, Quantification
 from infnet_runtime.report.dicom import codes
 from infnet_runtime.report.dicom.identity import ALWAYS, MANUFACTURER, RESEARCH, ascii_text, take_identity
 from infnet_runtime.report.dicom.segmentation import WrittenSegmentation, not_made, version

@@ -1,0 +1,54 @@
+"""What tests look for in the numbers of a scan, and the published schema that reports are held against."""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from infnet_runtime.measure.result import Quantification
+
+
+def why_missing(q: Quantification) -> dict[str, str]:
+    """Reasons of what has nothing to do with HU and lobes: regions as a whole, their ml and shares."""
+    ends = ("both", "right", "left", "lung_ml", "infection_ml", "infection_percent", "outside_lungs_ml")
+    return {
+        name: why
+        for name, why in q.reasons.items()
+        if name.endswith(ends) and not name.startswith(("lobes", "scores"))
+    }
+
+
+def schema(name: str = "quantification") -> dict[str, Any]:
+    """As it is shipped in the package."""
+    text = (files("infnet_runtime.report") / f"{name}.schema.json").read_text()
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def check_report(document: dict[str, Any]) -> None:
+    """Hold a report against the schema; each null in it has a reason, and no reason is without a null."""
+    Draft202012Validator(schema()).validate(document)
+    q = document["quantification"]
+    _check_reasons(q, q["reasons"])
+    for kinds in ("classes", "hu_classes"):
+        if q.get(kinds):
+            _check_reasons(q[kinds], q[kinds]["reasons"])
+
+
+def _check_reasons(values: dict[str, Any], reasons: dict[str, str]) -> None:
+    missing = {
+        f"{prefix}{key}" for prefix, part in _parts(values) for key, value in part.items() if value is None
+    }
+    assert missing == set(reasons)
+
+
+def _parts(values: dict[str, Any], prefix: str = "") -> list[tuple[str, dict[str, Any]]]:
+    apart = ("reasons", "flag_texts", "classes", "hu_classes", "hu_histogram")
+    inner = [
+        part
+        for key, value in values.items()
+        if isinstance(value, dict) and key not in apart
+        for part in _parts(value, f"{prefix}{key}.")
+    ]
+    return [(prefix, values), *inner]
