@@ -201,6 +201,36 @@ def test_the_page_and_its_figures_are_those_of_the_recorded_run(load: Load, reco
     assert validation.with_tables(page, other) != page
 
 
+def test_the_words_of_the_page_have_the_numbers_of_the_run(recorded: dict[str, Any]) -> None:
+    page = " ".join((ROOT / "docs/validation.md").read_text("utf-8").split())
+    words = page.partition("made by benchmarks/validation.py")[0]
+    cases = {case["name"].removeprefix("radiopaedia_"): case for case in recorded["cases"]}
+    ml, dice = (cases["4_85506_1"]["read_by_both"][what] for what in ("ml", "dice"))
+    both = recorded["over_cases"]["all"]
+    apart = both["relative_distance_percent"]
+    own_lesions = both["lesions"]["infnet's in first"]["number"]
+    false_lesions = both["lesions"]["infnet's in neither"]
+    false_share = max(row["false_percent"] for row in recorded["healthy"])
+    given = [cases["7_85703_0"]["lungs_given"]["dice"][f"infnet, {name}"] for name in ("first", "second")]
+    for said in (
+        f"{ml['infnet']:.0f} ml, they {ml['first']:.0f} and {ml['second']:.0f}",
+        f"Dice .{100 * dice['infnet, first']:.0f} and .{100 * dice['infnet, second']:.0f} with them",
+        f"7_85703_0 .{100 * given[0]:.0f} and .{100 * given[1]:.0f}",
+        f"up to {false_share:.1f} % of the lung",
+        f"{cases['29_86491_1']['whole']['false_ml_in_them']:.1f} ml in slices of 29_86491_1",
+        f"Dice lower by .{-100 * both['dice_above_readers']['value']:.0f} than",
+        f"{false_lesions} of its {own_lesions} lesions",
+        f"it is {_of(apart['infnet, first'], '(median; largest {:.0f} %)')} from the first and "
+        f"{_of(apart['infnet, second'])} from the second, who are {_of(apart['second, first'])}",
+        f"marks {both['agreement']['ml']['second, first']['ratio']['bias']:.2f} times the millilitres",
+    ):
+        assert said in words
+
+
+def _of(distance: dict[str, float], largest: str = "({:.0f} %)") -> str:
+    return f"{distance['median']:.0f} % {largest.format(distance['largest'])}"
+
+
 @pytest.mark.data
 def test_the_readers_are_as_far_apart_as_their_source_says(recorded: dict[str, Any], data_root: Path) -> None:
     """Counted there by another program: voxels of both and their Dice, on the slices that both read."""
