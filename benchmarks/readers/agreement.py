@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray
+from infnet_runtime.measure.definitions import COMPONENT_FLOOR_ML
 
 Values = npt.NDArray[np.float64]
 
@@ -23,9 +24,6 @@ LIMIT = 1.96
 
 GROWS = 0.5
 """Correlation of the distance from the bias with the size, above which limits are given as a ratio."""
-
-LESION_ML = 0.1
-"""A component of a mask counts as a lesion above this volume."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,10 @@ class Lesions:
 
 
 def lesions_found(reader: BoolArray, other: BoolArray, voxel_ml: float) -> Lesions:
-    """Lesions of ``reader``, components of more than 0.1 ml that share a corner, and those ``other`` has.
+    """Lesions of ``reader``, and those ``other`` has.
+
+    They are what :func:`infnet_runtime.measure.quantify` counts: components that may touch at a corner, of
+    ``COMPONENT_FLOOR_ML`` or more.
 
     Parameters
     ----------
@@ -203,7 +204,7 @@ def lesions_found(reader: BoolArray, other: BoolArray, voxel_ml: float) -> Lesio
     labels = cc3d.connected_components(reader.view(np.uint8), connectivity=26)
     size = np.bincount(labels.ravel())
     common = np.bincount(labels[other], minlength=len(size))
-    is_lesion = size * voxel_ml > LESION_ML
+    is_lesion = size * voxel_ml >= COMPONENT_FLOOR_ML * (1 - 1e-9)
     is_lesion[0] = False
     return Lesions(
         number=int(is_lesion.sum()),

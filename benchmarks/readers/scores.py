@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from infnet_runtime.arrays import BoolArray, ByteArray
+from infnet_runtime.arrays import AnyArray, BoolArray
+from infnet_runtime.measure.definitions import HIGH_OPACITY_ABOVE_HU
 from readers.agreement import (
     Limits,
     Values,
@@ -28,7 +29,7 @@ from readers.cases import MANUAL, Case, Marked
 Row = dict[str, Any]
 
 READERS = ("infnet", "first", "second")
-MEASURES = ("ml", "percent", "mean_grey", "high_percent")
+MEASURES = ("ml", "percent", "mean", "high_percent")
 PAIRS = (
     ("infnet", "both readers"),
     ("infnet", "first"),
@@ -41,9 +42,6 @@ MEASURABLE_ML = 1.0
 
 WINDOW_HU = (-1050.0, 250.0)
 """Of the model's contract. The pictures' own window is not known, so HU made from their grey are nominal."""
-
-HIGH_HU = -200.0
-"""Above it a voxel counts as high opacity (Chaganti 2020)."""
 
 
 def to_grey(hu: float) -> float:
@@ -58,23 +56,27 @@ def to_grey(hu: float) -> float:
     return 255 * (hu - low) / (high - low)
 
 
-def quantify_mask(infection: BoolArray, lungs: BoolArray, grey: ByteArray, voxel_ml: float) -> Row:
+def quantify_mask(
+    infection: BoolArray, lungs: BoolArray, values: AnyArray, voxel_ml: float, *, high: float
+) -> Row:
     """One reader's numbers of one scan, or of some of its slices.
 
     Parameters
     ----------
-    infection, lungs, grey : (slices, rows, columns)
-        Infection is counted inside the lungs alone.
+    infection, lungs, values : (slices, rows, columns)
+        Infection is counted inside the lungs alone; values are HU, or grey.
+    high
+        Values above are high opacity.
     """
     inside = infection & lungs
     marked, lung = int(inside.sum()), int(lungs.sum())
-    values = grey[inside]
+    marked_values = values[inside]
     return {
         "ml": marked * voxel_ml,
         "lung_ml": lung * voxel_ml,
         "percent": 100 * marked / lung if lung else None,
-        "mean_grey": float(values.mean()) if marked else None,
-        "high_percent": 100 * int((values > to_grey(HIGH_HU)).sum()) / lung if lung else None,
+        "mean": float(marked_values.mean()) if marked else None,
+        "high_percent": 100 * int((marked_values > high).sum()) / lung if lung else None,
     }
 
 
@@ -92,14 +94,20 @@ def score_case(case: Case, marked: Marked, in_given_lungs: Marked) -> Row:
         "first": case.lungs | case.first,
         "second": case.lungs | case.second,
     }
-    read = case.covered
+    read, high = case.covered, to_grey(HIGH_OPACITY_ABOVE_HU)
     here = {name: mask & read[:, None, None] for name, mask in masks.items()}
     numbers = {
-        name: quantify_mask(masks[name][read], lungs[name][read], case.grey[read], case.voxel_ml)
+        name: quantify_mask(
+            masks[name][read],
+            lungs[name][read],
+            case.grey[read],
+            case.voxel_ml,
+            high=to_grey(HIGH_OPACITY_ABOVE_HU),
+        )
         for name in READERS
     }
     whole = {
-        name: quantify_mask(masks[name], lungs[name], case.grey, case.voxel_ml)
+        name: quantify_mask(masks[name], lungs[name], case.grey, case.voxel_ml, high=high)
         for name in ("infnet", "first")
     }
     unmarked = lungs["first"].any(axis=(1, 2)) & ~(case.first | case.second).any(axis=(1, 2))

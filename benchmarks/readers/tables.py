@@ -3,17 +3,18 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from readers.scores import HIGH_HU, MEASURABLE_ML, READERS, WINDOW_HU
+from infnet_runtime.measure.definitions import HIGH_OPACITY_ABOVE_HU
+from readers.scores import MEASURABLE_ML, READERS, WINDOW_HU
 
 Row = dict[str, Any]
 
 _OF_MEASURE = {
     "ml": "infection, ml",
     "percent": "% of the lung",
-    "mean_grey": "mean grey",
+    "mean": "mean grey",
     "high_percent": "high opacity, % of the lung",
 }
-_DIGITS = {"ml": 0, "percent": 1, "mean_grey": 0, "high_percent": 2}
+_DIGITS = {"ml": 0, "percent": 1, "mean": 0, "high_percent": 2}
 _DICE = ("infnet, first", "infnet, second", "second, first")
 
 
@@ -33,7 +34,7 @@ def to_markdown(report: Row) -> str:
         _lesions(report["cases"], everything["lesions"]),
         "### Density",
         _density(report["cases"]),
-        _agreement(everything, ("mean_grey", "high_percent")),
+        _agreement(everything, ("mean", "high_percent")),
         "### Whole volumes, first group alone",
         _whole(report["cases"]),
         "### Without infection",
@@ -178,7 +179,7 @@ def _density(cases: Sequence[Row]) -> str:
     head += [f"high opacity, % of the lung: {', '.join(READERS)}"]
     rows = []
     for case in cases:
-        grey = case["read_by_both"]["mean_grey"]
+        grey = case["read_by_both"]["mean"]
         hu = {
             name: None if value is None else low + (high - low) * value / 255 for name, value in grey.items()
         }
@@ -186,7 +187,7 @@ def _density(cases: Sequence[Row]) -> str:
         rows.append([_short(case), _three(grey, 0), _three(hu, 0), _three(high_opacity, 2)])
     return (
         f"{_table(head, rows)}\n\nNominal HU: as if grey 0 to 255 were {low:g} to {high:g} HU, the window of "
-        f"the model's contract; high opacity is what then lies above {HIGH_HU:g} HU."
+        f"the model's contract; high opacity is what then lies above {HIGH_OPACITY_ABOVE_HU:g} HU."
     )
 
 

@@ -108,10 +108,10 @@ def test_lesions_by_arithmetic(agreement: ModuleType) -> None:
     reader = np.zeros((4, 40, 40), bool)
     reader[0, :10, :11] = True  # 110 voxels, 0.11 ml
     reader[1, 10:20, 11:20] = True  # joined to it at a corner: one lesion of 200
-    reader[3, :10, :10] = True  # 100 voxels, exactly 0.1 ml: no lesion
-    reader[3, 20:31, 20:30] = True  # 110 voxels
+    reader[3, :9, :11] = True  # 99 voxels: no lesion
+    reader[3, 20:30, 20:30] = True  # 100 voxels, exactly 0.1 ml
     other = np.zeros_like(reader)
-    other[0, 0, 0] = other[3, 20:26, 20:30] = True
+    other[0, 0, 0] = other[3, 20:25, 20:30] = True
     found = agreement.lesions_found(reader, other, 0.001)
     assert (found.number, found.touched, found.half) == (2, 2, 1)
     assert agreement.lesions_found(reader, np.zeros_like(reader), 0.001).touched == 0
@@ -120,23 +120,32 @@ def test_lesions_by_arithmetic(agreement: ModuleType) -> None:
 
 def test_the_numbers_are_those_of_the_runtime(load: Load) -> None:
     random = np.random.default_rng(3)
-    infection, lungs = random.random((2, 5, 30, 30)) < np.array([0.3, 0.6])[:, None, None, None]
-    grey = random.integers(0, 256, infection.shape, np.uint8)
-    own = load("readers.scores").quantify_mask(infection, lungs, grey, 0.0028)
-    both = quantify((infection & lungs).astype(np.uint8), lungs.astype(np.uint8), 0.0028).both
+    infection, lungs = random.random((2, 5, 30, 30)) < np.array([0.03, 0.6])[:, None, None, None]
+    hu = random.integers(-900, 100, infection.shape, np.int16)
+    infection &= lungs
+    both = quantify(infection.view(np.uint8), lungs.astype(np.uint8), 0.06, hu=hu).both
     assert both
-    assert own["ml"] == pytest.approx(both.infection_ml, rel=1e-12)
-    assert own["lung_ml"] == pytest.approx(both.lung_ml, rel=1e-12)
-    assert own["percent"] == pytest.approx(both.infection_percent, rel=1e-12)
+    own = load("readers.scores").quantify_mask(infection, lungs, hu, 0.06, high=-200)
+    for mine, theirs in (
+        ("ml", both.infection_ml),
+        ("lung_ml", both.lung_ml),
+        ("percent", both.infection_percent),
+        ("mean", both.infection_mean_hu),
+        ("high_percent", both.pho_percent),
+    ):
+        assert own[mine] == pytest.approx(theirs, rel=1e-12)
+    lesions = load("readers.agreement").lesions_found(infection, infection, 0.06)
+    assert lesions.number == lesions.half == both.component_count
+    assert 0 < lesions.number < int(infection.sum())
 
 
 def test_what_is_missing_is_none(load: Load) -> None:
     nothing = np.zeros((1, 4, 4), bool)
     grey = np.zeros(nothing.shape, np.uint8)
-    own = load("readers.scores").quantify_mask(nothing, nothing, grey, 0.0028)
-    assert own == {"ml": 0, "lung_ml": 0, "percent": None, "mean_grey": None, "high_percent": None}
-    own = load("readers.scores").quantify_mask(nothing, ~nothing, grey, 0.0028)
-    assert (own["percent"], own["mean_grey"], own["high_percent"]) == (0, None, 0)
+    own = load("readers.scores").quantify_mask(nothing, nothing, grey, 0.0028, high=100)
+    assert own == {"ml": 0, "lung_ml": 0, "percent": None, "mean": None, "high_percent": None}
+    own = load("readers.scores").quantify_mask(nothing, ~nothing, grey, 0.0028, high=100)
+    assert (own["percent"], own["mean"], own["high_percent"]) == (0, None, 0)
 
 
 def test_a_slice_that_was_read_in_part_is_refused(load: Load) -> None:
