@@ -134,6 +134,16 @@ def _write(scan: Scan, result: Segmentation, files: dict[str, Path]) -> None:
 
         with atomic_write(files["montage"]) as file:
             file.write(montage_png(result))
+    if "report" in files:
+        from infnet_runtime.report.html import report_html
+
+        with atomic_write(files["report"]) as file:
+            file.write(report_html(result).encode())
+    if "regions" in files:
+        from infnet_runtime.report.tables import region_table
+
+        with atomic_write(files["regions"]) as file:
+            file.write(region_table(result.quantification).encode())
 
 
 def refuse_other_scan(case: Case, scan: CtVolume) -> None:

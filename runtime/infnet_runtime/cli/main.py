@@ -101,6 +101,12 @@ def infer(
     probability_out: Annotated[
         bool, typer.Option("--probability-out", help="Also write NAME.probability.nii.gz, 0 to 1, float32.")
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report", help="Also write NAME.report.html: numbers, pictures and charts on one page."
+        ),
+    ] = False,
     montage: Annotated[
         bool,
         typer.Option(
@@ -108,6 +114,18 @@ def infer(
             help="Also write NAME.montage.png: axial, coronal and sagittal planes, lungs and infection "
             "outlined.",
         ),
+    ] = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            help="Also write a table with a row for each scan; those that failed have their error.",
+        ),
+    ] = None,
+    csv_regions: Annotated[
+        bool,
+        typer.Option("--csv-regions", help="Also write NAME.regions.csv: measures by lung, and by lobe."),
     ] = False,
     classes: Annotated[
         bool,
@@ -151,6 +169,7 @@ def infer(
     limit_process(threads)
     from infnet_runtime.cli.batch import run_plan
     from infnet_runtime.cli.case import CaseDone, CaseOptions
+    from infnet_runtime.cli.cohort import CohortTable
     from infnet_runtime.cli.plan import plan_cases
     from infnet_runtime.io.lung_masks import expect_mask_file
     from infnet_runtime.io.nifti.affine import ORIENTATIONS
@@ -170,13 +189,14 @@ def infer(
         expect_mask_file(lungs)
     others = [path for path in (lungs, model or named_model()) if path]
     wanted = {"mask": True, "lungs": lungs_out, "probability": probability_out, "montage": montage}
-    wanted["classes"] = classes
+    wanted |= {"report": report, "regions": csv_regions, "classes": classes}
     kinds = tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
     plan = plan_cases(paths, out=out, kinds=kinds, others=others)
     if lungs and len(plan.cases) > 1:
         raise typer.BadParameter(
             "one lung mask belongs to one scan; give a single input", param_hint="--lungs"
         )
+    table = None if csv is None else CohortTable(csv, plan.cases)
     options = CaseOptions(
         lungs=lungs,
         lung_labels=labels,
@@ -206,23 +226,24 @@ def infer(
         return segmenter
 
     def done(case: CaseDone) -> None:
+        if table is not None:
+            table.add(case.document)
         if as_json or not quiet:
             typer.echo(json_line(case.document) if as_json else case.text)
 
     def failed(document: dict[str, Any]) -> None:
+        if table is not None:
+            table.add(document)
         if as_json:
             typer.echo(json_line(document))
 
     for note in plan.notes:
         say(note)
-    exit_code = run_plan(
-        plan,
-        options,
-        opened,
-        done=done,
-        failed=failed,
-        say=say,
-    )
+    try:
+        exit_code = run_plan(plan, options, opened, done=done, failed=failed, say=say)
+    finally:
+        if table is not None:
+            table.write()
     if exit_code:
         raise typer.Exit(exit_code)
 

@@ -18,10 +18,12 @@ WORDS = {
     "lungs": "lungs",
     "probability": "probability",
     "montage": "montage",
+    "report": "report",
+    "regions": "regions",
     "classes": "classes",
 }
 """Kind of file to what stands in its name."""
-_ENDINGS = {"montage": ".png"}  # others have that of the mask
+_ENDINGS = {"montage": ".png", "report": ".html", "regions": ".csv"}  # others have that of the mask
 
 _LARGEST_REPORT = 1 << 23  # bytes; a slice takes about 150
 

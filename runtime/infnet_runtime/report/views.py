@@ -16,7 +16,6 @@ from infnet_runtime.io.images import CLASS_COLOURS
 from infnet_runtime.model.specs import CONSOLIDATION, GROUND_GLASS
 from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.ct import CtVolume, Intensity
-from infnet_runtime.scan.grid import lps_axes
 from infnet_runtime.scan.rescaled import Voxels
 from infnet_runtime.segment.result import Segmentation
 from infnet_runtime.slices.preprocess import window_in_place
@@ -117,7 +116,7 @@ def views(
         Marked too where given.
     """
     volume = result.volume
-    voxels, spacing_mm = volume.to_lps(), volume.lps_spacing_mm
+    voxels, spacing_mm, z_mm = volume.to_lps(), volume.lps_spacing_mm, volume.grid.slice_z_mm
     layers = _layers(result, truth)
     lungs, infection = (_counts(volume.to_lps(labels)) for labels in (result.lungs, result.mask))
     picked = [_picked(lungs[axis], infection[axis], most[axis]) for axis in range(3)]
@@ -147,7 +146,7 @@ def views(
                     name,
                     number=index + 1,
                     of=voxels.shape[axis],
-                    z_mm=slice_z_mm(volume, index) if axis == 0 and volume.grid.has_size else None,
+                    z_mm=float(z_mm[index]) if axis == 0 and z_mm is not None else None,
                     edges=edges,
                     grey=np.rint(grey[turned] * 255).astype(np.uint8),
                     marks=tuple(
@@ -177,15 +176,6 @@ def tilt_words(volume: CtVolume) -> str:
     if degrees < _UPRIGHT_DEGREES:
         return ""
     return f"planes of the scan, turned by {degrees:.0f} degrees against those of the body"
-
-
-def slice_z_mm(volume: CtVolume, index: int) -> float:
-    """World coordinate, to the head, of the centre of an axial slice in mm; slices counted from the feet."""
-    voxel = [(n - 1) / 2 for n in volume.grid.shape]
-    axes, flips = lps_axes(volume.affine)
-    last = volume.grid.shape[axes[0]] - 1
-    voxel[axes[0]] = index if flips[0].step is None else last - index
-    return float((volume.affine @ [*voxel, 1.0])[2])
 
 
 def _layers(result: Segmentation, truth: BoolArray | None) -> list[_Layer]:

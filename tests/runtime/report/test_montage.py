@@ -14,7 +14,7 @@ from infnet_runtime.io.images import CLASS_COLOURS
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.flags import NO_LUNG
 from infnet_runtime.report.montage import _TILE, montage_png
-from infnet_runtime.report.views import View, slice_z_mm, tilt_words, views
+from infnet_runtime.report.views import View, tilt_words, views
 
 PHANTOM = chest_phantom((14, 60, 80), (16.0, 5.0, 4.5))
 PROVENANCE = Provenance(
@@ -107,13 +107,15 @@ def test_a_lung_that_was_not_found_is_in_the_picture() -> None:
         assert one.grey.shape == other.grey.shape
 
 
-def test_the_place_of_a_slice_is_that_of_the_world() -> None:
+def test_an_axial_plane_has_its_place_in_the_world() -> None:
     for orientation in ("LPS", "RAI", "SAR", "PIL"):
-        volume = result_in(orientation).volume
-        first, second = slice_z_mm(volume, 0), slice_z_mm(volume, 1)
-        assert second - first == pytest.approx(PHANTOM.spacing_mm[0])
-        middle = volume.affine @ [*(np.array(volume.voxels.shape) - 1) / 2, 1]
-        assert (first + slice_z_mm(volume, len(PHANTOM.hu) - 1)) / 2 == pytest.approx(middle[2])
+        result = result_in(orientation)
+        z_mm = result.volume.grid.slice_z_mm
+        assert z_mm is not None
+        found = tiles_of(result, "axial")
+        assert [view.z_mm for view in found] == [pytest.approx(z_mm[view.number - 1]) for view in found]
+        assert np.diff(z_mm) == pytest.approx(PHANTOM.spacing_mm[0])
+        assert {view.z_mm for view in tiles_of(result, "coronal")} == {None}
 
 
 def test_planes_that_are_not_those_of_the_body_are_named() -> None:

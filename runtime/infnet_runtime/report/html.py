@@ -1,0 +1,432 @@
+"""A result as one HTML page: numbers, planes, charts, what to know, and how it was made.
+
+The page stands alone: no script, nothing from elsewhere, which its content security policy also says. It
+holds nothing of the patient but what the name of the scan's file says.
+"""
+
+import base64
+import platform
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib import resources
+from string import Template
+
+import numpy as np
+
+from infnet_runtime.arrays import ByteArray
+from infnet_runtime.io.png import png_bytes
+from infnet_runtime.measure.definitions import CLASS_DEFINITIONS, DEFINITIONS, HIGH_OPACITY_ABOVE_HU
+from infnet_runtime.measure.result import Burden, ClassBurden, Quantification
+from infnet_runtime.opencv import cv2
+from infnet_runtime.report.charts import hu_histogram, slice_profile
+from infnet_runtime.report.files import printable
+from infnet_runtime.report.montage import draw_outline
+from infnet_runtime.report.views import View, legend, tilt_words, views, window_words
+from infnet_runtime.segment.result import Segmentation
+
+_MOST = (12, 4, 4)  # axial, coronal and sagittal planes
+_PIXELS = (400, 300, 200)  # of the longer side; less where a page would be too large
+_LARGEST = 1_900_000  # bytes of all pictures
+_JPEG_QUALITY = 88
+_FILLING = 70  # of 255, inside an infection
+_REGIONS = {"both": "both lungs", "right": "right lung", "left": "left lung"}
+_LOBES = {
+    "left_upper": "left upper lobe",
+    "left_lower": "left lower lobe",
+    "right_upper": "right upper lobe",
+    "right_middle": "right middle lobe",
+    "right_lower": "right lower lobe",
+}
+_SCORES = {
+    "ctss_0_25": "CT severity score, 0 to 25",
+    "lss_0_20": "lung severity score, 0 to 20",
+    "lhos_0_20": "lung high opacity score, 0 to 20",
+    "tss_0_20": "total severity score, 0 to 20",
+    "zone_score_0_24_geometric": "score of thirds of the lungs' height, 0 to 24",
+}
+REASONS = {
+    "no_voxel_size": "no voxel size",
+    "no_hu": "values are no HU",
+    "no_lung": "no lung found",
+    "no_infection": "no infection",
+    "side_unknown": "side not known",
+    "outside_the_picture": "outside of the picture",
+    "no_reference": "no lung without infection",
+    "too_few_slices": "too few slices",
+    "lobe_mask_missing": "no lobe mask given",
+    "lobe_missing": "lobe not in the mask",
+    "probability_not_kept": "probabilities not kept",
+}
+"""Why a number is missing, in words."""
+_LUNGS = {
+    "found": "found by infnet's lung finder",
+    "given": "given with the scan",
+    "none": "none were found",
+}
+_MINUS = "\N{MINUS SIGN}"
+_NAMES = {"axial": "Axial", "coronal": "Coronal", "sagittal": "Sagittal"}
+_SIDES = {"axial": "from the head down", "coronal": "from the front", "sagittal": "from the patient's right"}
+
+
+def report_html(result: Segmentation, *, made: datetime | None = None) -> str:
+    """Write a result as a page.
+
+    Parameters
+    ----------
+    made
+        Date on the page; now where absent.
+    """
+    page = resources.files("infnet_runtime.report").joinpath("page.html").read_text("utf-8")
+    q = result.quantification
+    for pixels in _PIXELS:
+        shown = views(result, most=_MOST, pixels=pixels, one_pixels=2 * pixels)
+        pictures = _pictures(result, shown)
+        if len(pictures) <= _LARGEST:
+            break
+    return Template(page).substitute(
+        title=f"Infection in chest CT: {_safe(result.volume.source)}",
+        scan=_scan(result),
+        across=4 if len(shown) > 1 else 1,
+        across_phone=2 if len(shown) > 1 else 1,
+        across_print=6 if len(shown) > 1 else 1,
+        warnings="\n".join(
+            f'<p class="warning" role="note"><strong>Warning:</strong> {_safe(q.flag_texts[name])}</p>'
+            for name in q.warnings
+        ),
+        summary=_summary(q),
+        numbers=_numbers(q),
+        pictures=pictures,
+        charts=_charts(result),
+        notes=_notes(q),
+        definitions=_pairs(_definitions(q)),
+        provenance=_pairs(_provenance(result)),
+        made=_safe(f"{made or datetime.now(UTC):%Y-%m-%d %H:%M %Z}"),
+    )
+
+
+def _safe(text: str) -> str:
+    return escape(printable(text))
+
+
+def in_words(value: float | None, unit: str = "", digits: int = 1) -> str:
+    """A number for people, one digit more below 1; what is not 0 is never written as 0, None as nothing.
+
+    Examples
+    --------
+    >>> in_words(12.34, "ml"), in_words(0.034), in_words(0.004, "ml"), in_words(0.0, "ml")
+    ('12.3 ml', '0.03', '< 0.01 ml', '0 ml')
+    """
+    if value is None:
+        return ""
+    if value == 0:
+        return f"0 {unit}".rstrip()
+    if abs(value) < 1:
+        digits += 1
+    least = 10.0**-digits
+    small = abs(value) < least / 2
+    text = f"< {least:.{digits}f}" if small else f"{value:.{digits}f}".replace("-", _MINUS)
+    return f"{text} {unit}".rstrip()
+
+
+def _scan(result: Segmentation) -> str:
+    volume, q = result.volume, result.quantification
+    mm = " x ".join(f"{s:.2f}" for s in volume.spacing_mm)
+    size = f"{mm} mm" if q.has_size else "no voxel size: no millilitres"
+    shape = " x ".join(map(str, volume.voxels.shape))
+    return _safe(f"{shape} voxels, {size}, {q.slices} slices, {q.slices_with_lung} with lung")
+
+
+_Row = tuple[str, Callable[[str], str]]
+
+
+def _summary(q: Quantification) -> str:
+    if q.both is None:
+        return "<p><b>No lung was found: there is no volume and no share of the lung to give.</b></p>"
+    cards = [
+        (in_words(q.both.infection_ml, "ml"), "infection"),
+        (in_words(q.both.infection_percent, "%"), "of the lung (PO)"),
+        (in_words(q.both.pho_percent, "%"), f"of the lung above {_hu(HIGH_OPACITY_ABOVE_HU)} (PHO)"),
+        (in_words(q.both.lung_ml, "ml", 0), "lung" if _is_whole(q) else "lung that was found"),
+    ]
+    shown = "".join(f"<li><b>{escape(value)}</b>{escape(name)}</li>" for value, name in cards if value)
+    return f'<ul class="cards">{shown}</ul>'
+
+
+def _numbers(q: Quantification) -> str:
+    if q.both is None:
+        return "<p>Not given: no lung was found.</p>"
+    table = _table("By side of the patient", list(_REGIONS), list(_REGIONS.values()), _rows(q))
+    return f"{table}{_lobes(q)}{_scores(q)}"
+
+
+def _is_whole(q: Quantification) -> bool:
+    return q.right is not None and q.left is not None
+
+
+def _rows(q: Quantification) -> list[_Row]:
+    """Rows of the table of regions: what, and its text for a region."""
+
+    def number(name: str, unit: str, digits: int = 1) -> Callable[[str], str]:
+        def text(region: str) -> str:
+            burden: Burden | None = getattr(q, region)
+            value = None if burden is None else getattr(burden, name)
+            return _cell(value, unit, digits, q.reasons.get(region) or q.reasons.get(f"{region}.{name}"))
+
+        return text
+
+    limit = _hu(HIGH_OPACITY_ABOVE_HU)
+    return [
+        ("lung, ml", number("lung_ml", "", 0)),
+        ("infection, ml", number("infection_ml", "")),
+        ("infection, % of the lung (PO)", number("infection_percent", "")),
+        (f"high opacity, above {limit}, ml", number("high_opacity_ml", "")),
+        ("high opacity, % of the lung (PHO)", number("pho_percent", "")),
+        *_kinds(q),
+        ("mean of the lung, HU", number("lung_mean_hu", "", 0)),
+        ("mean ± sd of the infection, HU", _mean_sd(q)),
+        ("mass of the infection, g", number("infection_mass_g", "", 0)),
+        ("pieces of the infection", number("component_count", "", 0)),
+        ("largest piece, ml", number("largest_component_ml", "")),
+    ]
+
+
+def _mean_sd(q: Quantification) -> Callable[[str], str]:
+    def text(region: str) -> str:
+        burden: Burden | None = getattr(q, region)
+        if burden is None or burden.infection_mean_hu is None:
+            return _cell(None, "", 0, q.reasons.get(region) or q.reasons.get(f"{region}.infection_mean_hu"))
+        mean, sd = in_words(burden.infection_mean_hu, "", 0), in_words(burden.infection_sd_hu, "", 0)
+        return f"<td>{escape(mean)} ± {escape(sd)}</td>"
+
+    return text
+
+
+def _kinds(q: Quantification) -> Iterator[_Row]:
+    """Ground glass and consolidation, each source by its name."""
+    limit = _hu(HIGH_OPACITY_ABOVE_HU)
+    if q.classes is not None:
+        yield "ground glass, by the model, ml (% of the infection)", _kind(q.classes, "ggo")
+        yield "consolidation, by the model, ml (% of the infection)", _kind(q.classes, "consolidation")
+    elif q.hu_classes is not None:
+        yield f"ground glass, by HU up to {limit}, ml (% of the infection)", _kind(q.hu_classes, "ggo")
+        yield (
+            f"consolidation, by HU above {limit}, ml (% of the infection)",
+            _kind(q.hu_classes, "consolidation"),
+        )
+
+
+def _kind(classes: object, kind: str) -> Callable[[str], str]:
+    def text(region: str) -> str:
+        reasons: dict[str, str] = getattr(classes, "reasons")  # noqa: B009 - of both kinds of classes
+        burden: ClassBurden | None = getattr(classes, region)
+        if burden is None:
+            return _cell(None, "", 1, reasons.get(region))
+        ml, share = getattr(burden, f"{kind}_ml"), getattr(burden, f"{kind}_percent_of_infection")
+        if share is None:
+            why = reasons.get(f"{region}.{kind}_percent_of_infection")
+            return _cell(ml if why == "no_infection" else None, "", 1, why)
+        parts = ([] if ml is None else [in_words(ml)]) + [f"({in_words(share, '%')})"]
+        return f"<td>{escape(' '.join(parts))}</td>"
+
+    return text
+
+
+def _cell(value: float | None, unit: str, digits: int, reason: str | None) -> str:
+    if value is None:
+        return f'<td class="missing">{escape(REASONS.get(reason or "", reason or "not given"))}</td>'
+    return f"<td>{escape(in_words(value, unit, digits))}</td>"
+
+
+def _table(caption: str, keys: Sequence[str], heads: Sequence[str], rows: Iterable[_Row]) -> str:
+    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in heads)
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(text(key) for key in keys)}</tr>'
+        for name, text in rows
+    )
+    return (
+        f'<div class="wide"><table><caption>{escape(caption)}</caption><thead><tr>'
+        f'<th scope="col">measure</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _lobes(q: Quantification) -> str:
+    if q.lobes is None:
+        return ""
+    given = q.lobes
+
+    def number(name: str, digits: int = 1) -> Callable[[str], str]:
+        def text(lobe: str) -> str:
+            burden = given.get(lobe)
+            value = None if burden is None else getattr(burden, name)
+            why = q.reasons.get(f"lobes.{lobe}") or q.reasons.get(f"lobes.{lobe}.{name}")
+            return _cell(value, "", digits, why)
+
+        return text
+
+    rows = [
+        ("lobe, ml", number("lung_ml", 0)),
+        ("infection, ml", number("infection_ml")),
+        ("infection, % of the lobe", number("infection_percent")),
+        ("high opacity, % of the lobe", number("pho_percent")),
+    ]
+    return _table("By lobe of the mask that was given", list(_LOBES), list(_LOBES.values()), rows)
+
+
+def _scores(q: Quantification) -> str:
+    told = [
+        f"{name}: {getattr(q.scores, key)}"
+        for key, name in _SCORES.items()
+        if getattr(q.scores, key) is not None
+    ]
+    missing = sorted({q.reasons[f"scores.{key}"] for key in _SCORES if f"scores.{key}" in q.reasons})
+    if missing:
+        which = "other scores" if told else "scores"
+        told.append(f"{which} are not given: {', '.join(REASONS.get(one, one) for one in missing)}")
+    return f'<p class="dim">{escape("; ".join(told))}.</p>' if told else ""
+
+
+def _pictures(result: Segmentation, shown: list[View]) -> str:
+    keys = "".join(
+        f'<span class="key" style="border-color:{_css(colour)};background:{_css(colour)}55"></span>'
+        f"{escape(name)}"
+        for name, colour in legend(result)
+    )
+    words = [window_words(result.volume)]
+    if tilt := tilt_words(result.volume):
+        words.append(tilt)
+    if {view.plane for view in shown} == {"axial"}:
+        why = "one slice" if result.quantification.slices < 2 else "no voxel size"
+        words.append(f"{why}: no coronal and no sagittal planes")
+    if not result.volume.grid.has_size:
+        words.append("sides as in radiological display, which the input does not state")
+    planes = []
+    for plane, name in _NAMES.items():
+        figures = [_figure(view) for view in shown if view.plane == plane]
+        if figures:
+            what = f"{name}, {_SIDES[plane]}" if len(figures) > 1 else name
+            planes.append(f'<h3>{escape(what)}</h3><div class="planes">{"".join(figures)}</div>')
+    return (
+        '<input type="checkbox" id="marks" checked> <label class="noprint" for="marks">show marks</label>'
+        f"{keys}<p>{_safe('; '.join(words)).replace(' -', f' {_MINUS}')}. "
+        "R, L: the patient's right and left; A, P: front and back; H, F: head and feet."
+        f'</p><div class="shown">{"".join(planes)}</div>'
+    )
+
+
+def _figure(view: View) -> str:
+    infected = any(mark.filled and mark.where.any() for mark in view.marks)
+    place = {"axial": "Slice", "coronal": "Row", "sagittal": "Column"}[view.plane]
+    text = f"{place} {view.number} of {view.of}"
+    if view.z_mm is not None:
+        text += f", z {in_words(view.z_mm, 'mm', 0)}"
+    marked = "Infection is marked." if infected else "No infection is marked."
+    alt = f"{_NAMES[view.plane]} plane. {text}. {marked}"
+    rows, columns = view.grey.shape
+    sides = "".join(f'<i class="{at}">{letter}</i>' for at, letter in zip("lrtb", view.edges, strict=True))
+    return (
+        f'<figure><div class="plane"><img src="{_jpeg(view.grey)}" width="{columns}" height="{rows}" '
+        f'alt="{escape(alt)}"><img class="mark" src="{_marks(view)}" alt="">{sides}</div>'
+        f"<figcaption>{escape(text)}</figcaption></figure>"
+    )
+
+
+def _jpeg(grey: ByteArray) -> str:
+    content = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+
+
+def _marks(view: View) -> str:
+    """What is marked, on nothing: the plane below can be seen without it."""
+    layer = np.zeros((*view.grey.shape, 4), np.uint8)
+    for mark in view.marks:
+        blue_first = mark.colour[::-1]
+        if mark.filled:
+            layer[mark.where] = (*blue_first, _FILLING)
+        draw_outline(layer, mark.where, (*blue_first, 255))
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(layer)).decode()}"
+
+
+def _css(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _charts(result: Segmentation) -> str:
+    q, parts = result.quantification, []
+    slice_mm = result.volume.grid.slice_mm
+    if slice_mm is None or len(result.slices) < 2:
+        why = "no voxel size" if slice_mm is None else "fewer than two slices with lung"
+        parts.append(("Slice profile", f"<p>Not given: {why}.</p>"))
+    else:
+        parts.append(
+            ("Area of lung (blue) and infection (red) by slice", slice_profile(result.slices, slice_mm))
+        )
+    if q.hu_histogram is None:
+        why = REASONS.get(q.reasons.get("hu_histogram", ""), "no lung found")
+        parts.append(("Densities", f"<p>Not given: {escape(why)}.</p>"))
+    else:
+        chart = hu_histogram(q.hu_histogram, HIGH_OPACITY_ABOVE_HU)
+        parts.append(("Densities of lung (blue) and infection (red), each as shares of its own", chart))
+    charts = "".join(f"<div><h3>{escape(title)}</h3>{chart}</div>" for title, chart in parts)
+    return f'<div class="charts">{charts}</div>'
+
+
+def _notes(q: Quantification) -> str:
+    notes = [text for name, text in q.flag_texts.items() if name not in q.warnings]
+    band = q.uncertainty.infection_ml_band
+    if band:
+        told = ", ".join(f"{in_words(ml, 'ml')} at {threshold}" for threshold, ml in band.items())
+        notes.append(f"infection by threshold of the probability: {told}; no interval of confidence")
+    if q.infection_outside_lungs_ml:
+        ml = in_words(q.infection_outside_lungs_ml, "ml")
+        notes.append(f"{ml} were marked outside of the lungs and are not counted")
+    if not notes:
+        notes = ["nothing beyond the warnings above" if q.warnings else "no warnings and no remarks"]
+    return f'<ul class="plain">{"".join(f"<li>{_safe(note)}</li>" for note in notes)}</ul>'
+
+
+def _definitions(q: Quantification) -> Iterator[tuple[str, str]]:
+    definitions = DEFINITIONS if q.classes is None else DEFINITIONS | CLASS_DEFINITIONS
+    for name, text in definitions.items():
+        if isinstance(text, str) and name != "notice":  # which stands on the page already
+            yield name, text
+    yield "high_opacity_above_hu", _hu(HIGH_OPACITY_ABOVE_HU)
+
+
+def _provenance(result: Segmentation) -> Iterator[tuple[str, str]]:
+    p, volume = result.provenance, result.volume
+    yield "input", volume.source
+    yield "SHA-256 of the input", volume.id.sha256 or "not known: not from a file"
+    if volume.id.series_uid:
+        yield "series", volume.id.series_uid
+    yield "model", f"{p.model} {p.model_version}, SHA-256 {p.model_sha256}"
+    yield (
+        "computed by",
+        f"{p.backend} on {p.device}, in {p.precision}" + (f"; {p.choice}" if p.choice else ""),
+    )
+    yield "lungs", _LUNGS.get(p.lungs, p.lungs)
+    gate = "off" if p.slice_gate_mm2 is None else f"{p.slice_gate_mm2:g} mm²"
+    yield (
+        "options",
+        f"threshold {p.threshold:g}, temperature {p.temperature:g}, batch size {p.batch_size}, fast "
+        f"{'on' if p.fast else 'off'}, slice gate {gate}, values read as {volume.intensity}",
+    )
+    yield (
+        "slices",
+        f"{p.slices_run} through the network, {p.slices_interpolated} interpolated, {p.slices_skipped} "
+        "left out without lung",
+    )
+    yield (
+        "versions",
+        f"infnet {p.infnet}, Python {platform.python_version()}, numpy {np.__version__}, "
+        f"OpenCV {cv2.__version__}",
+    )
+    yield "seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in p.seconds.items())
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    return f"<dl>{''.join(f'<dt>{_safe(name)}</dt><dd>{_safe(text)}</dd>' for name, text in pairs)}</dl>"
+
+
+def _hu(value: float) -> str:
+    return in_words(value, "HU", 0)
