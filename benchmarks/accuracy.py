@@ -222,9 +222,8 @@ def measure_healthy(session: Session, data: Path, overlays: Path | None) -> dict
     """False positives in a scan without COVID-19."""
     result = Segmenter(session).predict(datasets.healthy_series(data))
     if overlays:
-        path = overlays / f"{result.volume.source}.png"
-        write_overlay(path, result, None)
-    return {"series": result.volume.source, **healthy_row(result)}
+        write_overlay(overlays / f"{datasets.HEALTHY.name}.png", result, None)
+    return {"series": datasets.HEALTHY.name, **healthy_row(result)}
 
 
 def _predict(session: Session) -> Predict:
@@ -276,7 +275,7 @@ def _missing(data: Path, prepared: Path | None) -> dict[str, str]:
         if not (data / folder).is_dir()
     }
     if "healthy" not in missing and find_spec("pydicom") is None:
-        missing["healthy"] = "needs pydicom: pip install pydicom"
+        missing["healthy"] = "needs pydicom: pip install 'infnet[dicom]'"
     if prepared is None:
         missing["transferred"] = "needs --prepared, a folder that 'infnet-train data prepare' wrote"
     elif not (prepared / datasets.TRANSFERRED / "Imgs").is_dir():

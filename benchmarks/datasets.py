@@ -6,9 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from infnet_runtime import CtVolume, Intensity
+from infnet_runtime import CtVolume
 from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.io import open_scan
+from infnet_runtime.io.dicom import read_dicom
 from infnet_runtime.metrics import LabelledSlice
 
 TEST_SLICES = Path("covid-semiseg/TestingSet/LungInfection-Test")
@@ -86,23 +87,14 @@ def labelled_volume(data: Path, name: str) -> tuple[CtVolume, BoolArray]:
 
 
 def healthy_series(data: Path) -> CtVolume:
-    """A chest CT without COVID-19 in HU. The runtime reads no DICOM yet, so pydicom does it here.
+    """A chest CT without COVID-19 in HU.
 
     Raises
     ------
-    ImportError
+    InputError
         If pydicom is not installed.
     """
-    import pydicom
-
-    files = [pydicom.dcmread(path) for path in (data / HEALTHY).glob("*.dcm")]
-    files.sort(key=lambda file: float(file.ImagePositionPatient[2]))
-    hu = np.stack([file.pixel_array.astype(np.int16) + int(file.RescaleIntercept) for file in files])
-    row_mm, column_mm = map(float, files[0].PixelSpacing)
-    step_mm = float(files[1].ImagePositionPatient[2]) - float(files[0].ImagePositionPatient[2])
-    affine = np.zeros((4, 4))  # axes (slice, row, column)
-    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = step_mm, -row_mm, -column_mm, 1
-    return CtVolume(hu, affine, Intensity.HU, HEALTHY.name)
+    return read_dicom(data / HEALTHY).volume
 
 
 def read_grey(path: Path) -> ByteArray:

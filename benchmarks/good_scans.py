@@ -80,7 +80,7 @@ def lung_mask_of(scan: GoodScan) -> ByteArray | None:
 
 
 def dicom_series(path: Path) -> CtVolume:
-    """A folder of slices, or one slice, axes (slice, row, column) in LPS. The runtime reads no DICOM yet.
+    """A folder of slices, or one slice, axes (slice, row, column) in LPS. The runtime refuses a single one.
 
     Raises
     ------

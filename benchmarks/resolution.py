@@ -19,7 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from datasets import healthy_series, labelled_volume, volume_names
+from datasets import HEALTHY, healthy_series, labelled_volume, volume_names
 
 from infnet_runtime import CtVolume, Segmenter, load
 from infnet_runtime.arrays import AnyArray, BoolArray, FloatArray
@@ -170,8 +170,10 @@ def thin(data: Path) -> Scan:
 
 def healthy(data: Path) -> Scan:
     volume = healthy_series(data)
-    hu = np.clip(volume.to_lps(), -1024, 3071)  # the ground outside the field is no number of HU to average
-    return volume.source, hu, None, volume.lps_spacing_mm, volume.intensity
+    hu = np.clip(
+        np.asarray(volume.to_lps()), -1024, 3071
+    )  # the ground outside the field is no number of HU to average
+    return HEALTHY.name, hu, None, volume.lps_spacing_mm, volume.intensity
 
 
 if __name__ == "__main__":
