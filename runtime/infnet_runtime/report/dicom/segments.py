@@ -115,9 +115,7 @@ def segments(result: Segmentation, placed: Placement) -> tuple[ByteArray, tuple[
             "DICOM output says in its JSON report which numbers cannot be given, and why",
             code=8052,
         )
-    renumbered = np.zeros(_SIZE, np.uint8)
-    renumbered[present] = np.arange(1, len(present) + 1)
-    np.take(renumbered, numbers, out=numbers)
+    _renumber(numbers, present)
     voxel_ml = result.volume.voxel_volume_ml
     return numbers, tuple(
         Segment(
@@ -143,6 +141,16 @@ def _mark(plane: ByteArray, result: Segmentation, placed: Placement, number: int
     classes = placed.plane(result.classes, number)
     for label, kind in _OF_CLASSES.items():
         plane[(mask > 0) & (classes == label)] = kind
+
+
+def _renumber(numbers: ByteArray, present: list[int]) -> None:
+    """Kinds to numbers from 1 on, in place."""
+    from infnet_runtime.opencv import cv2  # NumPy makes indices of eight bytes first
+
+    table = np.zeros(256, np.uint8)
+    table[present] = np.arange(1, len(present) + 1)
+    for plane in numbers:
+        cv2.LUT(plane, table, dst=plane)
 
 
 def _box(plane: ByteArray) -> tuple[slice, slice] | None:
