@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     )
     from infnet_runtime.measure.result import Burden, Quantification
     from infnet_runtime.model.manifest import ModelManifest
+    from infnet_runtime.report.dicom.segmentation import write_segmentation
+    from infnet_runtime.report.dicom.structured_report import write_structured_report
     from infnet_runtime.scan.ct import CtVolume, Intensity
     from infnet_runtime.scan.grid import Grid
     from infnet_runtime.segment.result import Provenance, Segmentation
@@ -53,6 +55,8 @@ __all__ = [
     "Segmenter",
     "__version__",
     "load",
+    "write_segmentation",
+    "write_structured_report",
 ]
 
 _HOMES = {
@@ -69,6 +73,8 @@ _HOMES = {
     ),
     "model.manifest": ("ModelManifest",),
     "measure.result": ("Burden", "Quantification"),
+    "report.dicom.segmentation": ("write_segmentation",),
+    "report.dicom.structured_report": ("write_structured_report",),
     "segment.result": ("Provenance", "Segmentation"),
     "segment.segmenter": ("Segmenter", "load"),
     "scan.ct": ("CtVolume", "Intensity"),

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infnet_runtime.cli.ahead import ReadScan
 from infnet_runtime.cli.plan import Case
@@ -18,6 +18,9 @@ from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.lung_labels import LungLabels
 from infnet_runtime.segment.result import Segmentation
 from infnet_runtime.segment.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from infnet_runtime.report.dicom.source import SourceImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +99,7 @@ def process_case(
     lungs = read_lungs(options.lungs, scan.volume, options.lung_labels) if options.lungs else None
     read_s = opened.seconds + time.perf_counter() - started
     refuse_other_scan(case, scan.volume)
+    source = _images_of(scan, case) if "seg" in case.files.files else None
     prepare_folder(case.files.folder)
     with ProgressBar(options.show_progress) as progress:
         result = segmenter.predict(
@@ -107,6 +111,8 @@ def process_case(
             progress=progress,
         )
     result = _with_reading(result, read_s)
+    if source is not None:
+        _write_dicom(result, source, case.files.files)
     _write(scan, result, case.files.files)
     document = to_document(
         result, outputs=case.files.listed, path=case.path, earlier=_left_of_earlier(case.files)
@@ -119,8 +125,32 @@ def process_case(
     )
 
 
+def _images_of(scan: Scan, case: Case) -> "SourceImages":
+    """The images that DICOM objects refer to; what is wrong with them is said before the network runs."""
+    from infnet_runtime.io.dicom import DicomScan
+    from infnet_runtime.report.dicom.source import placement, read_source
+
+    if not isinstance(scan, DicomScan):
+        raise OutputError(
+            f"{case.path} is no DICOM series, and --dicom-out writes objects that refer to the images of one,"
+            " in its study; give the folder of the series, or no --dicom-out",
+            code=8051,
+        )
+    source = read_source(scan.source)
+    placement(scan.volume.grid, source)
+    return source
+
+
+def _write_dicom(result: Segmentation, source: "SourceImages", files: dict[str, Path]) -> None:
+    from infnet_runtime.report.dicom.segmentation import write_segmentation
+    from infnet_runtime.report.dicom.structured_report import write_structured_report
+
+    written = write_segmentation(files["seg"], result, source)
+    write_structured_report(files["sr"], result, source, written)
+
+
 def _write(scan: Scan, result: Segmentation, files: dict[str, Path]) -> None:
-    """All files but the report."""
+    """All files but the report and the DICOM objects."""
     scan.write_mask(files["mask"], result.mask)
     if "lungs" in files:
         scan.write_mask(files["lungs"], result.lungs)

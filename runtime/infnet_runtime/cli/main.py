@@ -135,6 +135,14 @@ def infer(
             "report both in ml. For models that tell them apart.",
         ),
     ] = False,
+    dicom_out: Annotated[
+        bool,
+        typer.Option(
+            "--dicom-out",
+            help="Also write NAME.seg.dcm and NAME.sr.dcm, a DICOM segmentation and report in the study of "
+            "the scan, for an archive; see docs/dicom.md. For scans from DICOM.",
+        ),
+    ] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Make a phantom volume and run on it.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report of each scan as one line of JSON.")
@@ -166,6 +174,8 @@ def infer(
         raise typer.BadParameter(
             "says what the labels of --lungs are; give --lungs", param_hint="--lung-labels"
         )
+    if dicom_out:
+        import infnet_runtime.report.dicom  # noqa: F401 - says now that an extra is missing
     limit_process(threads)
     from infnet_runtime.cli.batch import run_plan
     from infnet_runtime.cli.case import CaseDone, CaseOptions
@@ -190,6 +200,7 @@ def infer(
     others = [path for path in (lungs, model or named_model()) if path]
     wanted = {"mask": True, "lungs": lungs_out, "probability": probability_out, "montage": montage}
     wanted |= {"report": report, "regions": csv_regions, "classes": classes}
+    wanted |= {"seg": dicom_out, "sr": dicom_out}
     kinds = tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
     plan = plan_cases(paths, out=out, kinds=kinds, others=others)
     if lungs and len(plan.cases) > 1:

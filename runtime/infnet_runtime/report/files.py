@@ -21,9 +21,12 @@ WORDS = {
     "report": "report",
     "regions": "regions",
     "classes": "classes",
+    "seg": "seg",
+    "sr": "sr",
 }
 """Kind of file to what stands in its name."""
-_ENDINGS = {"montage": ".png", "report": ".html", "regions": ".csv"}  # others have that of the mask
+_ENDINGS = {"montage": ".png", "report": ".html", "regions": ".csv", "seg": ".dcm", "sr": ".dcm"}
+"""Where it is not that of the mask."""
 
 _LARGEST_REPORT = 1 << 23  # bytes; a slice takes about 150
 

@@ -16,10 +16,11 @@ from pydicom.valuerep import DSfloat
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import OutputError
 from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.io.dicom import DicomSource
 from infnet_runtime.report.dicom import codes
 from infnet_runtime.report.dicom.identity import MANUFACTURER, RESEARCH, ascii_text, take_identity
 from infnet_runtime.report.dicom.segments import Segment, segments
-from infnet_runtime.report.dicom.source import SourceImages, placement
+from infnet_runtime.report.dicom.source import SourceImages, placement, read_source
 from infnet_runtime.segment.result import Provenance, Segmentation
 
 SERIES_NUMBER = 9601  # behind those of scanners; nothing needs it to be free
@@ -44,7 +45,9 @@ class WrittenSegmentation:
     segments: tuple[Segment, ...]
 
 
-def write_segmentation(path: Path, result: Segmentation, source: SourceImages) -> WrittenSegmentation:
+def write_segmentation(
+    path: Path, result: Segmentation, source: SourceImages | DicomSource
+) -> WrittenSegmentation:
     """Write a result as a DICOM segmentation in the study of its scan, in a series of its own.
 
     Right lung, left lung and infection, no voxel in two of them: the lungs are without their infection. Of a
@@ -56,7 +59,7 @@ def write_segmentation(path: Path, result: Segmentation, source: SourceImages) -
     path
         File; it gets its name when it is whole.
     source
-        The images that the scan was read from.
+        The images that the scan was read from: ``source`` of what ``infnet_runtime.read_dicom`` gives.
 
     Raises
     ------
@@ -64,6 +67,8 @@ def write_segmentation(path: Path, result: Segmentation, source: SourceImages) -
         If the result does not lie on the grid of the images, no lung was found, or the file cannot be
         written.
     """
+    if isinstance(source, DicomSource):
+        source = read_source(source)
     placed = placement(result.volume.grid, source)
     numbers, found = segments(result, placed)
     step_mm = result.volume.spacing_mm[placed.axes[0]]

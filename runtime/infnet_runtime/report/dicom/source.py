@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ from pydicom.dataset import Dataset
 
 from infnet_runtime.arrays import AnyArray, DoubleArray
 from infnet_runtime.errors import OutputError
+from infnet_runtime.io.dicom import DicomSource
+from infnet_runtime.io.dicom.found import DicomFile
 from infnet_runtime.report.dicom.identity import ALWAYS, words
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.rescaled import Voxels
@@ -92,25 +93,40 @@ class _Plane:
     measures: Dataset
 
 
-def read_source(files: Sequence[Path | bytes]) -> SourceImages:
+def read_source(source: DicomSource | Sequence[Path]) -> SourceImages:
     """Read the headers of a series.
 
     Parameters
     ----------
-    files
-        One a slice, in any order, or one file with many frames; what it holds, where it lies in no folder.
+    source
+        Of a scan that was read from DICOM; or the files, one a slice in any order, or one with many frames.
 
     Raises
     ------
     OutputError
-        As of :func:`source_images`.
+        As of :func:`source_images`, and if the files are no longer those that the scan was read from.
+    InputError
+        If a file can no longer be read.
     """
-    headers = []
-    for number, file in enumerate(files):
-        opened = BytesIO(file) if isinstance(file, bytes) else file
-        only = None if number == 0 else list(_OF_AN_IMAGE)
-        headers.append(dcmread(opened, stop_before_pixels=True, force=True, specific_tags=only))
+    files = source.files if isinstance(source, DicomSource) else map(DicomFile, source)
+    headers: list[Dataset] = []
+    for file in dict.fromkeys(files):
+        only = list(_OF_AN_IMAGE) if headers else None
+        with file.open() as stream:
+            headers.append(dcmread(stream, stop_before_pixels=True, force=True, specific_tags=only))
+    if isinstance(source, DicomSource):
+        _refuse_changed(headers, source)
     return source_images(headers)
+
+
+def _refuse_changed(headers: Sequence[Dataset], source: DicomSource) -> None:
+    found = {str(header.get("SOPInstanceUID")) for header in headers}
+    if found != set(source.instance_uids):
+        raise OutputError(
+            f"the files of the series {source.series_uid} hold other images than when the scan was read; "
+            "run it again on files that stay as they are",
+            code=8053,
+        )
 
 
 def source_images(headers: Sequence[Dataset]) -> SourceImages:

@@ -34,12 +34,13 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.io.dicom import DicomSource
 from infnet_runtime.measure.result import Burden, Quantification
 from infnet_runtime.report.dicom import codes
 from infnet_runtime.report.dicom.identity import ALWAYS, MANUFACTURER, RESEARCH, ascii_text, take_identity
 from infnet_runtime.report.dicom.segmentation import WrittenSegmentation, not_made, version
 from infnet_runtime.report.dicom.segments import Segment
-from infnet_runtime.report.dicom.source import SourceImages
+from infnet_runtime.report.dicom.source import SourceImages, read_source
 from infnet_runtime.segment.result import Provenance, Segmentation
 
 SERIES_NUMBER = 9602
@@ -56,7 +57,7 @@ _Group: TypeAlias = VolumetricROIMeasurementsAndQualitativeEvaluations | Measure
 
 
 def write_structured_report(
-    path: Path, result: Segmentation, source: SourceImages, segmentation: WrittenSegmentation
+    path: Path, result: Segmentation, source: SourceImages | DicomSource, segmentation: WrittenSegmentation
 ) -> None:
     """Write the numbers of a result as a DICOM report in the study of its scan, in a series of its own.
 
@@ -65,7 +66,7 @@ def write_structured_report(
     path
         File; it gets its name when it is whole.
     source
-        The images that the scan was read from.
+        The images that the scan was read from: ``source`` of what ``infnet_runtime.read_dicom`` gives.
     segmentation
         Of the same result, which the report refers to.
 
@@ -74,6 +75,8 @@ def write_structured_report(
     OutputError
         If the file cannot be written.
     """
+    if isinstance(source, DicomSource):
+        source = read_source(source)
     try:
         made = _object(result, source, segmentation)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
