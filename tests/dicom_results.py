@@ -44,7 +44,7 @@ def result_of(
         stored(phantom.hu), Grid(stored(phantom.hu).shape, affine), Intensity.HU, "series"
     )
     voxel_ml = volume.grid.voxel_ml
-    numbers = quantify(mask, lungs, voxel_ml, flags=flags)
+    numbers = quantify(mask, lungs, voxel_ml, hu=phantom.hu, flags=flags)
     kinds = None
     if classes:
         kinds = mask * (1 + (np.arange(mask.shape[2]) % 2)).astype(np.uint8)

@@ -45,6 +45,7 @@ from infnet_runtime.segment.result import Provenance, Segmentation
 
 SERIES_NUMBER = 9602
 _DECIMALS = 6
+_GIVEN = ("", "lung_ml", "infection_ml", "infection_percent", "lung_mean_hu", "infection_mean_hu")
 _SIDES = {"both": None, "right": codes.RIGHT, "left": codes.LEFT}
 _LUNGS = {"both": "Lungs", "right": "Right lung", "left": "Left lung"}
 _INFECTIONS = {
@@ -169,10 +170,12 @@ def _of_segment(segment: Segment, found: Quantification) -> Iterator[Measurement
     if segment.kind.code == codes.OPACITY and found.both and found.both.infection_percent is not None:
         yield _measured(codes.PERCENT_OF_LUNG, found.both.infection_percent, codes.PERCENT)
     if segment.mean_hu is not None:
-        yield _measured(codes.ATTENUATION, segment.mean_hu, codes.HOUNSFIELD, derivation=codes.MEAN)
+        yield _measured(codes.ATTENUATION, segment.mean_hu, codes.HOUNSFIELD)
 
 
-def _measured(name: Code, value: float, unit: Code, derivation: Code | None = None) -> Measurement:
+def _measured(name: Code, value: float, unit: Code) -> Measurement:
+    """A number, the mean of its region where it is one of HU."""
+    derivation = codes.MEAN if name == codes.ATTENUATION else None
     return Measurement(name, round(value, _DECIMALS), unit, derivation=derivation)
 
 
@@ -185,10 +188,14 @@ def _of_lungs(
         burden: Burden | None = getattr(found, region)
         if burden is None:
             continue
-        lung = [(codes.VOLUME, burden.lung_ml, codes.ML)]
+        lung = [
+            (codes.VOLUME, burden.lung_ml, codes.ML),
+            (codes.ATTENUATION, burden.lung_mean_hu, codes.HOUNSFIELD),
+        ]
         infection = [
             (codes.VOLUME, burden.infection_ml, codes.ML),
             (codes.PERCENT_OF_LUNG, burden.infection_percent, codes.PERCENT),
+            (codes.ATTENUATION, burden.infection_mean_hu, codes.HOUNSFIELD),
         ]
         yield from _group(_LUNGS[region], codes.ANATOMICAL, codes.LUNG, side, lung, provenance)
         if side is not None or not is_shown:
@@ -234,8 +241,10 @@ def _comments(found: Quantification) -> Iterator[str]:
     yield f"{RESEARCH}."
     for flag, text in found.flag_texts.items():
         yield f"{'Warning' if flag in found.warnings else 'Note'}: {text}."
-    for number, reason in found.reasons.items():
-        yield f"Not given: {number}, {reason}."
+    for name, reason in found.reasons.items():
+        region, _, number = name.partition(".")
+        if region in _SIDES and number in _GIVEN and reason != "no_infection":
+            yield f"Not given: {name}, {reason}."
 
 
 def _comment(group: _Group, texts: Iterator[str]) -> None:

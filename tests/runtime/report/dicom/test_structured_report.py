@@ -18,9 +18,10 @@ from infnet_runtime.report.dicom.segmentation import WrittenSegmentation, write_
 from infnet_runtime.report.dicom.source import read_source
 from infnet_runtime.report.dicom.structured_report import write_structured_report
 from infnet_runtime.scan.phantom import ChestPhantom, chest_phantom
-from infnet_runtime.scan.sides import EITHER, RIGHT
+from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
 
 PHANTOM = dicom_world.small_chest()
+_LABELS = {"both": [RIGHT, LEFT], "right": [RIGHT], "left": [LEFT]}
 
 
 def written(folder: Path, result: Segmentation, phantom: ChestPhantom = PHANTOM) -> WrittenSegmentation:
@@ -59,12 +60,21 @@ def test_the_numbers_are_those_of_the_json(tmp_path: Path) -> None:
     assert q.right
     assert q.left
     for region, label in (("both", "Lungs"), ("right", "Right lung"), ("left", "Left lung")):
-        assert found[label] == {"Volume ml": pytest.approx(getattr(q, region).lung_ml, abs=1e-6)}
-    for region, label in (("right", "Infection of the right lung"), ("left", "Infection of the left lung")):
+        mean = PHANTOM.hu[np.isin(PHANTOM.lungs, _LABELS[region])].mean()
         assert found[label] == {
-            "Volume ml": pytest.approx(getattr(q, region).infection_ml, abs=1e-6),
-            "Volume as percent of the lung %": pytest.approx(getattr(q, region).infection_percent, abs=1e-6),
+            "Volume ml": pytest.approx(getattr(q, region).lung_ml, abs=1e-6),
+            "Attenuation Coefficient [hnsf'U]": pytest.approx(mean, abs=1e-6),
         }
+    for region, label in (("right", "Infection of the right lung"), ("left", "Infection of the left lung")):
+        burden = getattr(q, region)
+        assert found[label] == {
+            "Volume ml": pytest.approx(burden.infection_ml, abs=1e-6),
+            "Volume as percent of the lung %": pytest.approx(burden.infection_percent, abs=1e-6),
+        } | (
+            {"Attenuation Coefficient [hnsf'U]": pytest.approx(burden.infection_mean_hu, abs=1e-6)}
+            if burden.infection_ml
+            else {}
+        )
     mean = PHANTOM.hu[PHANTOM.infection].mean()
     assert found["Infection"] == {
         "Volume ml": pytest.approx(q.both.infection_ml, abs=1e-6),
@@ -153,6 +163,7 @@ def test_flags_and_missing_numbers_are_said(tmp_path: Path) -> None:
         "Not given: left, side_unknown.",
     ):
         assert said in text
+    assert "lobe" not in text
     assert "Left lung" not in numbers(tmp_path / "a.sr.dcm")
 
 
