@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 import infnet_runtime
@@ -18,8 +19,8 @@ from infnet_runtime.report.html import report_html
 from infnet_runtime.scan.realistic_chest import realistic_chest
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "report.png"
-_SIZE = (1000, 1130)  # pixels: the numbers and the first planes
-_COLOURS = 128  # of the palette, so that the file stays small
+_SIZE = (1000, 1172)  # pixels: the numbers and the first planes
+_GREYS, _COLOURS, _GREY_SPREAD = 40, 200, 24  # of the palette, so that the file stays small
 
 
 def main() -> None:
@@ -49,10 +50,20 @@ def main() -> None:
             check=True, capture_output=True,
         )  # fmt: skip
         shown = Image.open(shot).convert("RGB").crop((0, 0, *_SIZE))
-    shown.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        picture, optimize=True
-    )
+    _few_colours(shown).save(picture, optimize=True)
     print(f"{picture}: {picture.stat().st_size / 1000:.0f} kB")
+
+
+def _few_colours(shown: Image.Image) -> Image.Image:
+    """A palette in which what is grey stays grey."""
+    pixels = np.asarray(shown).astype(np.float32)
+    is_grey = np.ptp(pixels, axis=2) < _GREY_SPREAD
+    step = 255 / (_GREYS - 1)
+    grey = np.rint(pixels.mean(axis=2, keepdims=True) / step) * step
+    coloured = Image.fromarray(np.where(is_grey[..., None], 0, pixels).astype(np.uint8))
+    few = np.asarray(coloured.quantize(_COLOURS, dither=Image.Dither.NONE).convert("RGB"))
+    mixed = Image.fromarray(np.where(is_grey[..., None], np.rint(grey), few).astype(np.uint8))
+    return mixed.quantize(256, dither=Image.Dither.NONE)
 
 
 if __name__ == "__main__":

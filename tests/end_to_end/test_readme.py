@@ -1,6 +1,7 @@
 """The README's first command, typed as printed on a copy of the tree: it runs, and without torch."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +49,11 @@ def test_first_command_runs_in_a_clean_environment_without_torch(tmp_path: Path)
 def test_test_command_is_what_ci_runs() -> None:
     assert "just check" in marked_command(README, "test")
     assert "<!-- command: test -->" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_it_opens_with_a_picture_that_loads_fast() -> None:
+    opening = README.read_text("utf-8").partition("\n## ")[0]
+    words, name = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", opening)[0]
+    assert "phantom" in words
+    assert (ROOT / name).read_bytes().startswith(b"\x89PNG")
+    assert (ROOT / name).stat().st_size <= 300_000
