@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from infnet_runtime.report.dicom.structured_report import write_structured_report
     from infnet_runtime.scan.ct import CtVolume, Intensity
     from infnet_runtime.scan.grid import Grid
+    from infnet_runtime.segment.given_mask import Measured, measure_mask
     from infnet_runtime.segment.result import Provenance, Segmentation
     from infnet_runtime.segment.segmenter import Segmenter, load
 
@@ -46,6 +47,7 @@ __all__ = [
     "InfnetError",
     "InputError",
     "Intensity",
+    "Measured",
     "ModelError",
     "ModelManifest",
     "OutputError",
@@ -55,6 +57,7 @@ __all__ = [
     "Segmenter",
     "__version__",
     "load",
+    "measure_mask",
     "write_segmentation",
     "write_structured_report",
 ]
@@ -75,6 +78,7 @@ _HOMES = {
     "measure.result": ("Burden", "Quantification"),
     "report.dicom.segmentation": ("write_segmentation",),
     "report.dicom.structured_report": ("write_structured_report",),
+    "segment.given_mask": ("Measured", "measure_mask"),
     "segment.result": ("Provenance", "Segmentation"),
     "segment.segmenter": ("Segmenter", "load"),
     "scan.ct": ("CtVolume", "Intensity"),

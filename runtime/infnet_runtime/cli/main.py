@@ -12,6 +12,7 @@ from infnet_runtime.cli.options import (
     BatchOption,
     DeviceOption,
     JsonOption,
+    LobesOption,
     ModelOption,
     PrecisionOption,
     ThreadsOption,
@@ -35,8 +36,8 @@ _USAGE = 2
 
 @app.command(
     epilog="Other commands: infnet-infer bench (how fast is it here), infnet-infer doctor (what works here), "
-    "infnet-infer verify (is what a device gives right); each has --help. A file of such a name is given as "
-    "./bench."
+    "infnet-infer verify (is what a device gives right), infnet-infer quantify (measure a mask "
+    "that is at hand); each has --help. A file of such a name is given as ./bench."
 )
 def infer(
     inputs: Annotated[
@@ -168,12 +169,8 @@ def infer(
             "nothing to do: give a CT volume, for example infnet-infer scan.nii.gz, or --demo", err=True
         )
         raise typer.Exit(_USAGE)
-    if intensity not in ("auto", "hu", "windowed"):
-        raise typer.BadParameter(f"{intensity}: expected auto, hu or windowed", param_hint="--intensity")
-    if lung_labels and not lungs:
-        raise typer.BadParameter(
-            "says what the labels of --lungs are; give --lungs", param_hint="--lung-labels"
-        )
+    _check_intensity(intensity)
+    _check_lung_labels(lung_labels, lungs)
     if dicom_out:
         import infnet_runtime.report.dicom  # noqa: F401 - says now that an extra is missing
     limit_process(threads)
@@ -182,18 +179,13 @@ def infer(
     from infnet_runtime.cli.cohort import CohortTable
     from infnet_runtime.cli.plan import plan_cases
     from infnet_runtime.io.lung_masks import expect_mask_file
-    from infnet_runtime.io.nifti.affine import ORIENTATIONS
     from infnet_runtime.model.shipped import named_model
     from infnet_runtime.report.text_and_json import json_line
     from infnet_runtime.scan.ct import Intensity
     from infnet_runtime.scan.lung_labels import LungLabels
     from infnet_runtime.segment.segmenter import Segmenter, load
 
-    if assume_orientation is not None and assume_orientation not in ORIENTATIONS:
-        raise typer.BadParameter(
-            f"{assume_orientation}: expected three letters of L/R, A/P, S/I such as LAS",
-            param_hint="--assume-orientation",
-        )
+    _check_orientation(assume_orientation)
     labels = None if lung_labels is None else LungLabels.parse(lung_labels)
     if lungs:
         expect_mask_file(lungs)
@@ -353,6 +345,63 @@ def verify(
 
 
 @app.command()
+def quantify(
+    ct: Annotated[Path, typer.Option(metavar="CT", help="The scan, as INPUT of infnet-infer.")],
+    mask: Annotated[
+        Path,
+        typer.Option(
+            help="Infection mask on the scan's grid (NIfTI): 0 and 1, or 1 ground glass and 2 consolidation."
+        ),
+    ],
+    lungs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Lung mask, as --lungs of infnet-infer; those of --lobes if not given, else they are found."
+        ),
+    ] = None,
+    lung_labels: Annotated[
+        str | None, typer.Option(help="Which label of --lungs is which lung, as of infnet-infer.")
+    ] = None,
+    lobes: LobesOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write the report, as JSON, to this file.")
+    ] = None,
+    intensity: Annotated[
+        str, typer.Option(help="auto, hu, or windowed (8-bit grey in the lung window).")
+    ] = "auto",
+    assume_orientation: Annotated[
+        str | None, typer.Option(help="Orientation, such as LAS, of a NIfTI scan that does not say.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure an infection mask that is at hand, without a model: all numbers of docs/quantification.md.
+
+    Research software, not a medical device.
+    """
+    _log(verbose=False)
+    _check_intensity(intensity)
+    _check_lung_labels(lung_labels, lungs)
+    limit_process(0)
+    from infnet_runtime.cli.measure import measure_files
+    from infnet_runtime.scan.ct import Intensity
+    from infnet_runtime.scan.lung_labels import LungLabels
+
+    _check_orientation(assume_orientation)
+
+    measured = measure_files(
+        ct,
+        mask,
+        lungs=lungs,
+        lung_labels=None if lung_labels is None else LungLabels.parse(lung_labels),
+        lobes=lobes,
+        out=out,
+        intensity=None if intensity == "auto" else Intensity(intensity),
+        assume_orientation=assume_orientation,
+    )
+    typer.echo(measured.line if as_json else measured.text)
+
+
+@app.command()
 def doctor(
     model: Annotated[
         Path | None, typer.Option(help="Try this model instead of the one that would be used.")
@@ -370,6 +419,28 @@ def doctor(
     typer.echo(diagnosis.to_json() if as_json else diagnosis.to_text(), nl=not as_json)
     if not diagnosis.works:
         raise typer.Exit(EXIT_BACKEND)
+
+
+def _check_intensity(intensity: str) -> None:
+    if intensity not in ("auto", "hu", "windowed"):
+        raise typer.BadParameter(f"{intensity}: expected auto, hu or windowed", param_hint="--intensity")
+
+
+def _check_lung_labels(lung_labels: str | None, lungs: Path | None) -> None:
+    if lung_labels and not lungs:
+        raise typer.BadParameter(
+            "says what the labels of --lungs are; give --lungs", param_hint="--lung-labels"
+        )
+
+
+def _check_orientation(orientation: str | None) -> None:
+    from infnet_runtime.io.nifti.affine import ORIENTATIONS
+
+    if orientation is not None and orientation not in ORIENTATIONS:
+        raise typer.BadParameter(
+            f"{orientation}: expected three letters of L/R, A/P, S/I such as LAS",
+            param_hint="--assume-orientation",
+        )
 
 
 def _log(verbose: bool) -> None:

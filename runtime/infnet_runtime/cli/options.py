@@ -47,6 +47,13 @@ BatchOption: TypeAlias = Annotated[
         min=1,
     ),
 ]
+LobesOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Lobe mask on the scan's grid, for numbers and scores of lobes: labels of lungmask's LTRCLobes "
+        "or of TotalSegmentator, or TotalSegmentator's folder with lung_*_lobe_* files."
+    ),
+]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 VersionOption: TypeAlias = Annotated[
     bool,

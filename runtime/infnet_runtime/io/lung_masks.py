@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import GeometryError, InputError
 from infnet_runtime.io.formats import ScanFormat, format_by_name
 from infnet_runtime.io.nifti import read_labels
@@ -37,36 +38,66 @@ def read_lungs(path: Path, scan: CtVolume, named: LungLabels | None = None) -> L
     """
     from infnet_runtime.lungs import given_lungs  # brings OpenCV, which reading a scan does not need
 
-    expect_mask_file(path)
+    on_scan = labels_on_scan(path, scan, "lung mask", code=3062)
+    return given_lungs(on_scan, scan.grid, named=named, name=path.name, source=scan.source)
+
+
+def labels_on_scan(path: Path, scan: CtVolume, what: str, *, code: int) -> AnyArray:
+    """Read the labels of a mask that lies on the grid of a scan, stored in any orientation.
+
+    Parameters
+    ----------
+    what
+        What messages call the mask.
+    code
+        Of the error where it lies on another grid.
+
+    Returns
+    -------
+    (i, j, k), in the stored order of the scan
+
+    Raises
+    ------
+    InputError
+        If the file is refused.
+    GeometryError
+        If it lies on another grid.
+    """
+    expect_mask_file(path, what)
     geometry, labels = read_labels(path)
     grid = Grid(labels.shape, geometry.affine)
     if not grid.is_same_place(scan.grid):
         apart_mm = grid.corner_distance_mm(scan.grid)
         raise GeometryError(
-            f"the lung mask {path.name} is {grid.lps_shape} (slices, rows, columns), the scan "
+            f"the {what} {path.name} is {grid.lps_shape} (slices, rows, columns), the scan "
             f"{scan.grid.lps_shape}, and their corners are up to {apart_mm:.2f} mm apart; resample the mask "
             "to the scan",
-            code=3062,
+            code=code,
         )
-    on_scan = scan.from_lps(grid.to_lps(labels))
-    return given_lungs(on_scan, scan.grid, named=named, name=path.name, source=scan.source)
+    return scan.from_lps(grid.to_lps(labels))
 
 
-def expect_mask_file(path: Path) -> None:
-    """Refuse what is no file of a lung mask, before the scan is read.
+def expect_mask_file(path: Path, what: str = "lung mask") -> None:
+    """Refuse what is no file of a mask, before the scan is read.
+
+    Parameters
+    ----------
+    what
+        What messages call the mask.
 
     Raises
     ------
     InputError
         With what is there instead.
     """
-    expected = "a lung mask is one NIfTI file (.nii or .nii.gz) on the grid of the scan"
+    a = "an" if what[0] in "aeiou" else "a"
+    expected = f"{a} {what} is one NIfTI file (.nii or .nii.gz) on the grid of the scan"
     if path.is_dir():
-        raise InputError(f"the lung mask {path} is a folder; {expected}, so give that file", code=3002)
+        raise InputError(f"the {what} {path} is a folder; {expected}, so give that file", code=3002)
     if not path.exists():
-        raise InputError(f"there is no lung mask {path}; check the spelling", code=3001)
+        raise InputError(f"there is no {what} {path}; check the spelling", code=3001)
     if format_by_name(path) is not ScanFormat.NIFTI or not path.is_file():
         raise InputError(
-            f"the lung mask {path} is no NIfTI file; {expected}: convert it, a DICOM segmentation too",
+            f"the {what} {path} is no NIfTI file; {expected}: convert it, a DICOM segmentation too",
             code=3003,
         )

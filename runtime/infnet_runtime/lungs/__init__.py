@@ -9,7 +9,7 @@ results that rest on it are called approximate.
 A small network can find them too, dense ones as well (``network``, ``contract``), and ``agreement`` compares
 the two ways; nothing calls it yet.
 
-Masks that come from elsewhere are read by ``given``, which label is which lung.
+Masks that come from elsewhere are read by ``given``, which label is which lung, and by ``lobes``.
 
 What is computed from voxels or labels to say where lung is, belongs here; what a lung mask is, whoever made
 it, is ``scan.lung_mask``.
@@ -17,5 +17,6 @@ it, is ``scan.lung_mask``.
 
 from infnet_runtime.lungs.finder import find_lungs, lung_box, slices_with_lung
 from infnet_runtime.lungs.given import given_lungs
+from infnet_runtime.lungs.lobes import given_lobes
 
-__all__ = ["find_lungs", "given_lungs", "lung_box", "slices_with_lung"]
+__all__ = ["find_lungs", "given_lobes", "given_lungs", "lung_box", "slices_with_lung"]

@@ -42,7 +42,7 @@ _SHOWN = 8
 
 
 @dataclass(frozen=True, eq=False)
-class _Labelled:
+class Labelled:
     """A label map whose labels are counted.
 
     Parameters
@@ -123,9 +123,10 @@ def given_lungs(
             "found",
             code=3066,
         )
-    labelled = _count(in_lps, name)
+    labelled = labelled_map(in_lps, name)
     sides, remark = _known_sides(labelled) if named is None else _named_sides(labelled, named)
-    return lung_mask(grid.from_lps(sides), grid, source=source, remark=remark)
+    cut = _touching(sides) if named is None and len(labelled.labels) == 1 else 0
+    return lung_mask(grid.from_lps(sides), grid, source=source, remark=remark, cut_slices=cut)
 
 
 def sides_exchanged(lungs: ByteArray) -> bool:
@@ -136,13 +137,27 @@ def sides_exchanged(lungs: ByteArray) -> bool:
     lungs : (slice, row, column)
         1 the right lung, 2 the left.
     """
-    labelled = _count(lungs[:: max(1, len(lungs) // _LOOKED_AT)], "the lung mask")
+    labelled = labelled_map(lungs[:: max(1, len(lungs) // _LOOKED_AT)], "the lung mask")
     if labelled.labels != (RIGHT, LEFT):
         return False
-    return _fits(labelled, LungLabels(right=(LEFT,), left=(RIGHT,)))
+    return lie_on_their_sides(labelled, LungLabels(right=(LEFT,), left=(RIGHT,)))
 
 
-def _count(in_lps: AnyArray, name: str) -> _Labelled:
+def labelled_map(in_lps: AnyArray, name: str) -> Labelled:
+    """Count the labels of a map.
+
+    Parameters
+    ----------
+    in_lps : (slice, row, column)
+        Whole numbers.
+    name
+        For messages.
+
+    Raises
+    ------
+    InputError
+        If there are more values than a mask has.
+    """
     slices, _, columns = in_lps.shape
     if in_lps.dtype == np.uint8:
         names, index = np.arange(256), in_lps
@@ -167,10 +182,10 @@ def _count(in_lps: AnyArray, name: str) -> _Labelled:
         at = plane * np.int64(columns) + np.arange(columns)
         by_column += np.bincount(at.ravel(), minlength=by_column.size).reshape(by_column.shape)
     labels = tuple(int(names[k]) for k in present)
-    return _Labelled(name, places, labels, voxels[present], by_column[1:])
+    return Labelled(name, places, labels, voxels[present], by_column[1:])
 
 
-def _known_sides(labelled: _Labelled) -> tuple[ByteArray, str]:
+def _known_sides(labelled: Labelled) -> tuple[ByteArray, str]:
     """Sides by one label or by a known numbering, and a remark on strays."""
     share = labelled.voxels / labelled.voxels.sum()
     main = tuple(label for label, part in zip(labelled.labels, share, strict=True) if part >= STRAY_SHARE)
@@ -180,7 +195,7 @@ def _known_sides(labelled: _Labelled) -> tuple[ByteArray, str]:
         )
     for labels in (main, labelled.labels):
         for known in _KNOWN:
-            if _is_all_of(known, labels) and _fits(labelled, known):
+            if _is_all_of(known, labels) and lie_on_their_sides(labelled, known):
                 return _with_strays(_by_name(labelled, known), labelled, labels)
     raise _uncertain(labelled, main)
 
@@ -193,7 +208,12 @@ def _split(lungs: BoolArray, *, alone: int = EITHER) -> ByteArray:
     return split_sides(lungs, lone_side=lambda _: alone)
 
 
-def _named_sides(labelled: _Labelled, named: LungLabels) -> tuple[ByteArray, str]:
+def _touching(sides: ByteArray) -> int:
+    """Slices in which a row goes from the right lung into the left."""
+    return sum(bool(((plane[:, :-1] == RIGHT) & (plane[:, 1:] == LEFT)).any()) for plane in sides)
+
+
+def _named_sides(labelled: Labelled, named: LungLabels) -> tuple[ByteArray, str]:
     """Sides as the user names them, and a remark on what is left out."""
     for side in (named.right, named.left, named.lung):
         if side and not set(side) & set(labelled.labels):
@@ -212,7 +232,7 @@ def _named_sides(labelled: _Labelled, named: LungLabels) -> tuple[ByteArray, str
     return sides, f"labels of the lung mask that are not named count as no lung: {labelled.shown(others)}"
 
 
-def _by_name(labelled: _Labelled, named: LungLabels) -> ByteArray:
+def _by_name(labelled: Labelled, named: LungLabels) -> ByteArray:
     side_of = [0, *(RIGHT * (n in named.right) + LEFT * (n in named.left) for n in labelled.labels)]
     return np.asarray(np.array(side_of, np.uint8)[labelled.index])
 
@@ -222,7 +242,7 @@ def _is_all_of(known: LungLabels, labels: tuple[int, ...]) -> bool:
     return sorted(labels) == sorted(known.right + known.left)
 
 
-def _fits(labelled: _Labelled, known: LungLabels) -> bool:
+def lie_on_their_sides(labelled: Labelled, known: LungLabels) -> bool:
     """Whether the right labels lie to the right of the left ones."""
     right, left = labelled.columns_of(known.right), labelled.columns_of(known.left)
     if not right.any() or not left.any():
@@ -237,7 +257,7 @@ def _middle(columns: npt.NDArray[np.int64]) -> int:
     return int(np.searchsorted(np.cumsum(columns), columns.sum() / 2))
 
 
-def _with_strays(sides: ByteArray, labelled: _Labelled, labels: tuple[int, ...]) -> tuple[ByteArray, str]:
+def _with_strays(sides: ByteArray, labelled: Labelled, labels: tuple[int, ...]) -> tuple[ByteArray, str]:
     """Strays become the lung that they touch, and background where they touch none."""
     strays = tuple(label for label in labelled.labels if label not in labels)
     if not strays:
@@ -260,12 +280,12 @@ def _with_strays(sides: ByteArray, labelled: _Labelled, labels: tuple[int, ...])
     )
 
 
-def _uncertain(labelled: _Labelled, main: tuple[int, ...]) -> InputError:
+def _uncertain(labelled: Labelled, main: tuple[int, ...]) -> InputError:
     """What the labels are, where they lie, and how to name them."""
     remedy = f"name them, for example --lung-labels {_by_place(labelled, main)}"
     for known in _KNOWN:
         exchanged = LungLabels(right=known.left, left=known.right)
-        if _is_all_of(known, main) and _fits(labelled, exchanged):
+        if _is_all_of(known, main) and lie_on_their_sides(labelled, exchanged):
             right, left = (" and ".join(map(str, side)) for side in (known.right, known.left))
             return InputError(
                 f"the sides of {labelled.name} are exchanged: {right} is the right lung as such masks are "
@@ -281,7 +301,7 @@ def _uncertain(labelled: _Labelled, main: tuple[int, ...]) -> InputError:
     )
 
 
-def _by_place(labelled: _Labelled, labels: tuple[int, ...]) -> LungLabels:
+def _by_place(labelled: Labelled, labels: tuple[int, ...]) -> LungLabels:
     """Names for labels by where they lie, as an example that the user checks."""
     if len(labels) > _SHOWN:
         return LungLabels(right=(1,), left=(2,))

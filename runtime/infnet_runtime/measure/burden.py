@@ -33,6 +33,7 @@ from infnet_runtime.scan.sides import EITHER
 OUTSIDE_FLAG_FRACTION = 0.02  # above this share, consolidation was probably left out of the lungs
 # Of the voxels of the lungs; a rim of padding at the edge of the field is less.
 _PADDING_FLAG_FRACTION = 0.005
+_OUTSIDE_LOBES_FRACTION = 0.05  # of the lungs; the borders of two masks differ by less
 _HISTOGRAM_HU = (-1050, 250, 25)  # from, to, step
 
 
@@ -114,6 +115,8 @@ def quantify(
     else:
         reasons["infection_outside_lungs_ml"] = "no_lung" if voxel_volume_ml else "no_voxel_size"
     flags = (*flags, *_flags(counted, sides["both"], outside_voxels, false_marks))
+    if lobes is not None:
+        flags = (*flags, *_outside_lobes(counted))
     return Quantification(
         both=sides["both"],
         right=sides["right"],
@@ -248,6 +251,21 @@ def _below_level(found: Burden, level: FalseMarks) -> tuple[Flag, ...]:
             f"{found.infection_percent:.1f} % of the lungs ({found.infection_ml:.1f} ml) is no more than "
             f"this model marks in scans without infection (up to {level.percent:.1f} % and {level.ml:.0f} ml "
             f"in {level.scans} of them): it may be nothing; look at the mask",
+        ),
+    )
+
+
+def _outside_lobes(counted: Tally) -> tuple[Flag, ...]:
+    """Scores of lobes leave out what lies in none of them."""
+    lung = counted.region("both").lung
+    outside = lung - sum(counted.region(name).lung for name in LOBES)
+    if outside <= _OUTSIDE_LOBES_FRACTION * lung:
+        return ()
+    return (
+        Flag(
+            "lobes_incomplete",
+            f"{100 * outside / lung:.0f} % of the lungs lie in no lobe of the lobe mask: numbers and scores "
+            "of lobes leave them out; look whether the lobe mask is that of this scan",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""How much of an infection is ground glass and how much consolidation, as a model tells them apart.
+"""How much of an infection is ground glass and how much consolidation, by a map of both.
 
 Both together are the infection, to the voxel. Where a number cannot be given it is ``None`` with a reason, as
 in :mod:`~infnet_runtime.measure.burden`: of a region without infection there is no share.
@@ -17,8 +17,8 @@ from infnet_runtime.measure.tally import SIDES
 from infnet_runtime.model.specs import CONSOLIDATION, GROUND_GLASS
 from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
 
-MODEL = "model"
-"""What told the classes apart; another way, such as a limit in HU, would have a name of its own."""
+MODEL, GIVEN = "model", "given_mask"
+"""What told the classes apart: the network, or who made a mask that was given."""
 
 
 def with_classes(
@@ -28,6 +28,7 @@ def with_classes(
     voxel_volume_ml: float | None,
     *,
     labels: Mapping[str, Mapping[str, str]],
+    source: str = MODEL,
 ) -> Quantification:
     """Add the classes to what was measured of their infection.
 
@@ -39,6 +40,8 @@ def with_classes(
         None where the scan has no voxel size.
     labels
         Value to name and code, for the report.
+    source
+        What told them apart.
 
     Raises
     ------
@@ -62,7 +65,7 @@ def with_classes(
         burdens[name], missing = kinds_of(name, voxels[0], voxels[1], voxel_volume_ml, why)
         reasons |= missing
     told = Classes(
-        source=MODEL,
+        source=source,
         labels={value: dict(label) for value, label in labels.items()},
         both=burdens["both"],
         right=burdens["right"],

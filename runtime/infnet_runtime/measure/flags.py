@@ -34,6 +34,6 @@ LUNGS_BY_THRESHOLD = Flag(
 NO_LUNG = Flag("no_lung_found", "no lung was found: there is no volume and no share of the lung to give")
 OUTSIDE_LUNGS = Flag(
     "infection_outside_lungs",
-    "the network marked infection outside the lungs; they may be incomplete",
+    "infection was marked outside the lungs, and is not counted; the lungs may be incomplete",
     warns=False,
 )

@@ -88,12 +88,12 @@ class ClassBurden:
 
 @dataclass(frozen=True)
 class Classes:
-    """Kinds of the infection of one scan, as a model tells them apart.
+    """Kinds of the infection of one scan, as a model or a given mask tells them apart.
 
     Parameters
     ----------
     source
-        What told them apart: ``model``.
+        What told them apart: ``model``, or ``given_mask``.
     labels
         Value in the class map to name and code.
     both, right, left

@@ -12,13 +12,15 @@ from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.lung_mask import LungMask
 
 
-def doubts(scan: CtVolume, lungs: LungMask, *, has_size: bool) -> tuple[Flag, ...]:
+def doubts(scan: CtVolume, lungs: LungMask, *, has_size: bool, for_network: bool = True) -> tuple[Flag, ...]:
     """Flags of a scan before the network runs.
 
     Parameters
     ----------
     has_size
         Whether the voxel size is meant; a caller can know better than the grid of the scan.
+    for_network
+        False leaves out what a network marks wrongly, for masks that come from elsewhere.
 
     Raises
     ------
@@ -30,7 +32,7 @@ def doubts(scan: CtVolume, lungs: LungMask, *, has_size: bool) -> tuple[Flag, ..
         *given_lungs(scan, lungs),
         *both_lungs(lungs),
         *padding(scan),
-        *resolution_doubts(scan, lungs, has_size=has_size),
+        *(resolution_doubts(scan, lungs, has_size=has_size) if for_network else ()),
         *body_doubts(scan, lungs, has_size=has_size),
         *upright_doubts(scan, lungs),
     )

@@ -41,6 +41,16 @@ def given_lungs(scan: CtVolume, lungs: LungMask) -> tuple[Flag, ...]:
     flags: list[Flag] = []
     if lungs.remark:
         flags.append(Flag("lung_labels_adjusted", lungs.remark, warns=False))
+    if lungs.cut_slices:
+        flags.append(
+            Flag(
+                "lungs_touching",
+                f"the lungs of the mask have one label and touch in {lungs.cut_slices} slices: they were cut "
+                "where they are thinnest, and what lies beside the cut may count for the other side; give a "
+                "mask with a label for each side where sides matter",
+                warns=False,
+            )
+        )
     if sides_exchanged(lungs.to_lps()):
         flags.append(
             Flag(

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from infnet_runtime.measure.definitions import CLASS_DEFINITIONS, DEFINITIONS
+from infnet_runtime.measure.definitions import CLASS_DEFINITIONS, DEFINITIONS, HIGH_OPACITY_ABOVE_HU
 from infnet_runtime.measure.result import Burden, ClassBurden, Classes, Quantification
 from infnet_runtime.report.files import SCHEMA, printable
+from infnet_runtime.segment.given_mask import Measured
 from infnet_runtime.segment.result import Segmentation
 
 FAILURE_SCHEMA = "infnet.failure/1"
 
 
 def to_document(
-    result: Segmentation,
+    result: Segmentation | Measured,
     *,
     outputs: dict[str, str],
     path: Path | None = None,
@@ -85,6 +86,29 @@ def failure_document(path: Path, *, code: int | None, message: str) -> dict[str,
 
 def to_text(result: Segmentation, *, files: Sequence[Path]) -> str:
     """Report in about five lines."""
+    p = result.provenance
+    network = f"{p.model} {p.model_version} in {p.precision}, {p.backend} on {p.device}"
+    how = [("network", network), ("written", ", ".join(map(str, files)))]
+    return _text([*_numbers(result), *how, *_flags(result.quantification)])
+
+
+def measured_text(result: Measured) -> str:
+    """Numbers of a given mask in about ten lines."""
+    q = result.quantification
+    lines = [*_numbers(result), ("mask", result.provenance.mask or "an array")]
+    if q.both:
+        lines += _density(q.both)
+    shown = {name: score for name, score in vars(q.scores).items() if score is not None}
+    lines += [("scores", ", ".join(f"{name} {score}" for name, score in shown.items()))] if shown else []
+    return _text([*lines, *_flags(q)])
+
+
+def _text(lines: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"{name:<10} {text}" for name, text in lines)
+
+
+def _numbers(result: Segmentation | Measured) -> list[tuple[str, str]]:
+    """The scan and what was found in it."""
     volume, q = result.volume, result.quantification
     shape = " x ".join(map(str, volume.voxels.shape))
     spacing = " x ".join(f"{s:.2f}" for s in volume.spacing_mm) + " mm" if q.has_size else "no voxel size"
@@ -92,23 +116,34 @@ def to_text(result: Segmentation, *, files: Sequence[Path]) -> str:
         ("scan", f"{volume.source}: {shape}, {spacing}, {volume.intensity}"),
         ("slices", f"{q.slices}, with lung {q.slices_with_lung}, with infection {q.slices_with_infection}"),
     ]
-    if q.both:
-        right, left = (_side(q, "right"), _side(q, "left"))
-        if q.both.lung_ml is None:
-            lines.append(("lungs", "no millilitres: the input has no voxel size"))
-        else:
-            lines.append(("lungs", f"{q.both.lung_ml:.0f} ml (right {right[0]}, left {left[0]})"))
-        lines.append(("infection", f"{_burden(q.both)} of the lung (right {right[1]}; left {left[1]})"))
-        if q.classes:
-            lines += [("classes", _kind(q.classes, kind)) for kind in _KINDS]
+    if not q.both:
+        return [*lines, ("infection", "no millilitres and no share of the lung: no lung was found")]
+    right, left = (_side(q, "right"), _side(q, "left"))
+    if q.both.lung_ml is None:
+        lines.append(("lungs", "no millilitres: the input has no voxel size"))
     else:
-        lines.append(("infection", "no millilitres and no share of the lung: no lung was found"))
-    p = result.provenance
-    lines.append(("network", f"{p.model} {p.model_version} in {p.precision}, {p.backend} on {p.device}"))
-    lines.append(("written", ", ".join(map(str, files))))
-    lines += [("WARNING", q.flag_texts[flag]) for flag in q.warnings]
-    lines += [("note", text) for flag, text in q.flag_texts.items() if flag not in q.warnings]
-    return "\n".join(f"{name:<10} {text}" for name, text in lines)
+        lines.append(("lungs", f"{q.both.lung_ml:.0f} ml (right {right[0]}, left {left[0]})"))
+    lines.append(("infection", f"{_burden(q.both)} of the lung (right {right[1]}; left {left[1]})"))
+    if q.classes:
+        lines += [("classes", _kind(q.classes, kind)) for kind in _KINDS]
+    return lines
+
+
+def _density(both: Burden) -> list[tuple[str, str]]:
+    """What follows from HU, where there are any."""
+    lines = []
+    if both.pho_percent is not None:
+        lines.append(("density", f"above {HIGH_OPACITY_ABOVE_HU} HU {both.pho_percent:.1f} % of the lung"))
+    if both.infection_mean_hu is not None:
+        lines.append(("", f"infection {both.infection_mean_hu:.0f} +- {both.infection_sd_hu:.0f} HU"))
+    if both.mass_g is not None:
+        lines.append(("mass", f"lungs {both.mass_g:.0f} g, infection {both.infection_mass_g:.0f} g"))
+    return lines
+
+
+def _flags(q: Quantification) -> list[tuple[str, str]]:
+    warnings = [("WARNING", q.flag_texts[flag]) for flag in q.warnings]
+    return warnings + [("note", text) for flag, text in q.flag_texts.items() if flag not in q.warnings]
 
 
 def _side(q: Quantification, name: str) -> tuple[str, str]:

@@ -32,12 +32,15 @@ class LungMask:
         ``found`` by the lung finder, ``given`` by the user, or ``none``: there is no lung to be seen.
     remark
         What of a mask given was not taken as it stands, such as stray labels; empty where all was.
+    cut_slices
+        Slices in which the lungs of a mask with one label touch, and were cut apart.
     """
 
     labels: ByteArray
     grid: Grid
     origin: LungOrigin
     remark: str = ""
+    cut_slices: int = 0
 
     def to_lps(self) -> ByteArray:
         """View of the labels in LPS order, (slice, row, column)."""
@@ -45,7 +48,13 @@ class LungMask:
 
 
 def lung_mask(
-    labels: AnyArray, grid: Grid, *, origin: LungOrigin = "given", source: str = "the scan", remark: str = ""
+    labels: AnyArray,
+    grid: Grid,
+    *,
+    origin: LungOrigin = "given",
+    source: str = "the scan",
+    remark: str = "",
+    cut_slices: int = 0,
 ) -> LungMask:
     """Labels as a lung mask, refused when they are none on this grid.
 
@@ -57,8 +66,8 @@ def lung_mask(
         Of the scan.
     source
         Name of the scan for messages.
-    remark
-        What of a mask given was not taken as it stands.
+    remark, cut_slices
+        As in :class:`LungMask`.
 
     Raises
     ------
@@ -87,7 +96,7 @@ def lung_mask(
             "are found",
             code=3066,
         )
-    return LungMask(whole, grid, origin, remark)
+    return LungMask(whole, grid, origin, remark, cut_slices)
 
 
 def _is_of_unknown_side(labels: ByteArray) -> bool:

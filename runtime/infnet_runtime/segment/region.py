@@ -84,7 +84,9 @@ def lungs_of(
     else:
         # One that was built already is looked at again: a host may have built it on another grid.
         lungs = (
-            lung_mask(given.labels, scan.grid, source=scan.source, remark=given.remark)
+            lung_mask(
+                given.labels, scan.grid, source=scan.source, remark=given.remark, cut_slices=given.cut_slices
+            )
             if isinstance(given, LungMask)
             else given_lungs(given, scan.grid, source=scan.source)
         )

@@ -8,6 +8,8 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.lungs import given_lungs
 from infnet_runtime.lungs.given import sides_exchanged
 from infnet_runtime.plausible.both_lungs import both_lungs
+from infnet_runtime.plausible.given_lungs import given_lungs as doubtful_lungs
+from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.lung_labels import LungLabels
 from infnet_runtime.scan.lung_mask import LungMask
@@ -215,3 +217,19 @@ def test_touching_lungs_of_one_label_are_split() -> None:
     labels[5:15, 22:25, 40:60] = True
     right = read(labels).to_lps() == RIGHT
     assert 2 * (right & RIGHT_LUNG).sum() / (right.sum() + RIGHT_LUNG.sum()) > 0.97
+
+
+def test_lungs_of_one_label_that_touch_are_cut_and_said_to_be() -> None:
+    apart = read(CHEST.lungs > 0)
+    assert apart.cut_slices == 0
+    bridged = CHEST.lungs > 0
+    rows = np.flatnonzero((CHEST.lungs[10] == RIGHT).any(axis=1) & (CHEST.lungs[10] == LEFT).any(axis=1))
+    row = int(rows[len(rows) // 2])
+    first, last = (np.flatnonzero(CHEST.lungs[10, row] == side) for side in (RIGHT, LEFT))
+    bridged[10, row, first[-1] : last[0]] = True
+    touching = read(bridged)
+    assert touching.cut_slices == 1
+    scan = CtVolume(CHEST.hu, CHEST.affine, Intensity.HU, "scan")
+    assert "lungs_touching" in [flag.name for flag in doubtful_lungs(scan, touching)]
+    assert "lungs_touching" not in [flag.name for flag in doubtful_lungs(scan, apart)]
+    assert read(np.where(bridged & (CHEST.lungs == 0), RIGHT, CHEST.lungs)).cut_slices == 0  # as labelled

@@ -1,0 +1,103 @@
+"""Files in, numbers out: a mask that is at hand is read with its scan, measured, and reported."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from infnet_runtime.errors import OutputError
+from infnet_runtime.io import open_scan, prepare_folder, read_lungs
+from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.io.infection_masks import read_infection
+from infnet_runtime.io.lobe_masks import expect_lobes, read_lobes
+from infnet_runtime.io.lung_masks import expect_mask_file
+from infnet_runtime.report.files import earlier_result, printable
+from infnet_runtime.report.text_and_json import json_file, json_line, measured_text, to_document
+from infnet_runtime.scan.ct import Intensity
+from infnet_runtime.scan.lung_labels import LungLabels
+from infnet_runtime.segment.given_mask import Measured, measure_mask
+
+
+@dataclass(frozen=True)
+class MeasuredFiles:
+    """What is said of a mask.
+
+    Parameters
+    ----------
+    text
+        For people.
+    line
+        The report as one line of JSON.
+    """
+
+    text: str
+    line: str
+
+
+def measure_files(
+    ct: Path,
+    mask: Path,
+    *,
+    lungs: Path | None = None,
+    lung_labels: LungLabels | None = None,
+    lobes: Path | None = None,
+    out: Path | None = None,
+    intensity: Intensity | None = None,
+    assume_orientation: str | None = None,
+) -> MeasuredFiles:
+    """Measure a mask.
+
+    Parameters
+    ----------
+    ct
+        As for :func:`~infnet_runtime.io.scans.open_scan`, with ``intensity`` and ``assume_orientation``.
+    mask
+        As for :func:`~infnet_runtime.io.infection_masks.read_infection`.
+    lungs, lung_labels
+        As for :func:`~infnet_runtime.io.lung_masks.read_lungs`.
+    lobes
+        As for :func:`~infnet_runtime.io.lobe_masks.read_lobes`.
+    out
+        Where the report is written.
+
+    Raises
+    ------
+    InfnetError
+        If a file is refused, or the report cannot be written.
+    """
+    expect_mask_file(mask, "infection mask")
+    if lungs:
+        expect_mask_file(lungs)
+    if lobes:
+        expect_lobes(lobes)
+    if out:
+        _refuse_other_file(out)
+    scan = open_scan(ct, intensity=intensity, assume_orientation=assume_orientation).volume
+    measured = measure_mask(
+        scan,
+        read_infection(mask, scan),
+        lungs=read_lungs(lungs, scan, lung_labels) if lungs else None,
+        lobes=read_lobes(lobes, scan) if lobes else None,
+    )
+    measured = _named(measured, mask)
+    document = to_document(measured, outputs={}, path=ct)
+    if out:
+        prepare_folder(out.parent)
+        with atomic_write(out) as file:
+            file.write(json_file(document).encode())
+    return MeasuredFiles(measured_text(measured), json_line(document))
+
+
+def _named(measured: Measured, mask: Path) -> Measured:
+    """The numbers, and which file they are of."""
+    with mask.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    how = replace(measured.provenance, mask=printable(mask.name), mask_sha256=sha256)
+    return replace(measured, provenance=how)
+
+
+def _refuse_other_file(out: Path) -> None:
+    """Keep what is no report, one of the inputs for example."""
+    if out.exists() and earlier_result(out) is None:
+        raise OutputError(
+            f"{out} is there already and is no report of infnet; choose another name with -o", code=8015
+        )
