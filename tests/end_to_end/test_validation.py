@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -15,6 +16,7 @@ import pytest
 
 from builders import chest_phantom, reorient, write_nifti
 from infnet_runtime import CtVolume, Intensity
+from infnet_runtime.io.nifti import read_nifti
 from infnet_runtime.measure.burden import quantify
 from tiny_models import mid_grey_detector
 
@@ -24,6 +26,14 @@ Load = Callable[[str], ModuleType]
 SHROUT_FLEISS = np.array(
     [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], np.float64
 )
+# What the page calls a number, and what a report calls it.
+_NAMES = {
+    "ml": "infection_ml",
+    "lung_ml": "lung_ml",
+    "percent": "infection_percent",
+    "mean": "infection_mean_hu",
+    "high_percent": "pho_percent",
+}
 
 
 @pytest.fixture(scope="module")
@@ -126,17 +136,58 @@ def test_the_numbers_are_those_of_the_runtime(load: Load) -> None:
     both = quantify(infection.view(np.uint8), lungs.astype(np.uint8), 0.06, hu=hu).both
     assert both
     own = load("readers.scores").quantify_mask(infection, lungs, hu, 0.06, high=-200)
-    for mine, theirs in (
-        ("ml", both.infection_ml),
-        ("lung_ml", both.lung_ml),
-        ("percent", both.infection_percent),
-        ("mean", both.infection_mean_hu),
-        ("high_percent", both.pho_percent),
-    ):
-        assert own[mine] == pytest.approx(theirs, rel=1e-12)
+    for mine, theirs in _NAMES.items():
+        assert own[mine] == pytest.approx(getattr(both, theirs), rel=1e-12)
     lesions = load("readers.agreement").lesions_found(infection, infection, 0.06)
     assert lesions.number == lesions.half == both.component_count
     assert 0 < lesions.number < int(infection.sum())
+
+
+def test_the_command_gives_the_numbers_of_the_page(load: Load, tmp_path: Path) -> None:
+    phantom = chest_phantom()
+    lungs = (phantom.lungs > 0) | phantom.infection
+    for name, array in (("ct", phantom.hu), ("mask", phantom.infection), ("lungs", lungs)):
+        stored = array if name == "ct" else array.astype(np.uint8)
+        write_nifti(tmp_path / f"{name}.nii.gz", *reorient(stored, phantom.spacing_mm, "LPS"))
+    both = _quantified(tmp_path)
+    voxel_ml = float(np.prod(phantom.spacing_mm)) / 1000
+    own = load("readers.scores").quantify_mask(phantom.infection, lungs, phantom.hu, voxel_ml, high=-200)
+    for mine, theirs in _NAMES.items():
+        assert own[mine] == pytest.approx(both[theirs], rel=1e-6)
+    lesions = load("readers.agreement").lesions_found(phantom.infection, phantom.infection, voxel_ml)
+    assert lesions.number == both["component_count"]
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_command_gives_the_recorded_numbers_of_a_reader(
+    load: Load, recorded: dict[str, Any], data_root: Path, tmp_path: Path
+) -> None:
+    known = load("readers.cases").VOLUMES[1]
+    case = load("readers.cases").labelled_case(data_root, known)
+    scan = read_nifti(data_root / known.folder / f"{known.name}_ct.nii.gz").volume
+    (tmp_path / "ct.nii.gz").symlink_to(data_root / known.folder / f"{known.name}_ct.nii.gz")
+    for name, mask in (("mask", case.first), ("lungs", case.lungs | case.first)):
+        write_nifti(tmp_path / f"{name}.nii.gz", scan.from_lps(mask.astype(np.uint8)), scan.affine)
+    both = _quantified(tmp_path)
+    (row,) = (row["whole"] for row in recorded["cases"] if row["name"] == known.name)
+    for mine in ("ml", "lung_ml", "percent"):
+        assert both[_NAMES[mine]] == pytest.approx(row[mine]["first"], rel=1e-6)
+    assert both["component_count"] == row["lesions"]["number"]
+    assert both["pho_percent"] is None  # the picture has no HU
+
+
+def _quantified(folder: Path) -> dict[str, Any]:
+    """What ``infnet-infer quantify`` says of both lungs."""
+    files = [f"--{name}={folder / name}.nii.gz" for name in ("ct", "mask", "lungs")]
+    done = subprocess.run(
+        [sys.executable, "-m", "infnet_runtime.cli", "quantify", *files, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout)["quantification"]["both"])
 
 
 def test_what_is_missing_is_none(load: Load) -> None:
