@@ -88,6 +88,7 @@ def report_html(result: Segmentation, *, made: datetime | None = None) -> str:
         title=f"Infection in chest CT: {_safe(result.volume.source)}",
         scan=_scan(result),
         across=4 if len(shown) > 1 else 1,
+        widest="1fr" if len(shown) > 1 else "640px",
         across_phone=2 if len(shown) > 1 else 1,
         across_print=6 if len(shown) > 1 else 1,
         warnings="\n".join(
@@ -134,7 +135,8 @@ def _scan(result: Segmentation) -> str:
     mm = " x ".join(f"{s:.2f}" for s in volume.spacing_mm)
     size = f"{mm} mm" if q.has_size else "no voxel size: no millilitres"
     shape = " x ".join(map(str, volume.voxels.shape))
-    return _safe(f"{shape} voxels, {size}, {q.slices} slices, {q.slices_with_lung} with lung")
+    slices = "1 slice" if q.slices == 1 else f"{q.slices} slices"
+    return _safe(f"{shape} voxels, {size}, {slices}, {q.slices_with_lung} with lung")
 
 
 _Row = tuple[str, Callable[[str], str]]
@@ -323,7 +325,10 @@ def _figure(view: View) -> str:
     marked = "Infection is marked." if infected else "No infection is marked."
     alt = f"{_NAMES[view.plane]} plane. {text}. {marked}"
     rows, columns = view.grey.shape
-    sides = "".join(f'<i class="{at}">{letter}</i>' for at, letter in zip("lrtb", view.edges, strict=True))
+    sides = "".join(
+        f'<i class="{at}" aria-hidden="true">{letter}</i>'
+        for at, letter in zip("lrtb", view.edges, strict=True)
+    )
     return (
         f'<figure><div class="plane"><img src="{_jpeg(view.grey)}" width="{columns}" height="{rows}" '
         f'alt="{escape(alt)}"><img class="mark" src="{_marks(view)}" alt="">{sides}</div>'

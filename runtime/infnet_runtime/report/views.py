@@ -119,11 +119,11 @@ def views(
     voxels, spacing_mm, z_mm = volume.to_lps(), volume.lps_spacing_mm, volume.grid.slice_z_mm
     layers = _layers(result, truth)
     lungs, infection = (_counts(volume.to_lps(labels)) for labels in (result.lungs, result.mask))
-    picked = [_picked(lungs[axis], infection[axis], most[axis]) for axis in range(3)]
-    picked[0].reverse()
-    if not volume.grid.has_size or len(voxels) < 2:
-        picked[1:] = [], []
-    rows, columns = _body(voxels, picked[0], volume.intensity)
+    slices = _picked(lungs[0], infection[0], most[0], slice(0, len(voxels)))
+    rows, columns = _body(voxels, slices, volume.intensity)
+    picked: list[list[int]] = [slices[::-1], [], []]
+    if volume.grid.has_size and len(voxels) > 1:
+        picked[1:] = [_picked(lungs[k], infection[k], most[k], (rows, columns)[k - 1]) for k in (1, 2)]
     boxes = ((rows, columns), (slice(None), columns), (slice(None), rows))
     sides_mm = (
         len(voxels) * spacing_mm[0],
@@ -205,11 +205,13 @@ def _counts(labels: AnyArray) -> tuple[npt.NDArray[np.int64], ...]:
     return slices, rows, columns
 
 
-def _picked(lungs: npt.NDArray[np.int64], infection: npt.NDArray[np.int64], most: int) -> list[int]:
-    """Planes to show, in their order."""
+def _picked(
+    lungs: npt.NDArray[np.int64], infection: npt.NDArray[np.int64], most: int, without_lung: slice
+) -> list[int]:
+    """Planes to show, in their order; those of ``without_lung`` where no lung was found."""
     shown = np.flatnonzero(lungs)
     if not len(shown):
-        shown = np.arange(len(lungs))
+        shown = np.arange(len(lungs))[without_lung]
     count = min(most, len(shown))
     picked = shown[((np.arange(count) + 0.5) / count * len(shown)).astype(int)]
     if infection.any():

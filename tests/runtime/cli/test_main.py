@@ -213,7 +213,7 @@ def test_a_slice_gate_that_the_model_lacks_is_refused_once(scan: Path, model: Pa
     assert not list(scan.parent.glob("*.infection.nii.gz"))
 
 
-ALL_OUTPUTS = ("--lungs-out", "--probability-out", "--montage")
+ALL_OUTPUTS = ("--lungs-out", "--probability-out", "--montage", "--report", "--csv-regions")
 
 
 def test_lungs_probability_and_picture_as_files(scan: Path, model: Path) -> None:
@@ -225,8 +225,10 @@ def test_lungs_probability_and_picture_as_files(scan: Path, model: Path) -> None
         "lungs": "scan.lungs.nii.gz",
         "probability": "scan.probability.nii.gz",
         "montage": "scan.montage.png",
+        "report": "scan.report.html",
+        "regions": "scan.regions.csv",
     }
-    assert len(report["written"]) == 5
+    assert len(report["written"]) == 7
     ct = nib.load(scan)
     files = {
         kind: nib.load(scan.parent / report["outputs"][kind]) for kind in ("mask", "lungs", "probability")
@@ -356,7 +358,8 @@ def test_further_files_of_an_earlier_run_stay_known(scan: Path, model: Path) -> 
     assert run_here(scan, "--model", model, *ALL_OUTPUTS, "-q").returncode == 0
     assert run_here(scan, "--model", model, "-q").returncode == 0
     report = json.loads((scan.parent / "scan.infnet.json").read_text())
-    further = ["scan.lungs.nii.gz", "scan.montage.png", "scan.probability.nii.gz"]
+    words = ("lungs.nii.gz", "montage.png", "probability.nii.gz", "regions.csv", "report.html")
+    further = [f"scan.{word}" for word in words]
     assert report["outputs_of_earlier_runs"] == further
     done = run_here(scan.parent, "--model", model, *ALL_OUTPUTS, "--json")
     assert done.returncode == 0, done.stderr

@@ -22,9 +22,12 @@ from builders import chest_phantom, reorient
 from infnet_runtime import CtVolume, Intensity, Provenance, Segmentation
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.measure.burden import quantify
+from infnet_runtime.measure.classes import with_classes
 from infnet_runtime.measure.flags import NO_LUNG, Flag
 from infnet_runtime.measure.slices import findings
+from infnet_runtime.model.specs import CONSOLIDATION, GROUND_GLASS
 from infnet_runtime.report.html import REASONS, in_words, report_html
+from infnet_runtime.report.views import views
 from infnet_runtime.scan.ids import ScanId
 from infnet_runtime.scan.phantom import ChestPhantom
 
@@ -295,6 +298,29 @@ def test_pictures_have_words_tables_have_heads_and_headings_their_order() -> Non
     labels = {label["for"] for label in parsed.all("label")}
     assert {one["id"] for one in parsed.all("input")} == labels
     assert ("html", {"lang": "en"}) in parsed.elements
+
+
+def test_kinds_that_a_model_tells_apart_are_named_and_coloured() -> None:
+    plain = result_of()
+    kinds = plain.mask.copy()
+    kinds[int(np.median(np.nonzero(kinds)[0])) :] *= 2
+    lps, grid = plain.volume.to_lps, plain.volume.grid
+    labels = {str(one.value): {"name": one.name} for one in (GROUND_GLASS, CONSOLIDATION)}
+    q = with_classes(plain.quantification, lps(kinds), lps(plain.lungs), grid.voxel_ml, labels=labels)
+    page = page_of(replace(plain, classes=kinds, quantification=q))
+    text = " ".join(page.text.split())
+    assert q.classes is not None
+    assert q.classes.both is not None
+    assert f"ground glass, by the model, ml (% of the infection) {q.classes.both.ggo_ml:.1f} (" in text
+    assert "by HU up to" not in text.partition("Definitions")[0], "one source under one name"
+    assert "show marks lungs ground glass consolidation" in text
+    assert "show marks lungs infection" in " ".join(page_of(plain).text.split())
+
+
+def test_without_a_lung_planes_are_those_of_the_body() -> None:
+    found = views(no_lung(), most=(3, 3, 3), pixels=100, one_pixels=100)
+    assert len(found) == 9
+    assert all(np.ptp(view.grey) > 100 for view in found)
 
 
 def colours(css: str) -> dict[str, str]:
