@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ModelError,
         OutputError,
     )
+    from infnet_runtime.io.dicom import read_dicom
     from infnet_runtime.measure.result import Burden, Quantification
     from infnet_runtime.model.manifest import ModelManifest
     from infnet_runtime.report.dicom.segmentation import write_segmentation
@@ -58,6 +59,7 @@ __all__ = [
     "__version__",
     "load",
     "measure_mask",
+    "read_dicom",
     "write_segmentation",
     "write_structured_report",
 ]
@@ -74,6 +76,7 @@ _HOMES = {
         "ModelError",
         "OutputError",
     ),
+    "io.dicom": ("read_dicom",),
     "model.manifest": ("ModelManifest",),
     "measure.result": ("Burden", "Quantification"),
     "report.dicom.segmentation": ("write_segmentation",),

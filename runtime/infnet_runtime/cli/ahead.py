@@ -40,7 +40,7 @@ class Reader:
     """
 
     def __init__(self, cases: Sequence[Case], open_case: Callable[[Case], Scan], *, ahead: bool) -> None:
-        self._following = {case.path: following for case, following in pairwise(cases)}
+        self._following = {case.files.report: following for case, following in pairwise(cases)}
         self._open_case = open_case
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="infnet-read") if ahead else None
         self._next: tuple[Case, Future[ReadScan]] | None = None
@@ -54,7 +54,7 @@ class Reader:
             If it is refused.
         """
         scan = self._taken(case) or self._timed(case)
-        following = self._following.get(case.path)
+        following = self._following.get(case.files.report)
         if self._pool is not None and following is not None:
             # In the context of this thread, which knows how many threads may be used.
             within = contextvars.copy_context()
@@ -68,7 +68,7 @@ class Reader:
         which, job = ahead
         with suppress(Exception):
             scan = job.result()
-            if which.path == case.path:
+            if which.files.report == case.files.report:
                 return scan
         return None
 

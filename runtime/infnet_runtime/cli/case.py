@@ -10,8 +10,9 @@ from infnet_runtime.cli.ahead import ReadScan
 from infnet_runtime.cli.plan import Case
 from infnet_runtime.cli.progress import ProgressBar
 from infnet_runtime.errors import OutputError
-from infnet_runtime.io import Scan, open_scan, prepare_folder, read_lungs
+from infnet_runtime.io import DEFAULT_MAX_BYTES, Scan, open_scan, prepare_folder, read_lungs
 from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.io.dicom import read_dicom
 from infnet_runtime.report.files import ResultFiles, earlier_result, printable
 from infnet_runtime.report.text_and_json import json_file, to_document, to_text
 from infnet_runtime.scan.ct import CtVolume, Intensity
@@ -35,6 +36,8 @@ class CaseOptions:
         Which label of the lung mask is which lung, where its numbering is not a known one.
     intensity, assume_orientation
         As for :func:`~infnet_runtime.io.scans.open_scan`.
+    allow_gaps
+        As for :func:`~infnet_runtime.io.dicom.read_dicom`.
     fast, silence_slices
         As for :meth:`~infnet_runtime.segment.segmenter.Segmenter.predict`.
     read_ahead
@@ -45,6 +48,7 @@ class CaseOptions:
     lung_labels: LungLabels | None = None
     intensity: Intensity | None = None
     assume_orientation: str | None = None
+    allow_gaps: bool = False
     fast: bool = False
     silence_slices: bool = False
     read_ahead: bool = False
@@ -75,6 +79,14 @@ def open_case(case: Case, options: CaseOptions) -> Scan:
     InfnetError
         If it is refused.
     """
+    if case.dicom is not None:
+        return read_dicom(
+            case.dicom.paths,
+            series=case.dicom.series,
+            allow_gaps=options.allow_gaps,
+            intensity=options.intensity,
+            max_bytes=DEFAULT_MAX_BYTES,
+        )
     return open_scan(case.path, intensity=options.intensity, assume_orientation=options.assume_orientation)
 
 

@@ -35,7 +35,8 @@ _USAGE = 2
 
 
 @app.command(
-    epilog="Other commands: infnet-infer bench (how fast is it here), infnet-infer doctor (what works here), "
+    epilog="Other commands: infnet-infer series (what a DICOM folder holds), "
+    "infnet-infer bench (how fast is it here), infnet-infer doctor (what works here), "
     "infnet-infer verify (is what a device gives right), infnet-infer quantify (measure a mask "
     "that is at hand); each has --help. A file of such a name is given as ./bench."
 )
@@ -44,8 +45,8 @@ def infer(
         list[Path] | None,
         typer.Argument(
             metavar="INPUT...",
-            help="CT volumes (.nii, .nii.gz) or slices (.png, .jpg), or folders of them, searched with all "
-            "folders below.",
+            help="CT volumes (.nii, .nii.gz), DICOM series (a folder, .zip or files) or slices (.png, .jpg), "
+            "or folders of them, searched with all folders below.",
         ),
     ] = None,
     out: Annotated[
@@ -95,6 +96,21 @@ def infer(
     assume_orientation: Annotated[
         str | None, typer.Option(help="Orientation, such as LAS, of a NIfTI file that does not say.")
     ] = None,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="UID",
+            help="The DICOM series that is meant where there are several; infnet-infer series lists them.",
+        ),
+    ] = None,
+    allow_gaps: Annotated[
+        bool,
+        typer.Option(
+            "--allow-gaps",
+            help="Take a DICOM series in which slices are missing, and measure what is there "
+            "(docs/reading-dicom.md).",
+        ),
+    ] = False,
     lungs_out: Annotated[
         bool,
         typer.Option("--lungs-out", help="Also write NAME.lungs.nii.gz: 1 right, 2 left, 3 unknown side."),
@@ -194,7 +210,7 @@ def infer(
     wanted |= {"report": report, "regions": csv_regions, "classes": classes}
     wanted |= {"seg": dicom_out, "sr": dicom_out}
     kinds = tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
-    plan = plan_cases(paths, out=out, kinds=kinds, others=others)
+    plan = plan_cases(paths, out=out, kinds=kinds, others=others, series=series or ())
     if lungs and len(plan.cases) > 1:
         raise typer.BadParameter(
             "one lung mask belongs to one scan; give a single input", param_hint="--lungs"
@@ -205,6 +221,7 @@ def infer(
         lung_labels=labels,
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,
+        allow_gaps=allow_gaps,
         fast=fast,
         silence_slices=slice_gate,
         read_ahead=(threads or usable_cores()) > 1,
@@ -249,6 +266,22 @@ def infer(
             table.write()
     if exit_code:
         raise typer.Exit(exit_code)
+
+
+@app.command()
+def series(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="A folder, a zip archive or files of DICOM.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """List the CT series of a DICOM folder, without patient fields."""
+    _log(verbose=False)
+    from infnet_runtime.io.dicom.cases import list_series
+    from infnet_runtime.report.series import series_json, series_text
+
+    found, examined = list_series(inputs)
+    typer.echo(series_json(found, examined) if as_json else series_text(found, examined))
 
 
 @app.command()

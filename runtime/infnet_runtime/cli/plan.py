@@ -15,8 +15,17 @@ from pathlib import Path
 
 from infnet_runtime.errors import InfnetError, InputError, OutputError
 from infnet_runtime.io import prepare_folder
-from infnet_runtime.io.folders import FolderContent, look_into
-from infnet_runtime.io.formats import CONVERT, SCAN_SUFFIXES, ScanFormat, format_by_name, scan_format
+from infnet_runtime.io.dicom.cases import DicomCase, dicom_cases
+from infnet_runtime.io.folders import look_into
+from infnet_runtime.io.formats import (
+    SCAN_SUFFIXES,
+    ScanFormat,
+    format_by_name,
+    holds_dicom,
+    is_archive,
+    is_dicom,
+    scan_format,
+)
 from infnet_runtime.report.files import ResultFiles, is_result, result_files
 
 _LONGEST_NAME = 255  # bytes, of the common file systems
@@ -36,12 +45,15 @@ class Case:
         Why it cannot be done, where that can be told without reading it.
     found
         In a folder that was given, not named itself.
+    dicom
+        Where it is DICOM: its folder, archive or files, and the series.
     """
 
     path: Path
     files: ResultFiles
     refusal: InfnetError | None = None
     found: bool = False
+    dicom: DicomCase | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +83,16 @@ class _Given:
     folder: Path
     refusal: InputError | None = None
     found: bool = False
+    dicom: DicomCase | None = None
 
 
 def plan_cases(
-    inputs: Sequence[Path], *, out: Path | None, kinds: tuple[str, ...], others: Iterable[Path] = ()
+    inputs: Sequence[Path],
+    *,
+    out: Path | None,
+    kinds: tuple[str, ...],
+    others: Iterable[Path] = (),
+    series: Sequence[str] = (),
 ) -> Plan:
     """Plan a call.
 
@@ -89,6 +107,8 @@ def plan_cases(
         Of the files that each scan gets, out of :data:`~infnet_runtime.report.files.WORDS`.
     others
         Further files that are read: lung mask, model.
+    series
+        UIDs of the DICOM series that are meant, where a folder holds several.
 
     Raises
     ------
@@ -98,7 +118,7 @@ def plan_cases(
         If the result of a scan that was named would replace another, an input, or a file of the user.
     """
     notes: list[str] = []
-    given = list(_without_results(_found(inputs, out, notes), notes))
+    given = list(_without_results(_found(inputs, out, notes, series), notes))
     if not given:
         raise InputError(f"there is no scan to do: {'; '.join(notes)}. Give CT volumes or slices", code=3023)
     _refuse_twice(given)
@@ -110,31 +130,60 @@ def plan_cases(
     return Plan(cases, tuple(notes))
 
 
-def _found(inputs: Sequence[Path], out: Path | None, notes: list[str]) -> Iterator[_Given]:
+def _found(
+    inputs: Sequence[Path], out: Path | None, notes: list[str], series: Sequence[str]
+) -> Iterator[_Given]:
+    loose = [path for path in inputs if os.path.isfile(path) and is_dicom(path)]  # noqa: PTH113
     for path in inputs:
+        if path in loose:
+            if path == loose[0]:  # the files of one scan
+                yield from _dicom(loose, path.parent, out, notes, series)
+            continue
+        if os.path.isfile(path) and is_archive(path):  # noqa: PTH113
+            yield from _dicom([path], path.parent, out, notes, series)
+            continue
         if not os.path.isdir(path):  # noqa: PTH112 - which raises no errors
             yield _Given(path, path.parent if out is None else out)
             continue
         content = look_into(path)
-        if not content.scans and not content.unreadable:
-            yield _Given(path, path, _without_scans(path, content))
+        has_dicom = holds_dicom(path)
+        if not content.scans and not content.unreadable and not has_dicom:
+            yield _Given(path, path, _without_scans(path))
             continue
+        pictures = []
         for scan in content.scans:
+            if has_dicom and format_by_name(scan) is ScanFormat.PICTURE:
+                pictures.append(scan)
+                continue
             place = scan.parent if out is None else out / scan.parent.relative_to(path)
             yield _Given(scan, place, found=True)
         for folder, refusal in content.unreadable.items():
             yield _Given(folder, folder, refusal)
-        for folder, count in content.dicom.items():
-            files = "1 DICOM file" if count == 1 else f"{count} DICOM files"
-            notes.append(f"left out {files} in {folder}: DICOM is not supported yet. {CONVERT}")
+        if has_dicom:
+            yield from _dicom([path], path, out, notes, series)
+        if pictures:
+            more = f" and {len(pictures) - 1} more" if len(pictures) > 1 else ""
+            notes.append(f"left out {pictures[0]}{more}: pictures beside DICOM files are no scans")
 
 
-def _without_scans(folder: Path, content: FolderContent) -> InputError:
-    if content.dicom:
-        return InputError(f"{folder} holds DICOM files; DICOM is not supported yet. {CONVERT}", code=3002)
+def _dicom(
+    paths: Sequence[Path], top: Path, out: Path | None, notes: list[str], series: Sequence[str]
+) -> Iterator[_Given]:
+    """Scans among DICOM files; results lie beside the folder of a scan, and are named by its series."""
+    for case in dicom_cases(paths, series):
+        if case.refusal is None and case.set_aside:
+            notes.append(f"left out of {case.paths[0]}: {case.set_aside}")
+        path = case.paths[0]
+        below = path.parent.relative_to(top) if path.parent.is_relative_to(top) else Path()
+        place = path.parent if out is None else out / below
+        yield _Given(path, place, case.refusal, found=path not in paths, dicom=case)
+
+
+def _without_scans(folder: Path) -> InputError:
     return InputError(
-        f"{folder} holds no scan: no file that ends with {', '.join(SCAN_SUFFIXES)}, also in the folders "
-        "below; give the folder of the scans",
+        f"{folder} holds no scan: no file that ends with {', '.join(SCAN_SUFFIXES)} and no DICOM file, also "
+        "in "
+        "the folders below; give the folder of the scans",
         code=3023,
     )
 
@@ -153,26 +202,31 @@ def _without_results(given: Iterable[_Given], notes: list[str]) -> Iterator[_Giv
 
 def _case(given: _Given, kinds: tuple[str, ...]) -> Case:
     refusal: InfnetError | None = given.refusal
-    if refusal is None:
+    name = given.path
+    if given.dicom is not None:
+        # Never a name that a folder has, which may be the patient's.
+        name = Path(f"{given.dicom.series or 'dicom'}.dcm")
+    elif refusal is None:
         try:
             scan_format(given.path)
         except InputError as error:
             refusal = error
     suffix = (format_by_name(given.path) or ScanFormat.NIFTI).mask_suffix
-    files = result_files(given.path, given.folder, suffix, kinds)
+    files = result_files(name, given.folder, suffix, kinds)
     longest = max(files.all, key=lambda path: len(os.fsencode(path.name)))
     if refusal is None and len(os.fsencode(longest.name)) > _LONGEST_NAME:
         refusal = OutputError(f"cannot write {longest}: the name is too long; rename the scan", code=8006)
-    return Case(given.path, files, refusal, given.found)
+    return Case(given.path, files, refusal, given.found, given.dicom)
 
 
 def _refuse_twice(given: Sequence[_Given]) -> None:
     """Refuse one file under two names: the second result would be that of the first, or replace it."""
-    first: dict[tuple[int, int], Path] = {}
+    first: dict[tuple[tuple[int, int], str | None], Path] = {}
     for one in given:
-        identity = _identity(one.path)
-        if identity is None:
+        file = _identity(one.path)
+        if file is None:
             continue
+        identity = file, None if one.dicom is None else one.dicom.series
         if identity in first:
             raise InputError(
                 f"{first[identity]} and {one.path} are one file, given twice; give it once", code=3024

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infnet_runtime.errors import InputError
-from infnet_runtime.io.formats import format_by_name, is_dicom
+from infnet_runtime.io.formats import format_by_name
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,11 @@ class FolderContent:
     ----------
     scans
         Files with the ending of a scan, sorted; links among them, also those that lead nowhere.
-    dicom
-        Folder to its number of DICOM files.
     unreadable
         Why a folder below could not be looked into, by that folder.
     """
 
     scans: list[Path] = field(default_factory=list)
-    dicom: dict[Path, int] = field(default_factory=dict)
     unreadable: dict[Path, InputError] = field(default_factory=dict)
 
 
@@ -55,7 +52,5 @@ def look_into(folder: Path) -> FolderContent:
                 continue
             if format_by_name(path):
                 content.scans.append(path)
-            elif os.path.isfile(path) and is_dicom(path):  # noqa: PTH113 - which raises no errors
-                content.dicom[path.parent] = content.dicom.get(path.parent, 0) + 1
     content.scans.sort()
     return content

@@ -14,10 +14,10 @@ from infnet_runtime.errors import InputError
 
 _NIFTI_SUFFIXES = (".nii.gz", ".nii")
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+ARCHIVE_SUFFIX = ".zip"
 SCAN_SUFFIXES = _NIFTI_SUFFIXES + _PICTURE_SUFFIXES
 
-CONVERT = "Convert the series to NIfTI with dcm2niix and give that file"
 # What git-lfs and git-annex leave in place of a file whose content was not fetched.
 _POINTERS = (b"version https://git-lfs", b"/annex/objects/")
 _LONGEST_POINTER = 1024
@@ -30,15 +30,16 @@ _KINDS = {
 
 
 class ScanFormat(Enum):
-    """A format that is read; its value is the ending of a mask in the scan's geometry."""
+    """A format that is read."""
 
-    NIFTI = ".nii.gz"
-    PICTURE = ".png"
+    NIFTI = "NIfTI"
+    PICTURE = "picture"
+    DICOM = "DICOM"
 
     @property
     def mask_suffix(self) -> str:
-        """Ending of its mask."""
-        return self.value
+        """Ending of a mask in the geometry of the scan."""
+        return ".png" if self is ScanFormat.PICTURE else ".nii.gz"
 
 
 def format_by_name(path: Path) -> ScanFormat | None:
@@ -50,7 +51,7 @@ def format_by_name(path: Path) -> ScanFormat | None:
 
 
 def scan_format(path: Path) -> ScanFormat:
-    """Format of a scan; only a file that may be one passes.
+    """Format of a scan; only a file that may be one passes, or a folder with DICOM files in or below it.
 
     Raises
     ------
@@ -67,17 +68,21 @@ def scan_format(path: Path) -> ScanFormat:
         raise InputError(f"cannot read {path}: {error.strerror or error}", code=3005) from error
     kind = stat.S_IFMT(found.st_mode)
     if kind == stat.S_IFDIR:
+        if holds_dicom(path):
+            return ScanFormat.DICOM
         raise _folder(path)
     if kind != stat.S_IFREG:
         raise InputError(
             f"{path} is {_KINDS.get(kind, 'not a regular file')}; give a file on disk", code=3003
         )
-    if is_dicom(path):
-        raise InputError(f"{path} is a DICOM file; DICOM is not supported yet. {CONVERT}", code=3002)
+    if is_dicom(path) or is_archive(path):
+        return ScanFormat.DICOM
     known = format_by_name(path)
     if known is None:
         raise InputError(
-            f"{path} has none of the endings {', '.join(SCAN_SUFFIXES)}; other formats are not read",
+            f"{path} has none of the endings {', '.join(SCAN_SUFFIXES)}, and is no DICOM file; other "
+            "formats are "
+            "not read",
             code=3003,
         )
     if found.st_size == 0:
@@ -94,16 +99,37 @@ def scan_format(path: Path) -> ScanFormat:
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM, by its ending, or by its first bytes where the ending says nothing."""
     name = path.name.lower()
-    if name.endswith(_DICOM_SUFFIXES):
+    if name.endswith(DICOM_SUFFIXES):
         return True
     # Exports are often called IM0001 or 1.3.6.1.4.1.14519.5.
     if path.suffix and not path.suffix[1:].isdigit():
         return False
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            start = file.read(132)
+            return start[128:] == b"DICM" or looks_like_dataset(start)
     except OSError:  # what cannot be read is refused for its name
         return False
+
+
+def looks_like_dataset(start: bytes) -> bool:
+    """Whether bytes may be DICOM without a preamble, as in old archives: group 0002 or 0008 comes first."""
+    return len(start) > 8 and start[0] in (2, 8) and start[1] == 0 and start[3] == 0 and start[2] <= 0x18
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip archive, by its ending."""
+    return path.name.lower().endswith(ARCHIVE_SUFFIX)
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a DICOM file lies in a folder or below it."""
+    return any(
+        is_dicom(Path(place, name))
+        for place, _, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".") and os.path.isfile(Path(place, name))  # noqa: PTH113 - which raises no errors
+    )
 
 
 def stem(path: Path) -> str:
@@ -152,11 +178,10 @@ def _folder(path: Path) -> InputError:
             + ": give that",
             code=3026,
         )
-    files = [place for place in inside if os.path.isfile(place)]  # noqa: PTH113 - which raises no errors
-    if any(map(is_dicom, files)):
-        return InputError(f"{path} holds DICOM files; DICOM is not supported yet. {CONVERT}", code=3002)
     return InputError(
-        f"{path} is a folder, expected one file with an ending of {', '.join(SCAN_SUFFIXES)}", code=3026
+        f"{path} is a folder, expected one file with an ending of {', '.join(SCAN_SUFFIXES)}, or a folder of "
+        "DICOM files",
+        code=3026,
     )
 
 

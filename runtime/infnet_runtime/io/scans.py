@@ -44,26 +44,38 @@ def open_scan(
     intensity: Intensity | None = None,
     max_bytes: int | None = DEFAULT_MAX_BYTES,
     assume_orientation: str | None = None,
+    series: str | None = None,
+    allow_gaps: bool = False,
 ) -> Scan:
     """Read a scan.
 
     Parameters
     ----------
     path
-        A ``.nii``, ``.nii.gz``, ``.png``, ``.jpg`` or ``.jpeg`` file.
+        A ``.nii``, ``.nii.gz``, ``.png``, ``.jpg`` or ``.jpeg`` file; or DICOM: a folder, a zip archive or a
+        file.
     intensity
         What the values mean; decided from the values where absent.
     max_bytes
         The most bytes of voxels a file may announce; absent means no limit.
     assume_orientation
         Where the stored axes point to, such as ``LAS``, for NIfTI files that do not say.
+    series, allow_gaps
+        Of DICOM, as for :func:`~infnet_runtime.io.dicom.read_dicom`.
 
     Raises
     ------
     InputError
         If there is no such file, its format is not read, or its content is refused.
     """
-    if scan_format(path) is ScanFormat.NIFTI:
+    found = scan_format(path)
+    if found is ScanFormat.DICOM:
+        from infnet_runtime.io.dicom import read_dicom
+
+        return read_dicom(
+            path, series=series, allow_gaps=allow_gaps, intensity=intensity, max_bytes=max_bytes
+        )
+    if found is ScanFormat.NIFTI:
         return read_nifti(
             path, intensity=intensity, max_bytes=max_bytes, assume_orientation=assume_orientation
         )

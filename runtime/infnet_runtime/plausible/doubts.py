@@ -1,6 +1,7 @@
 """All that is doubtful about a scan whose lungs are known."""
 
 from infnet_runtime.measure.flags import Flag
+from infnet_runtime.plausible.acquisition import acquisition_remarks
 from infnet_runtime.plausible.body import body_doubts
 from infnet_runtime.plausible.both_lungs import both_lungs
 from infnet_runtime.plausible.given_lungs import given_lungs
@@ -28,6 +29,7 @@ def doubts(scan: CtVolume, lungs: LungMask, *, has_size: bool, for_network: bool
         If the scan cannot be what it is taken for.
     """
     return (
+        *acquisition_remarks(scan),
         *doubtful_values(scan),
         *given_lungs(scan, lungs),
         *both_lungs(lungs),

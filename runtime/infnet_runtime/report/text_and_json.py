@@ -8,6 +8,8 @@ from typing import Any
 from infnet_runtime.measure.definitions import CLASS_DEFINITIONS, DEFINITIONS, HIGH_OPACITY_ABOVE_HU
 from infnet_runtime.measure.result import Burden, ClassBurden, Classes, Quantification
 from infnet_runtime.report.files import SCHEMA, printable
+from infnet_runtime.scan.acquisition import Acquisition
+from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.segment.given_mask import Measured
 from infnet_runtime.segment.result import Segmentation
 
@@ -43,6 +45,7 @@ def to_document(
             "spacing_mm": list(volume.spacing_mm) if q.has_size else None,
             "orientation": volume.grid.orientation,
             "intensity": str(volume.intensity),
+            "dicom": _dicom(volume),
         },
         "quantification": q.to_dict(),
         "slices": [one.to_dict() for one in result.slices],
@@ -52,6 +55,14 @@ def to_document(
         "provenance": result.provenance.to_dict(),
     }
     return document
+
+
+def _dicom(volume: CtVolume) -> dict[str, Any] | None:
+    """Which series it is, and how it was taken; no patient fields."""
+    if volume.id.series_uid is None:
+        return None
+    taken = volume.acquisition or Acquisition()
+    return {"series_uid": volume.id.series_uid, "study_uid": volume.id.study_uid, **taken.to_dict()}
 
 
 def to_json(result: Segmentation, *, outputs: dict[str, str]) -> str:

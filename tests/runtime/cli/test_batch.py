@@ -193,10 +193,10 @@ def test_no_model_is_opened_for_what_is_no_scan(tmp_path: Path) -> None:
     def no_model() -> Any:  # noqa: ANN401 - never called
         raise AssertionError("a model was opened")
 
-    for name in ("1.dcm", "2.dcm"):
+    for name in ("1.nii", "2.nii"):
         (tmp_path / name).touch()
-    plan = plan_cases([tmp_path / "1.dcm", tmp_path / "2.dcm"], out=None, kinds=("mask",))
+    plan = plan_cases([tmp_path / "1.nii", tmp_path / "2.nii"], out=None, kinds=("mask",))
     lines: list[str] = []
     exit_code = run_plan(plan, CaseOptions(), no_model, done=print, failed=lambda _: None, say=lines.append)
     assert exit_code == 3
-    assert "1 more with the same error: error[INF-3002] it is a DICOM file" in lines[1]
+    assert "1 more with the same error: error[INF-3004] it is empty" in lines[1]

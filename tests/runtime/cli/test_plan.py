@@ -2,10 +2,13 @@
 
 import json
 import os
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+import dicom_world as world
 from infnet_runtime.cli import plan as plan_module
 from infnet_runtime.cli.plan import Plan, plan_cases
 from infnet_runtime.errors import InfnetError, InputError, OutputError
@@ -26,13 +29,18 @@ def touch(*names: str) -> list[Path]:
 
 
 def plan(
-    *inputs: str, out: str | None = None, kinds: tuple[str, ...] = ("mask",), others: tuple[str, ...] = ()
+    *inputs: str,
+    out: str | None = None,
+    kinds: tuple[str, ...] = ("mask",),
+    others: tuple[str, ...] = (),
+    series: Sequence[str] = (),
 ) -> Plan:
     return plan_cases(
         [Path(i) for i in inputs],
         out=Path(out) if out else None,
         kinds=kinds,
         others=[Path(o) for o in others],
+        series=series,
     )
 
 
@@ -277,17 +285,50 @@ def test_a_folder_called_like_a_scan_is_a_folder() -> None:
     assert case.path == Path("scan.nii.gz/scan.nii")
 
 
-def test_dicom_in_a_folder_is_said_once() -> None:
-    touch(*(f"series/{k}.dcm" for k in range(5)), "other/ct.nii")
-    refusals = [case.refusal for case in plan("series", "other").cases]  # the other folder is done
-    assert [refusal.code if refusal else None for refusal in refusals] == [3002, None]
-    assert "series holds DICOM files" in str(refusals[0])
-    touch("series/ct.nii")
-    found = plan("series")
-    assert [case.path for case in found.cases] == [Path("series/ct.nii")]
-    assert found.notes[0].startswith("left out 5 DICOM files in series: DICOM is not supported yet")
-    touch("one/1.dcm", "one/ct.nii")
-    assert plan("one").notes[0].startswith("left out 1 DICOM file in one: DICOM is not supported yet")
+def test_dicom_in_a_folder_is_one_scan_beside_the_others() -> None:
+    world.write(Path("all/series"), world.slices())
+    touch("all/ct.nii", "all/series/preview.jpg")
+    nifti, dicom = plan("all").cases
+    uid = str(world.slices()[0].SeriesInstanceUID)
+    assert (nifti.path, dicom.path) == (Path("all/ct.nii"), Path("all"))
+    assert str(dicom.files.report) == f"{uid}.infnet.json"
+    assert plan("all").notes == (
+        "left out of all: 2 x file of another kind",
+        "left out all/series/preview.jpg: pictures beside DICOM files are no scans",
+    )
+    assert [str(case.files.report) for case in plan("all", out="out").cases] == [
+        "out/ct.infnet.json",
+        f"out/{uid}.infnet.json",
+    ]
+
+
+def test_each_study_of_a_folder_is_a_scan_and_what_is_ambiguous_is_left_to_the_user() -> None:
+    world.write(Path("all/p1/st/se"), world.slices())
+    world.write(Path("all/p2/st/se1"), world.slices(case="b"))
+    world.write(Path("all/p2/st/se2"), world.slices(case="b", series="Lung"))
+    one, two = plan("all", out="out").cases
+    assert (one.path, one.refusal) == (Path("all/p1"), None)
+    assert two.refusal is not None
+    assert two.refusal.code == 3252
+    wanted = [str(world.slices(case="b", series=name)[0].SeriesInstanceUID) for name in ("Thorax", "Lung")]
+    found = plan("all", out="out", series=wanted).cases
+    assert [case.files.report.name for case in found] == [f"{uid}.infnet.json" for uid in wanted]
+    (absent,) = plan("all", series=["1.2.3"]).cases
+    assert absent.refusal is not None
+    assert absent.refusal.code == 3254
+
+
+def test_the_files_of_a_series_are_one_scan_and_so_is_an_archive() -> None:
+    files = [str(path) for path in world.write(Path("series"), world.slices())]
+    (case,) = plan(*files).cases
+    assert case.dicom is not None
+    assert [str(path) for path in case.dicom.paths] == files
+    assert case.files.folder == Path("series")
+    with zipfile.ZipFile("scan.zip", "w") as packed:
+        for file in files:
+            packed.write(file)
+    (case,) = plan("scan.zip").cases
+    assert (case.path, case.files.folder, case.refusal) == (Path("scan.zip"), Path(), None)
 
 
 def test_an_empty_folder_has_nothing_to_do() -> None:
@@ -296,6 +337,7 @@ def test_an_empty_folder_has_nothing_to_do() -> None:
     (refusal,) = [case.refusal for case in found.cases if case.refusal]
     assert refusal.code == 3023
     assert "empty holds no scan: no file that ends with .nii.gz, .nii, .png" in str(refusal)
+    assert "and no DICOM file" in str(refusal)
     assert not plan("empty").needs_model
 
 
@@ -320,7 +362,7 @@ def test_what_is_no_scan_is_kept_with_its_reason_and_needs_no_model() -> None:
     touch("1.dcm", "2.dcm")
     Path("gone.nii").symlink_to("nowhere")
     found = plan("1.dcm", "2.dcm", "gone.nii", "absent.nii")
-    assert [case.refusal.code for case in found.cases if case.refusal] == [3002, 3002, 3025, 3001]
+    assert [case.refusal.code for case in found.cases if case.refusal] == [3253, 3025, 3001]
     assert not found.needs_model
     touch("ct.nii")
     assert plan("1.dcm", "ct.nii").needs_model

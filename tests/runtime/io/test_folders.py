@@ -19,16 +19,7 @@ def test_scans_of_all_folders_below_in_order(tmp_path: Path) -> None:
     touch(tmp_path, *reversed(names), "p1/ct.json", "readme.txt", "._a.nii", ".hidden/ct.nii", "p1/.x.png")
     found = look_into(tmp_path)
     assert [str(path.relative_to(tmp_path)) for path in found.scans] == names
-    assert not found.dicom
     assert not found.unreadable
-
-
-def test_dicom_is_counted_by_folder(tmp_path: Path) -> None:
-    touch(tmp_path, "s1/1.dcm", "s1/2.dcm", "s2/3.IMA", "ct.nii")
-    (tmp_path / "s2/IM0001").write_bytes(bytes(128) + b"DICM")
-    found = look_into(tmp_path)
-    assert found.dicom == {tmp_path / "s1": 2, tmp_path / "s2": 2}
-    assert found.scans == [tmp_path / "ct.nii"]
 
 
 def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from infnet_runtime.io import open_scan, stem
     [
         ("absent.nii", 3001, "there is no file .*absent.nii"),
         ("folder", 3026, "folder is a folder, expected one file with an ending of .nii.gz"),
-        ("series", 3002, "series holds DICOM files; DICOM is not supported yet. Convert the series to NIfTI"),
+        ("series", 3253, "series: 1 file cannot be read as DICOM, and a slice may be among them: IM1"),
         ("scan.nii.gz", 3026, "scan.nii.gz is a folder, expected one file; it holds scan.nii: give that"),
         ("several", 3026, "it holds a.nii and 2 more: give that"),
-        ("1.2.840.113619", 3002, "is a DICOM file"),
+        ("1.2.840.113619", 3253, "1.2.840.113619 .no SOP class: cut off"),
         ("pipe.nii", 3003, "pipe.nii is a named pipe; give a file on disk"),
         ("gone.nii", 3025, "gone.nii is a link to .git/annex/objects/x.nii, which is not there; fetch its"),
         ("away/scan.nii", 3025, "away is a link to /nowhere/at/all, which is not there"),
@@ -25,8 +25,9 @@ from infnet_runtime.io import open_scan, stem
         ("annex.png", 3025, "whose content was not fetched; fetch it"),
         ("nofolder/a/scan.nii", 3001, "there is no file .*, as there is no folder .*/nofolder; check the"),
         ("notes.txt/scan.nii", 3001, "there is no file .*, as .*/notes.txt is a file; check the spelling"),
-        ("slice.dcm", 3002, "is a DICOM file; DICOM is not supported yet"),
-        ("IM0001", 3002, "is a DICOM file"),
+        ("slice.dcm", 3253, "slice.dcm .named as DICOM, and is none"),
+        ("IM0001", 3253, "IM0001 "),
+        ("broken.zip", 3251, "no CT series"),
         ("notes.txt", 3003, "has none of the endings .nii.gz, .nii, .png"),
         ("scan.nrrd", 3003, "other formats are not read"),
         ("empty.nii.gz", 3004, r"is empty \(0 bytes\)"),
@@ -40,6 +41,7 @@ def test_what_is_no_scan(tmp_path: Path, name: str, code: int, text: str) -> Non
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(20))
     for file, content in {
         "slice.dcm": b"x",
+        "broken.zip": b"x",
         "notes.txt": b"x",
         "scan.nrrd": b"x",
         "text.nii": b"x" * 400,

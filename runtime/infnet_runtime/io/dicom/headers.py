@@ -14,6 +14,7 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.io.dicom.fields import Fields
 from infnet_runtime.io.dicom.found import MAGIC, DicomFile
 from infnet_runtime.io.dicom.library import pydicom
+from infnet_runtime.io.formats import DICOM_SUFFIXES, looks_like_dataset
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2": "CT Image",
@@ -23,7 +24,6 @@ CT_CLASSES = {
 _SINGLE = "1.2.840.10008.5.1.4.1.1.2"
 # Pictures that carry the class of a CT and are no slices of one.
 _NO_SLICES = {"LOCALIZER": "localizer", "SCREEN SAVE": "screen save", "REF_SURVIEW": "localizer"}
-_SUFFIXES = (".dcm", ".dicom", ".ima")
 _PREAMBLE = 128
 _MACROS = (
     "PlanePositionSequence",
@@ -128,17 +128,22 @@ class Examined:
     set_aside
         What else is there, and how often.
     damaged
-        Files that are DICOM and could not be read: a slice may be among them.
+        Files that are DICOM and could not be read, and why: a slice may be among them.
     """
 
     images: list[Image] = field(default_factory=list)
     set_aside: Counter[str] = field(default_factory=Counter)
-    damaged: list[str] = field(default_factory=list)
+    damaged: list[tuple[DicomFile, str]] = field(default_factory=list)
+
+    def __add__(self, other: "Examined") -> "Examined":
+        return Examined(
+            self.images + other.images, self.set_aside + other.set_aside, self.damaged + other.damaged
+        )
 
     @property
     def others(self) -> str:
         """What was set aside, in words."""
-        return ", ".join(f"{count} {what}" for what, count in self.set_aside.most_common())
+        return ", ".join(f"{count} x {what}" for what, count in self.set_aside.most_common())
 
 
 def examine(files: Iterable[DicomFile]) -> Examined:
@@ -162,10 +167,10 @@ def examine(files: Iterable[DicomFile]) -> Examined:
 def _examine(file: DicomFile, stream: BinaryIO, into: Examined) -> None:
     start = stream.read(_PREAMBLE + len(MAGIC))
     is_part_10 = start[_PREAMBLE:] == MAGIC
-    is_named = file.own_name.lower().endswith(_SUFFIXES)
-    if not is_part_10 and not _looks_like_dataset(start):
+    is_named = file.own_name.lower().endswith(DICOM_SUFFIXES)
+    if not is_part_10 and not looks_like_dataset(start):
         if is_named:
-            into.damaged.append(f"{file.name} (named as DICOM, {'empty' if not start else 'and is none'})")
+            into.damaged.append((file, f"named as DICOM, {'empty' if not start else 'and is none'}"))
         else:
             into.set_aside["empty file" if not start else "file of another kind"] += 1
         return
@@ -184,20 +189,15 @@ def _examine(file: DicomFile, stream: BinaryIO, into: Examined) -> None:
             return
         into.images.append(_image(file, stream, dataset, fields, sop_class))
     except _Unusable as error:
-        into.damaged.append(f"{file.name} ({error})")
+        into.damaged.append((file, str(error)))
     except OSError:
         raise
     except Exception as error:  # whatever a damaged header makes of a parser
-        into.damaged.append(f"{file.name} ({type(error).__name__})")
+        into.damaged.append((file, type(error).__name__))
 
 
 class _Unusable(Exception):
     """A CT image that cannot be one."""
-
-
-def _looks_like_dataset(start: bytes) -> bool:
-    """Whether bytes without a preamble may be DICOM: group 0002 or 0008, a low element."""
-    return len(start) > 8 and start[0] in (2, 8) and start[1] == 0 and start[3] == 0 and start[2] <= 0x18
 
 
 def _kind(sop_class: str, fields: Fields) -> str | None:

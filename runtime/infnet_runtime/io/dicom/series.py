@@ -84,7 +84,7 @@ def choose(examined: Examined, uid: str | None, source: str) -> Series:
         If there is none, or it is not certain which one is meant.
     """
     if examined.damaged:
-        shown = ", ".join(examined.damaged[:_LONGEST_LIST])
+        shown = ", ".join(f"{file.name} ({why})" for file, why in examined.damaged[:_LONGEST_LIST])
         raise InputError(
             f"{source}: {len(examined.damaged)} file{'s' * (len(examined.damaged) > 1)} cannot be read as "
             "DICOM, and a "

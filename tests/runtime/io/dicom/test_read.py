@@ -279,8 +279,8 @@ REFUSED: dict[str, tuple[Callable[[list[Dataset]], list[Dataset]], int, str]] = 
     "pixels of floating point": (float_pixels, 3253, "IM0001.dcm .pixels of floating point"),
     "no pixels": (changed(Z, PixelData=None), 3253, "IM0002.dcm .no pixels"),
     "no series": (changed(Z, SeriesInstanceUID=None), 3253, "IM0002.dcm .no SeriesInstanceUID"),
-    "all of another modality": (changed(slice(None), Modality="PT"), 3251, "6 CT Image with Modality PT"),
-    "colour": (changed(slice(None), SamplesPerPixel=3), 3251, "6 picture in colour"),
+    "all of another modality": (changed(slice(None), Modality="PT"), 3251, "6 x CT Image with Modality PT"),
+    "colour": (changed(slice(None), SamplesPerPixel=3), 3251, "6 x picture in colour"),
     "another class": (changed(slice(None), SOPClassUID=uids.MRImageStorage), 3251, "MR Image Storage"),
 }
 
@@ -383,7 +383,7 @@ def test_rubbish_is_passed_over_and_counted(tmp_path: Path) -> None:
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     scan = read_dicom(tmp_path)
     assert is_right(scan)
-    assert scan.notes == (f"left out of {tmp_path}: 2 file of another kind, 1 empty file",)
+    assert scan.notes == (f"left out of {tmp_path}: 2 x file of another kind, 1 x empty file",)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of pydicom, as this one is written
@@ -547,4 +547,4 @@ def test_many_files_of_another_kind_are_passed_quickly(tmp_path: Path) -> None:
     for number in range(2000):
         (tmp_path / f"{number}.txt").write_bytes(b"note")
     assert len(find_files([tmp_path])) == 2000
-    assert "2000 file of another kind" in str(refusal(tmp_path))
+    assert "2000 x file of another kind" in str(refusal(tmp_path))
