@@ -1,0 +1,97 @@
+"""DICOM on the command line: the numbers of NIfTI, names without a patient, what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jsonschema import validate
+from typer.testing import CliRunner
+
+import dicom_world as world
+from infnet_runtime.cli.batch import run_plan
+from infnet_runtime.cli.case import CaseDone, CaseOptions
+from infnet_runtime.cli.main import app
+from infnet_runtime.cli.plan import plan_cases
+from infnet_runtime.errors import InfnetError
+from infnet_runtime.io.nifti import write_nifti
+from infnet_runtime.io.nifti.voxels import read_labels
+from infnet_runtime.scan.phantom import chest_phantom
+from infnet_runtime.segment.segmenter import Segmenter, load
+from tiny_models import mid_grey_detector
+
+SCHEMA = Path(__file__).parents[3] / "runtime/infnet_runtime/report/quantification.schema.json"
+PHANTOM = chest_phantom()
+UID = str(world.slices()[0].SeriesInstanceUID)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mid_grey_detector(tmp_path_factory.mktemp("models") / "model.onnx")
+
+
+def infer(model: Path, *paths: Path, out: Path, allow_gaps: bool = False) -> list[CaseDone]:
+    def opened() -> Segmenter:
+        return load(model, backend="onnxruntime", device="cpu", threads=1)
+
+    done: list[CaseDone] = []
+    plan = plan_cases(paths, out=out, kinds=("mask", "probability"))
+    run_plan(plan, CaseOptions(allow_gaps=allow_gaps), opened, done=done.append, failed=print, say=print)
+    return done
+
+
+def test_a_series_gives_the_numbers_and_the_mask_of_the_same_nifti(tmp_path: Path, model: Path) -> None:
+    world.write(tmp_path / "series", world.slices(PHANTOM))
+    write_nifti(tmp_path / "ct.nii.gz", PHANTOM.hu.transpose(2, 1, 0), world.affine(PHANTOM))
+    dicom, nifti = infer(model, tmp_path / "series", tmp_path / "ct.nii.gz", out=tmp_path / "out")
+    assert dicom.document["quantification"] == nifti.document["quantification"]
+    masks = [read_labels(tmp_path / "out" / f"{name}.infection.nii.gz") for name in (UID, "ct")]
+    assert np.array_equal(masks[0][1], masks[1][1])
+    assert masks[0][1].any()
+    assert np.array_equal(masks[0][0].affine, masks[1][0].affine)
+    written = json.loads((tmp_path / "out" / f"{UID}.infnet.json").read_text())
+    validate(written, json.loads(SCHEMA.read_text()))
+    assert written["input"]["dicom"]["kernel"] == "B31f"
+    assert written["input"]["dicom"]["gaps"] == []
+    assert world.PLANTED not in json.dumps(written) + dicom.text
+
+
+def test_gaps_are_in_the_report(tmp_path: Path, model: Path) -> None:
+    single = world.slices(PHANTOM)
+    world.write(tmp_path / "series", single[:9] + single[10:])
+    (done,) = infer(model, tmp_path / "series", out=tmp_path / "out", allow_gaps=True)
+    written = json.loads((tmp_path / "out" / f"{UID}.infnet.json").read_text())
+    validate(written, json.loads(SCHEMA.read_text()))
+    assert written["input"]["dicom"]["gaps"] == [
+        {"after_slice": 9, "mm": 24.0, "missing": 1, "instance_uid": single[8].SOPInstanceUID}
+    ]
+    assert "slices_missing" in written["quantification"]["warnings"]
+    assert "1 slice is missing (24 mm after slice 9" in done.text
+
+
+def test_series_are_listed_without_patients(tmp_path: Path) -> None:
+    world.write(tmp_path / "a", world.slices())
+    world.write(
+        tmp_path / "b", [world.localizer(world.slices()), *world.slices(series="Lung", kernel="B70f")[:4]]
+    )
+    (tmp_path / "b" / "lost.dcm").touch()
+    listed = CliRunner().invoke(app, ["series", str(tmp_path)])
+    assert listed.exit_code == 0
+    lines = listed.stdout.splitlines()
+    assert lines[0].startswith("study 1 (")
+    assert any(f"series {UID}: 'Thorax', kernel B31f, thickness 40 mm, 6 slices" in line for line in lines)
+    assert lines[-2:] == ["left out: 1 x localizer", "cannot be read: lost.dcm (named as DICOM, empty)"]
+    document = json.loads(CliRunner().invoke(app, ["series", str(tmp_path), "--json"]).stdout)
+    assert [one["slices"] for one in document["series"]] in ([6, 4], [4, 6])
+    assert document["set_aside"] == {"localizer": 1}
+    assert world.PLANTED not in listed.stdout + json.dumps(document)
+
+
+def test_an_ambiguous_study_is_refused_with_a_list_and_writes_nothing(tmp_path: Path) -> None:
+    world.write(tmp_path / "in", [*world.slices(), *world.slices(series="Lung")])
+    done = CliRunner().invoke(app, [str(tmp_path / "in"), "-o", str(tmp_path / "out")])
+    assert isinstance(done.exception, InfnetError)
+    assert done.exception.code == 3252
+    assert UID in str(done.exception)
+    assert world.PLANTED not in str(done.exception)
+    assert not list((tmp_path / "out").iterdir())
