@@ -399,6 +399,16 @@ def quantify(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the report, as JSON, to this file.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="HTML", help="Also write numbers, pictures and charts on one page."),
+    ] = None,
+    montage: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Also write the planes as one picture.")
+    ] = None,
+    csv_regions: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Also write measures by lung, and by lobe.")
+    ] = None,
     intensity: Annotated[
         str, typer.Option(help="auto, hu, or windowed (8-bit grey in the lung window).")
     ] = "auto",
@@ -415,7 +425,7 @@ def quantify(
     _check_intensity(intensity)
     _check_lung_labels(lung_labels, lungs)
     limit_process(0)
-    from infnet_runtime.cli.measure import measure_files
+    from infnet_runtime.cli.measure import MeasuredPictures, measure_files
     from infnet_runtime.scan.ct import Intensity
     from infnet_runtime.scan.lung_labels import LungLabels
 
@@ -430,6 +440,7 @@ def quantify(
         out=out,
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,
+        pictures=MeasuredPictures(report, montage, csv_regions),
     )
     typer.echo(measured.line if as_json else measured.text)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from infnet_runtime.errors import OutputError
 from infnet_runtime.io import open_scan, prepare_folder, read_lungs
-from infnet_runtime.io.atomic import atomic_write
+from infnet_runtime.io.atomic import atomic_write, refuse_existing
 from infnet_runtime.io.infection_masks import read_infection
 from infnet_runtime.io.lobe_masks import expect_lobes, read_lobes
 from infnet_runtime.io.lung_masks import expect_mask_file
@@ -15,6 +15,41 @@ from infnet_runtime.report.text_and_json import json_file, json_line, measured_t
 from infnet_runtime.scan.ct import Intensity
 from infnet_runtime.scan.lung_labels import LungLabels
 from infnet_runtime.segment.given_mask import Measured, measure_mask
+
+
+@dataclass(frozen=True)
+class MeasuredPictures:
+    """Where more is written for people; nothing is replaced.
+
+    Parameters
+    ----------
+    report, montage, regions
+        A page, a picture and a table, where asked for.
+    """
+
+    report: Path | None = None
+    montage: Path | None = None
+    regions: Path | None = None
+
+    def refuse_existing(self) -> None:
+        """Refuse a file that is there already, before any work."""
+        for path in filter(None, (self.report, self.montage, self.regions)):
+            refuse_existing(path)
+
+    def write(self, measured: Measured) -> None:
+        """Write those that were asked for."""
+        if self.report:
+            from infnet_runtime.report.html import report_html
+
+            _write(self.report, report_html(measured).encode())
+        if self.montage:
+            from infnet_runtime.report.montage import montage_png
+
+            _write(self.montage, montage_png(measured))
+        if self.regions:
+            from infnet_runtime.report.tables import region_table
+
+            _write(self.regions, region_table(measured.quantification).encode())
 
 
 @dataclass(frozen=True)
@@ -43,6 +78,7 @@ def measure_files(
     out: Path | None = None,
     intensity: Intensity | None = None,
     assume_orientation: str | None = None,
+    pictures: MeasuredPictures | None = None,
 ) -> MeasuredFiles:
     """Measure a mask.
 
@@ -58,6 +94,8 @@ def measure_files(
         As for :func:`~infnet_runtime.io.lobe_masks.read_lobes`.
     out
         Where the report is written.
+    pictures
+        What else is written.
 
     Raises
     ------
@@ -71,6 +109,8 @@ def measure_files(
         expect_lobes(lobes)
     if out:
         _refuse_other_file(out)
+    if pictures:
+        pictures.refuse_existing()
     scan = open_scan(ct, intensity=intensity, assume_orientation=assume_orientation).volume
     measured = measure_mask(
         scan,
@@ -80,11 +120,17 @@ def measure_files(
     )
     measured = _named(measured, mask)
     document = to_document(measured, outputs={}, path=ct)
+    if pictures:
+        pictures.write(measured)
     if out:
-        prepare_folder(out.parent)
-        with atomic_write(out) as file:
-            file.write(json_file(document).encode())
+        _write(out, json_file(document).encode())
     return MeasuredFiles(measured_text(measured), json_line(document))
+
+
+def _write(path: Path, content: bytes) -> None:
+    prepare_folder(path.parent)
+    with atomic_write(path) as file:
+        file.write(content)
 
 
 def _named(measured: Measured, mask: Path) -> Measured:

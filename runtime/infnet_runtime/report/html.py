@@ -23,7 +23,8 @@ from infnet_runtime.report.charts import hu_histogram, slice_profile
 from infnet_runtime.report.files import printable
 from infnet_runtime.report.montage import draw_outline
 from infnet_runtime.report.views import View, legend, tilt_words, views, window_words
-from infnet_runtime.segment.result import Segmentation
+from infnet_runtime.segment.given_mask import Measured, MeasuredHow
+from infnet_runtime.segment.result import Provenance, Segmentation
 
 _MOST = (12, 4, 4)  # axial, coronal and sagittal planes
 _PIXELS = (400, 300, 200)  # of the longer side; less where a page would be too large
@@ -62,6 +63,7 @@ REASONS = {
 _LUNGS = {
     "found": "found by infnet's lung finder",
     "given": "given with the scan",
+    "lobes": "those of the lobes that were given",
     "none": "none were found",
 }
 _MINUS = "\N{MINUS SIGN}"
@@ -69,7 +71,7 @@ _NAMES = {"axial": "Axial", "coronal": "Coronal", "sagittal": "Sagittal"}
 _SIDES = {"axial": "from the head down", "coronal": "from the front", "sagittal": "from the patient's right"}
 
 
-def report_html(result: Segmentation, *, made: datetime | None = None) -> str:
+def report_html(result: Segmentation | Measured, *, made: datetime | None = None) -> str:
     """Write a result as a page.
 
     Parameters
@@ -130,7 +132,7 @@ def in_words(value: float | None, unit: str = "", digits: int = 1) -> str:
     return f"{text} {unit}".rstrip()
 
 
-def _scan(result: Segmentation) -> str:
+def _scan(result: Segmentation | Measured) -> str:
     volume, q = result.volume, result.quantification
     mm = " x ".join(f"{s:.2f}" for s in volume.spacing_mm)
     size = f"{mm} mm" if q.has_size else "no voxel size: no millilitres"
@@ -288,7 +290,7 @@ def _scores(q: Quantification) -> str:
     return f'<p class="dim">{escape("; ".join(told))}.</p>' if told else ""
 
 
-def _pictures(result: Segmentation, shown: list[View]) -> str:
+def _pictures(result: Segmentation | Measured, shown: list[View]) -> str:
     keys = "".join(
         f'<span class="key" style="border-color:{_css(colour)};background:{_css(colour)}55"></span>'
         f"{escape(name)}"
@@ -356,7 +358,7 @@ def _css(colour: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
-def _charts(result: Segmentation) -> str:
+def _charts(result: Segmentation | Measured) -> str:
     q, parts = result.quantification, []
     slice_mm = result.volume.grid.slice_mm
     if slice_mm is None or len(result.slices) < 2:
@@ -398,35 +400,46 @@ def _definitions(q: Quantification) -> Iterator[tuple[str, str]]:
     yield "high_opacity_above_hu", _hu(HIGH_OPACITY_ABOVE_HU)
 
 
-def _provenance(result: Segmentation) -> Iterator[tuple[str, str]]:
+def _provenance(result: Segmentation | Measured) -> Iterator[tuple[str, str]]:
     p, volume = result.provenance, result.volume
     yield "input", volume.source
     yield "SHA-256 of the input", volume.id.sha256 or "not known: not from a file"
     if volume.id.series_uid:
         yield "series", volume.id.series_uid
-    yield "model", f"{p.model} {p.model_version}, SHA-256 {p.model_sha256}"
-    yield (
-        "computed by",
-        f"{p.backend} on {p.device}, in {p.precision}" + (f"; {p.choice}" if p.choice else ""),
-    )
+    yield from _by_a_mask(p) if isinstance(p, MeasuredHow) else _by_a_model(p)
     yield "lungs", _LUNGS.get(p.lungs, p.lungs)
-    gate = "off" if p.slice_gate_mm2 is None else f"{p.slice_gate_mm2:g} mm²"
-    yield (
-        "options",
-        f"threshold {p.threshold:g}, temperature {p.temperature:g}, batch size {p.batch_size}, fast "
-        f"{'on' if p.fast else 'off'}, slice gate {gate}, values read as {volume.intensity}",
-    )
-    yield (
-        "slices",
-        f"{p.slices_run} through the network, {p.slices_interpolated} interpolated, {p.slices_skipped} "
-        "left out without lung",
-    )
+    yield "values", f"read as {volume.intensity}"
     yield (
         "versions",
         f"infnet {p.infnet}, Python {platform.python_version()}, numpy {np.__version__}, "
         f"OpenCV {cv2.__version__}",
     )
     yield "seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in p.seconds.items())
+
+
+def _by_a_mask(p: MeasuredHow) -> Iterator[tuple[str, str]]:
+    yield "mask", p.mask or "of a program"
+    yield "SHA-256 of the mask", p.mask_sha256 or "not known: not from a file"
+    yield "lobes", "given" if p.lobes == "given" else "not given"
+
+
+def _by_a_model(p: Provenance) -> Iterator[tuple[str, str]]:
+    yield "model", f"{p.model} {p.model_version}, SHA-256 {p.model_sha256}"
+    yield (
+        "computed by",
+        f"{p.backend} on {p.device}, in {p.precision}" + (f"; {p.choice}" if p.choice else ""),
+    )
+    gate = "off" if p.slice_gate_mm2 is None else f"{p.slice_gate_mm2:g} mm²"
+    yield (
+        "options",
+        f"threshold {p.threshold:g}, temperature {p.temperature:g}, batch size {p.batch_size}, fast "
+        f"{'on' if p.fast else 'off'}, slice gate {gate}",
+    )
+    yield (
+        "slices",
+        f"{p.slices_run} through the network, {p.slices_interpolated} interpolated, {p.slices_skipped} "
+        "left out without lung",
+    )
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:

@@ -7,6 +7,7 @@ from infnet_runtime.io.png import png_bytes
 from infnet_runtime.opencv import cv2
 from infnet_runtime.report.files import printable
 from infnet_runtime.report.views import INFECTION, View, legend, tilt_words, views, window_words
+from infnet_runtime.segment.given_mask import Measured, MeasuredHow
 from infnet_runtime.segment.result import Segmentation
 
 DEFAULT_MOST_SLICES = 18
@@ -20,7 +21,7 @@ _FILLING = 0.25  # share of the colour inside an infection, which must not hide 
 
 
 def montage_png(
-    result: Segmentation, *, truth: BoolArray | None = None, most: int = DEFAULT_MOST_SLICES
+    result: Segmentation | Measured, *, truth: BoolArray | None = None, most: int = DEFAULT_MOST_SLICES
 ) -> bytes:
     """Draw planes of a result as a PNG file.
 
@@ -74,7 +75,7 @@ def _widened(band: ByteArray, width: int) -> ByteArray:
     return np.pad(band, ((0, 0), (0, width - band.shape[1]), (0, 0)))
 
 
-def _caption(result: Segmentation, width: int, truth: BoolArray | None) -> ByteArray:
+def _caption(result: Segmentation | Measured, width: int, truth: BoolArray | None) -> ByteArray:
     """Lines above the slices: which scan, what the colours are, what it measures, what to beware of."""
     volume, q = result.volume, result.quantification
     numbers = ""
@@ -93,7 +94,7 @@ def _caption(result: Segmentation, width: int, truth: BoolArray | None) -> ByteA
         window_words(volume),
         sides,
         *filter(None, [tilt_words(volume)]),
-        f"model {result.provenance.model} {result.provenance.model_version}",
+        _made_by(result),
         "Research, not for diagnosis",
     ]
     caption = np.zeros((_LINE * (len(lines) + 1) + 8, width, 3), np.uint8)
@@ -105,6 +106,13 @@ def _caption(result: Segmentation, width: int, truth: BoolArray | None) -> ByteA
         _write(caption, name, (left, _LINE * (len(lines) + 1)), colour)
         left += 12 * len(name) + 12
     return caption
+
+
+def _made_by(result: Segmentation | Measured) -> str:
+    how = result.provenance
+    if isinstance(how, MeasuredHow):
+        return f"mask {printable(how.mask or 'of a program')}"
+    return f"model {how.model} {how.model_version}"
 
 
 def _write(picture: ByteArray, text: str, place: tuple[int, int], colour: tuple[int, ...]) -> None:

@@ -17,6 +17,7 @@ from infnet_runtime.model.specs import CONSOLIDATION, GROUND_GLASS
 from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.rescaled import Voxels
+from infnet_runtime.segment.given_mask import Measured
 from infnet_runtime.segment.result import Segmentation
 from infnet_runtime.slices.preprocess import window_in_place
 
@@ -94,7 +95,7 @@ class _Layer:
 
 
 def views(
-    result: Segmentation,
+    result: Segmentation | Measured,
     *,
     most: tuple[int, int, int],
     pixels: int,
@@ -157,7 +158,9 @@ def views(
     return found
 
 
-def legend(result: Segmentation, truth: BoolArray | None = None) -> list[tuple[str, tuple[int, int, int]]]:
+def legend(
+    result: Segmentation | Measured, truth: BoolArray | None = None
+) -> list[tuple[str, tuple[int, int, int]]]:
     """Names and colours of what is marked."""
     return [(layer.name, layer.colour) for layer in _layers(result, truth)]
 
@@ -178,12 +181,12 @@ def tilt_words(volume: CtVolume) -> str:
     return f"planes of the scan, turned by {degrees:.0f} degrees against those of the body"
 
 
-def _layers(result: Segmentation, truth: BoolArray | None) -> list[_Layer]:
+def _layers(result: Segmentation | Measured, truth: BoolArray | None) -> list[_Layer]:
     lps = result.volume.to_lps
     found = [_Layer("lungs", LUNGS, False, lps(result.lungs))]
     if truth is not None:
         found.append(_Layer("truth", TRUTH, False, lps(truth)))
-    if result.classes is None:
+    if isinstance(result, Measured) or result.classes is None:
         return [*found, _Layer("infection", INFECTION, True, lps(result.mask))]
     return found + [
         _Layer(kind.name, CLASS_COLOURS[kind.value], True, lps(result.classes), kind.value)

@@ -1,5 +1,6 @@
 """``infnet-infer quantify``: a mask at hand is measured, without a model and without its libraries."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -108,3 +109,25 @@ def test_what_is_refused_has_its_code_and_replaces_nothing(files: dict[str, Path
     assert files["ct"].read_bytes() == before
     done = run("--ct", files["ct"], "--mask", files["mask"], "--lung-labels", "right=1")
     assert done.returncode == 2
+
+
+def test_pages_pictures_and_tables_of_a_mask(files: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "new"
+    given = ("--ct", files["ct"], "--mask", files["mask"], "--lobes", files["lobes"], "--json")
+    asked = ("--report", out / "a.html", "--montage", out / "a.png", "--csv-regions", out / "a.csv")
+    done = run(*given, *asked)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    page = (out / "a.html").read_text("utf-8")
+    assert f"{report['quantification']['both']['infection_ml']:.1f} ml" in page
+    assert report["provenance"]["mask_sha256"] in page
+    assert "those of the lobes that were given" in page
+    assert "right middle lobe" in page
+    assert (out / "a.png").read_bytes().startswith(b"\x89PNG")
+    with (out / "a.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row[""]: row for row in csv.DictReader(file)}
+    lobe = report["quantification"]["lobes"]["right_middle"]
+    assert float(rows["Lung volume (ml)"]["RML"]) == lobe["lung_ml"]
+    again = run(*given, *asked)
+    assert again.returncode == 8
+    assert "INF-8023" in again.stderr
