@@ -212,7 +212,7 @@ def write(
 def _write_part_10(path: Path, one: Dataset, syntax: UID) -> None:
     meta = one.file_meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = one.get("SOPClassUID", CTImageStorage)
-    meta.MediaStorageSOPInstanceUID = one.get("SOPInstanceUID", uid("none"))
+    meta.MediaStorageSOPInstanceUID = one.get("SOPInstanceUID", uid("file", path.name))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     if syntax == RLELossless:
         one.compress(RLELossless, generate_instance_uid=False)

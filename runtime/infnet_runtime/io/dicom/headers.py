@@ -226,8 +226,12 @@ def _image(
 ) -> Image:
     stored = _stored(stream, dataset, fields)
     series_uid, study_uid = fields.text("SeriesInstanceUID"), fields.text("StudyInstanceUID")
-    if not series_uid or not fields.text("SOPInstanceUID"):
-        raise _Unusable("no SeriesInstanceUID or SOPInstanceUID")
+    # Some programs that take names away take UIDs too: an empty series is one of its own.
+    instance_uid = fields.text("SOPInstanceUID") or Fields(dataset.file_meta).text(
+        "MediaStorageSOPInstanceUID"
+    )
+    if not instance_uid:
+        raise _Unusable("no SOPInstanceUID")
     patient = hashlib.sha256(fields.raw("PatientID").strip() or fields.raw("PatientName").strip()).hexdigest()
     shared = fields.first("SharedFunctionalGroupsSequence")
     reconstruction = shared and shared.first("CTReconstructionSequence")
@@ -242,7 +246,7 @@ def _image(
     return Image(
         file,
         sop_class,
-        fields.text("SOPInstanceUID"),
+        instance_uid,
         series_uid,
         study_uid,
         fields.text("FrameOfReferenceUID"),

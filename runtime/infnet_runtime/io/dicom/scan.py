@@ -168,7 +168,7 @@ def read_dicom(
     examined = examine(find_files(given))
     chosen = choose(examined, series, source)
     notes = (f"left out of {source}: {examined.others}",) if examined.set_aside else ()
-    name = chosen.uid
+    name = chosen.name
     images = _once(chosen, name)
     planes = [
         Plane(image, number) for image in images for number, one in enumerate(image.frames) if one.is_slice

@@ -29,6 +29,11 @@ class Series:
     images: tuple[Image, ...]
 
     @property
+    def name(self) -> str:
+        """For messages and reports."""
+        return self.uid or "series without a UID"
+
+    @property
     def slices(self) -> int:
         """Planes, also those that are there twice."""
         return sum(one.is_slice for image in self.images for one in image.frames)
@@ -53,9 +58,10 @@ class Series:
     def line(self) -> str:
         """The same in one line."""
         facts = self.to_dict()
+        uid = self.uid or "without a UID"
         kernel, thickness = facts["kernel"] or "not stated", facts["thickness_mm"] or "not stated"
         return (
-            f"series {self.uid}: {facts['description'] or 'no description'!r}, kernel {kernel}, "
+            f"series {uid}: {facts['description'] or 'no description'!r}, kernel {kernel}, "
             f"thickness {thickness} mm, {self.slices} slice{'' if self.slices == 1 else 's'}"
         )
 

@@ -127,6 +127,8 @@ RIGHT: dict[str, Callable[[list[Dataset]], list[Dataset]]] = {
     "signed 12 bits": twelve_bits,
     "32 bits": thirty_two_bits,
     "files twice": twice,
+    "no UID of a series": changed(slice(None), SeriesInstanceUID=None, StudyInstanceUID=""),
+    "UIDs of slices in the file's head alone": changed(slice(None), SOPInstanceUID=None, SOPClassUID=None),
     "other objects beside": beside,
     "letters that are none": changed(slice(None), SeriesDescription=b"\xff\xfe\x00".decode("latin-1")),
 }
@@ -278,7 +280,11 @@ REFUSED: dict[str, tuple[Callable[[list[Dataset]], list[Dataset]], int, str]] = 
     "frames not counted": (damaged_groups, 3253, "NumberOfFrames 7, and 6 groups"),
     "pixels of floating point": (float_pixels, 3253, "IM0001.dcm .pixels of floating point"),
     "no pixels": (changed(Z, PixelData=None), 3253, "IM0002.dcm .no pixels"),
-    "no series": (changed(Z, SeriesInstanceUID=None), 3253, "IM0002.dcm .no SeriesInstanceUID"),
+    "a series of its own without a UID": (
+        changed(Z, SeriesInstanceUID=""),
+        3252,
+        "series without a UID: 'Thorax'",
+    ),
     "all of another modality": (changed(slice(None), Modality="PT"), 3251, "6 x CT Image with Modality PT"),
     "colour": (changed(slice(None), SamplesPerPixel=3), 3251, "6 x picture in colour"),
     "another class": (changed(slice(None), SOPClassUID=uids.MRImageStorage), 3251, "MR Image Storage"),
