@@ -16,13 +16,13 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from fuzzing import nifti, pictures
+from fuzzing import dicom, nifti, pictures
 from fuzzing.kinds import Kind
 from fuzzing.run import FREE_BYTES, MOST_CPU_S, MOST_TIMES, Tally, as_json, run_kind
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*nifti.KINDS, *pictures.KINDS)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*nifti.KINDS, *pictures.KINDS, *dicom.KINDS)}
 _BATCH = 2000  # cases of one process
-_PACKAGES = ("infnet", "numpy", "opencv-python-headless", "isal")
+_PACKAGES = ("infnet", "numpy", "opencv-python-headless", "isal", "pydicom", "python-gdcm")
 
 
 def main() -> None:

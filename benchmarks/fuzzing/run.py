@@ -110,7 +110,7 @@ def _in_child(kind: Kind, seed: int, numbers: Sequence[int], folder: Path, told:
     with told.open("w", encoding="utf-8", buffering=1) as file, printed.open("wb", buffering=0) as output:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)
-        warnings.simplefilter("error")
+        warnings.simplefilter("always")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         limit = _status("VmSize") + _ADDRESSES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -144,7 +144,8 @@ def _judged(kind: Kind, path: Path, printed: Path) -> dict[str, object]:
     sys.stdout.flush()
     sys.stderr.flush()
     if printed.stat().st_size > output_before:
-        what, detail = "printed", printed.read_bytes()[output_before:].decode(errors="replace")
+        text = printed.read_bytes()[output_before:].decode(errors="replace")
+        what, detail = "printed", f"then: {what} {detail}\n{text}"
     return {"what": what, "detail": detail, "growth": growth, "cpu_s": sum(os.times()[:2]) - cpu_before}
 
 
