@@ -21,6 +21,8 @@ _MOST_UNPACKED_BYTES = 16 * 2**30
 _MOST_MEMBER_BYTES = 4 * 2**30
 _RATIO, _RATIO_FROM_BYTES = 200, 2**28
 _ENCRYPTED = 0x1
+# Others may take gigabytes for what they claim, and fail in ways of their own.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _PREAMBLE = 128
 MAGIC = b"DICM"
 _META_START = _PREAMBLE + len(MAGIC)
@@ -173,9 +175,7 @@ def _members(path: Path) -> list[DicomFile]:
             f"{path} is no zip archive that can be read ({error}); pack it again", code=3255
         ) from error
     members = [info for info in archive.zip.infolist() if not info.is_dir()]
-    packed, unpacked = (
-        sum(getattr(info, size) for info in members) for size in ("compress_size", "file_size")
-    )
+    packed, unpacked = path.stat().st_size, sum(info.file_size for info in members)
     largest = max((info.file_size for info in members), default=0)
     if len(members) > _MOST_FILES or unpacked > _MOST_UNPACKED_BYTES or largest > _MOST_MEMBER_BYTES:
         raise InputError(
@@ -192,6 +192,12 @@ def _members(path: Path) -> list[DicomFile]:
         place = PurePosixPath(info.filename.replace("\\", "/"))
         if info.flag_bits & _ENCRYPTED:
             raise InputError(f"{path} is encrypted; unpack it and give the folder", code=3255)
+        if info.compress_type not in _METHODS:
+            raise InputError(
+                f"{path} is packed by method {info.compress_type}, expected deflate, as every program does; "
+                "unpack it and give the folder",
+                code=3255,
+            )
         if place.is_absolute() or ".." in place.parts:
             raise InputError(
                 f"{path} has the member {info.filename!r}, which leads out of the archive; do not trust it",

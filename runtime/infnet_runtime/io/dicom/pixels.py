@@ -12,6 +12,7 @@ import numpy as np
 
 from infnet_runtime.arrays import AnyArray, BoolArray
 from infnet_runtime.errors import InputError
+from infnet_runtime.io.dicom import jpeg_lossless
 from infnet_runtime.io.dicom.headers import Image, Stored
 from infnet_runtime.io.dicom.library import pydicom
 
@@ -143,11 +144,12 @@ def _encapsulated(image: Image, raw: bytes, source: str) -> Iterator[AnyArray]:
             "else export the series uncompressed",
             code=3267,
         )
+    count = 0
     try:
         dataset = package.dcmread(io.BytesIO(raw), force=True, specific_tags=_PIXEL_TAGS)
-        frames = (
-            [array for array, _ in decoder.iter_array(dataset, raw=True)] if "PixelData" in dataset else []
-        )
+        for pixels in _frames(dataset, decoder, syntax) if "PixelData" in dataset else ():
+            count += 1
+            yield pixels
     except MemoryError:
         raise
     except Exception as error:  # decoders raise what they like
@@ -158,14 +160,31 @@ def _encapsulated(image: Image, raw: bytes, source: str) -> Iterator[AnyArray]:
             "it again, or export the series uncompressed",
             code=3268,
         ) from error
-    if len(frames) != len(image.frames):
+    if count != len(image.frames):
         raise InputError(
-            f"{source}: {image.name} is cut off: {len(frames)} frames of pixels, expected "
-            f"{len(image.frames)}; copy "
-            "it again",
+            f"{source}: {image.name} is cut off: {count} frames of pixels, expected {len(image.frames)}; "
+            "copy it again",
             code=3266,
         )
-    yield from frames
+
+
+def _frames(dataset: Any, decoder: Any, syntax: str) -> Iterator[AnyArray]:  # noqa: ANN401 - pydicom's
+    """Decoded frames, one at a time."""
+    decoded = (pixels for pixels, _ in decoder.iter_array(dataset, raw=True))
+    if syntax not in jpeg_lossless.SYNTAXES:
+        yield from decoded
+        return
+    from pydicom.encaps import generate_frames
+
+    offsets = None
+    if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
+        offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
+    number = int(dataset.get("NumberOfFrames") or 1)
+    streams = generate_frames(dataset.PixelData, number_of_frames=number, extended_offsets=offsets)
+    for stream, pixels in zip(streams, decoded, strict=True):
+        if not jpeg_lossless.is_whole(stream, pixels):
+            raise ValueError("its codes are not as long as those of the picture")
+        yield pixels
 
 
 def _fill(plane: AnyArray, pixels: AnyArray, image: Image, number: int, source: str) -> None:

@@ -319,8 +319,9 @@ def _values(stored: AnyArray, planes: Sequence[Plane], name: str) -> Voxels:
     if len({*zip(slopes, intercepts, strict=True)}) == 1:
         return rescaled(voxels, slopes[0], intercepts[0], source=name)
     values = np.empty(stored.shape, np.float32)
-    for target, plane, slope, intercept in zip(values, stored, slopes, intercepts, strict=True):
-        target[...] = slope * plane.astype(np.float64) + intercept
+    with np.errstate(over="ignore"):  # what is not finite is refused and counted
+        for target, plane, slope, intercept in zip(values, stored, slopes, intercepts, strict=True):
+            target[...] = slope * plane.astype(np.float64) + intercept
     return values.transpose(2, 1, 0)
 
 

@@ -432,6 +432,27 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     assert "zip bomb" in str(refusal(bomb))
 
 
+def test_an_archive_that_claims_to_be_large_itself_is_a_bomb_too(tmp_path: Path) -> None:
+    """The size of its members in its directory is a claim; that of the file is none."""
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("a", bytes(300))
+    raw = bytearray(bomb.read_bytes())
+    at = raw.rfind(b"PK\1\2")
+    raw[at + 20 : at + 28] = (1 << 30).to_bytes(4, "little") * 2
+    bomb.write_bytes(raw)
+    assert "zip bomb" in str(refusal(bomb))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_that_is_packed_in_another_way_is_refused(method: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w", method) as packed:
+        packed.writestr("IM0001.dcm", bytes(300))
+    error = refusal(tmp_path / "scan.zip")
+    assert error.code == 3255
+    assert f"is packed by method {method}, expected deflate" in str(error)
+
+
 def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     archive = tmp_path / "scan.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
