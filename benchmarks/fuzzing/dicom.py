@@ -15,7 +15,6 @@ from random import Random
 import gdcm
 import numpy as np
 import pydicom
-from infnet_runtime.io.dicom import read_dicom
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -29,6 +28,7 @@ from pydicom.uid import (
 
 from fuzzing.kinds import Kind, write
 from fuzzing.mutations import INTEGERS, spoil_bytes
+from infnet_runtime.io.dicom import read_dicom
 from infnet_runtime.scan.phantom import chest_phantom
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
@@ -235,7 +235,7 @@ def _read(path: Path) -> None:
 
 
 KINDS = (
-    Kind("dicom-header", 15, _header, _read),
-    Kind("dicom-file", 10, _file, _read),
-    Kind("dicom-zip", 5, _archive, _read),
+    Kind("dicom-header", 15, _header, _read, ("pydicom",)),
+    Kind("dicom-file", 10, _file, _read, ("pydicom",), may_print=True),
+    Kind("dicom-zip", 5, _archive, _read, ("pydicom",)),
 )

@@ -20,12 +20,18 @@ class Kind:
         Writes a case into an empty folder and returns what is to be read.
     read
         Reads it, and raises ``AssertionError`` where what was read cannot be.
+    may_warn
+        Packages whose own warnings, of what they find odd in a file, are no finding.
+    may_print
+        Decoders in C print what they find; that is a finding only where the case was read all the same.
     """
 
     name: str
     share: int
     make: Callable[[Random, Path], Path]
     read: Callable[[Path], None]
+    may_warn: tuple[str, ...] = ()
+    may_print: bool = False
 
     def case(self, seed: int, number: int, folder: Path) -> Path:
         """Make a case again."""

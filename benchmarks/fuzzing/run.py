@@ -111,6 +111,8 @@ def _in_child(kind: Kind, seed: int, numbers: Sequence[int], folder: Path, told:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)
         warnings.simplefilter("always")
+        for package in kind.may_warn:
+            warnings.filterwarnings("ignore", module=package)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         limit = _status("VmSize") + _ADDRESSES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -143,7 +145,8 @@ def _judged(kind: Kind, path: Path, printed: Path) -> dict[str, object]:
         what, detail = "took memory", f"{growth} bytes for a file of {size}, then: {what} {detail}"
     sys.stdout.flush()
     sys.stderr.flush()
-    if printed.stat().st_size > output_before:
+    is_refused = what.startswith("INF-")
+    if printed.stat().st_size > output_before and not (kind.may_print and is_refused):
         text = printed.read_bytes()[output_before:].decode(errors="replace")
         what, detail = "printed", f"then: {what} {detail}\n{text}"
     return {"what": what, "detail": detail, "growth": growth, "cpu_s": sum(os.times()[:2]) - cpu_before}

@@ -6,18 +6,17 @@ those of ITU-T T.81 (https://www.w3.org/Graphics/JPEG/itu-t81.pdf).
 """
 
 import re
-from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray, ByteArray
+from infnet_runtime.io.dicom.codestream import START_OF_SCAN, segments
 
 SYNTAXES = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
-_SOF3, _DHT, _SOS, _DRI = 0xC3, 0xC4, 0xDA, 0xDD
+_SOF3, _DHT, _DRI = 0xC3, 0xC4, 0xDD
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")
 _DIFFERENCES = 1 << 16
-_MOST_FILL_BYTES = 2  # behind the codes, by encoders that write whole words
 
 
 def is_whole(stream: bytes, pixels: AnyArray) -> bool:
@@ -34,7 +33,7 @@ def is_whole(stream: bytes, pixels: AnyArray) -> bool:
         As decoded.
     """
     precision, lengths, predictor, shift, codes = 0, None, 0, 0, b""
-    for marker, start, end in _segments(stream):
+    for marker, start, end in segments(stream):
         part = stream[start:end]
         if marker == _DRI and any(part):
             return True
@@ -44,7 +43,7 @@ def is_whole(stream: bytes, pixels: AnyArray) -> bool:
             if len(part) < 17 or len(part) != 17 + sum(part[1:17]):
                 return True  # several tables: of several components
             lengths = _lengths(part)
-        elif marker == _SOS:
+        elif marker == START_OF_SCAN:
             if part[0] != 1:
                 return True
             predictor, shift = part[3], part[5] & 0xF
@@ -57,22 +56,7 @@ def is_whole(stream: bytes, pixels: AnyArray) -> bool:
         return False
     bits = int((counts * (lengths.astype(np.int64) + np.arange(17) * (np.arange(17) < 16))).sum())
     expected, found = -(-bits // 8), len(codes.replace(b"\xff\0", b"\xff"))
-    return expected <= found <= expected + _MOST_FILL_BYTES
-
-
-def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each part up to the codes."""
-    at = 2
-    while at + 4 <= len(stream) and stream[at] == 0xFF:
-        marker = stream[at + 1]
-        if marker == 0xFF:  # fill
-            at += 1
-            continue
-        end = at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
-        yield marker, at + 4, end
-        if marker == _SOS:
-            return
-        at = end
+    return found == expected
 
 
 def _lengths(table: bytes) -> ByteArray:

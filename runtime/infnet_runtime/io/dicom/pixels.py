@@ -13,6 +13,7 @@ import numpy as np
 from infnet_runtime.arrays import AnyArray, BoolArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.dicom import jpeg_lossless
+from infnet_runtime.io.dicom.codestream import size_of
 from infnet_runtime.io.dicom.headers import Image, Stored
 from infnet_runtime.io.dicom.library import pydicom
 
@@ -169,20 +170,26 @@ def _encapsulated(image: Image, raw: bytes, source: str) -> Iterator[AnyArray]:
 
 
 def _frames(dataset: Any, decoder: Any, syntax: str) -> Iterator[AnyArray]:  # noqa: ANN401 - pydicom's
-    """Decoded frames, one at a time."""
-    decoded = (pixels for pixels, _ in decoder.iter_array(dataset, raw=True))
-    if syntax not in jpeg_lossless.SYNTAXES:
-        yield from decoded
-        return
+    """Decoded frames, one at a time.
+
+    Raises
+    ------
+    ValueError
+        If a frame is of another size than the header says, or its codes are not those of its picture.
+    """
     from pydicom.encaps import generate_frames
 
     offsets = None
     if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
         offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
     number = int(dataset.get("NumberOfFrames") or 1)
-    streams = generate_frames(dataset.PixelData, number_of_frames=number, extended_offsets=offsets)
-    for stream, pixels in zip(streams, decoded, strict=True):
-        if not jpeg_lossless.is_whole(stream, pixels):
+    decoded = decoder.iter_array(dataset, raw=True)
+    for stream in generate_frames(dataset.PixelData, number_of_frames=number, extended_offsets=offsets):
+        size, expected = size_of(stream), (dataset.Rows, dataset.Columns)
+        if size not in (None, expected):
+            raise ValueError(f"a frame is {size}, expected {expected} by the header")
+        pixels, _ = next(decoded)
+        if syntax in jpeg_lossless.SYNTAXES and not jpeg_lossless.is_whole(stream, pixels):
             raise ValueError("its codes are not as long as those of the picture")
         yield pixels
 
