@@ -149,7 +149,7 @@ def _images_of(scan: Scan, case: Case) -> "SourceImages":
             code=8051,
         )
     source = read_source(scan.source)
-    placement(scan.volume.grid, source)
+    placement(scan.volume, source)
     return source
 
 

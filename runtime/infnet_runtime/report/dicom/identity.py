@@ -106,7 +106,11 @@ def _as_stored(found: DataElement | RawDataElement, header: Dataset) -> DataElem
     vr = dictionary_VR(found.tag)
     if not isinstance(found, RawDataElement) or vr in _NOT_TEXT or found.value is None:
         return header[found.tag]
-    return found._replace(VR=vr, is_implicit_VR=False, is_little_endian=True)
+    value = found.value
+    if vr != "UI" and value.endswith(b"\0"):  # padding of some scanners; the standard's is a space
+        value = value.rstrip(b"\0")
+        value += b" " * (len(value) % 2)
+    return found._replace(VR=vr, value=value, length=len(value), is_implicit_VR=False, is_little_endian=True)
 
 
 def ascii_text(text: str, longest: int = 64) -> str:

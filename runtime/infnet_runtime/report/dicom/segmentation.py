@@ -69,7 +69,7 @@ def write_segmentation(
     """
     if isinstance(source, DicomSource):
         source = read_source(source)
-    placed = placement(result.volume.grid, source)
+    placed = placement(result.volume, source)
     numbers, found = segments(result, placed)
     step_mm = result.volume.spacing_mm[placed.axes[0]]
     made = _object(numbers, found, source, result.provenance)

@@ -13,6 +13,7 @@ from infnet_runtime.errors import OutputError
 from infnet_runtime.io.dicom import DicomSource
 from infnet_runtime.io.dicom.found import DicomFile
 from infnet_runtime.report.dicom.identity import ALWAYS, words
+from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.rescaled import Voxels
 
@@ -174,14 +175,18 @@ def source_images(headers: Sequence[Dataset]) -> SourceImages:
     )
 
 
-def placement(grid: Grid, source: SourceImages) -> Placement:
-    """Find the planes of the images in a grid, by their place in the patient and by nothing else.
+def placement(scan: CtVolume, source: SourceImages) -> Placement:
+    """Find the planes of the images in a scan, by their place in the patient and by nothing else.
+
+    Where planes are missing and the user allowed it, the grid has those that are there, one behind the other:
+    then their order tells which is which.
 
     Raises
     ------
     OutputError
         If the grid is not that of the images.
     """
+    grid, has_gaps = scan.grid, bool(scan.acquisition and scan.acquisition.gaps)
     to_index = np.linalg.inv(grid.affine)
     steps = source.step_mm @ _LPS_TO_RAS @ to_index[:3, :3].T  # (column, row) in voxels of i, j, k
     places = source.position_mm @ _LPS_TO_RAS @ to_index[:3, :3].T + to_index[:3, 3]
@@ -201,10 +206,11 @@ def placement(grid: Grid, source: SourceImages) -> Placement:
     if wrong.max() > _SAME_PIXEL:
         raise _elsewhere(grid, source, f"its far edge lies {wrong.max():.1f} pixels away")
 
-    order = np.rint(places[:, slice_axis]).astype(int)
+    along = places[:, slice_axis]
+    order = along.argsort().argsort() if has_gaps else np.rint(along).astype(int)
     corner = [0 if sign > 0 else n - 1 for sign, n in zip(signs, shape[1:], strict=True)]
     off = np.abs(places[:, (row_axis, column_axis)] - corner).max()
-    apart = np.abs(places[:, slice_axis] - order).max()
+    apart = np.abs(along - order).min() if has_gaps else np.abs(along - order).max()
     if off > _SAME_PIXEL or apart > _SAME_PLANE or sorted(order) != list(range(shape[0])):
         raise _elsewhere(grid, source, "its slices lie elsewhere")
     flips = tuple(slice(None, None, sign) for sign in signs)

@@ -10,6 +10,7 @@ from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -101,6 +102,20 @@ def test_what_breaks_the_standard_is_passed_on_and_not_said(
         assert {keyword: raw(path, keyword) for keyword in wrong} == wrong
     said = caplog.text + "".join(capfd.readouterr())
     assert dicom_world.PLANTED not in said
+
+
+def test_padding_is_that_of_the_standard(tmp_path: Path) -> None:
+    def padded(image: Dataset) -> None:
+        for keyword, value in (("AccessionNumber", b"1\0"), ("StudyID", b"12\0\0"), ("PatientID", b"\0\0")):
+            tag = Tag(keyword)
+            image[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+        image.set_original_encoding(False, True, image._character_set)
+
+    _, made = objects(tmp_path, padded)
+    for path in made:
+        assert [raw(path, keyword) for keyword in ("AccessionNumber", "StudyID")] == [b"1 ", b"12"]
+        assert not raw(path, "PatientID")
+        assert not [line for line in complaints(path) if line.startswith("Error")]
 
 
 def test_what_the_scan_does_not_say_is_empty(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import random
 import subprocess
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,14 @@ from pydicom.dataset import Dataset
 import dicom_world
 from dicom_results import PROVENANCE, result_of, stored
 from dicom_tools import complaints, read_back
+from infnet_runtime import CtVolume, Intensity
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.errors import OutputError
+from infnet_runtime.io.dicom import read_dicom
 from infnet_runtime.report.dicom.segmentation import WrittenSegmentation, write_segmentation
 from infnet_runtime.report.dicom.source import SourceImages, read_source, source_images
-from infnet_runtime.scan.phantom import ChestPhantom
+from infnet_runtime.scan.grid import Grid
+from infnet_runtime.scan.phantom import ChestPhantom, chest_phantom
 from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
 
 PHANTOM = dicom_world.small_chest()
@@ -90,11 +95,6 @@ def test_frames_of_an_enhanced_object(tmp_path: Path) -> None:
 def test_a_result_in_another_order_lies_at_the_same_place(
     tmp_path: Path, axes: tuple[int, int, int], flips: tuple[int, int, int]
 ) -> None:
-    from dataclasses import replace
-
-    from infnet_runtime import CtVolume, Intensity
-    from infnet_runtime.scan.grid import Grid
-
     plain = result_of(PHANTOM)
     turns = tuple(slice(None, None, flip) for flip in flips)
     affine = plain.volume.affine.copy()
@@ -114,6 +114,22 @@ def test_a_result_in_another_order_lies_at_the_same_place(
     write_segmentation(tmp_path / "a.dcm", result, source)
     uids = [(str(one.SOPInstanceUID), 1) for one in dicom_world.slices(PHANTOM)]
     assert same(frames(tmp_path / "a.dcm"), expected(PHANTOM, uids))
+
+
+def test_a_series_with_a_gap_keeps_its_frames_on_their_images(tmp_path: Path) -> None:
+    """The volume has the planes that are there at the usual step; the images lie where they really are."""
+    phantom = chest_phantom((20, 24, 32), (12.0, 13.5, 12.0))
+    there = [k for k in range(20) if k not in (5, 11)]
+    images = [one for k, one in enumerate(dicom_world.slices(phantom)) if k in there]
+    dicom_world.write(tmp_path / "in", images)
+    scan = read_dicom(tmp_path / "in", allow_gaps=True)
+    shown = replace(
+        phantom, hu=phantom.hu[there], lungs=phantom.lungs[there], infection=phantom.infection[there]
+    )
+    result = replace(result_of(shown), volume=scan.volume)
+    write_segmentation(tmp_path / "a.dcm", result, scan.source)
+    assert same(frames(tmp_path / "a.dcm"), expected(shown, [(str(one.SOPInstanceUID), 1) for one in images]))
+    assert complaints(tmp_path / "a.dcm") == []
 
 
 def test_oblique_planes(tmp_path: Path) -> None:
@@ -185,8 +201,6 @@ def labels_of(written: WrittenSegmentation) -> list[str]:
 
 
 def test_without_infection_there_are_the_lungs(tmp_path: Path) -> None:
-    from infnet_runtime.scan.phantom import chest_phantom
-
     healthy = chest_phantom(PHANTOM.hu.shape, PHANTOM.spacing_mm, infected=False)
     written = write_segmentation(
         tmp_path / "a.dcm", result_of(healthy), source_of(tmp_path, dicom_world.slices(healthy))
@@ -279,8 +293,6 @@ def test_what_highdicom_refuses_has_a_number(tmp_path: Path) -> None:
 
 def test_a_missing_extra_is_named() -> None:
     script = "import sys; sys.modules['highdicom'] = None; import infnet_runtime.report.dicom"
-    from sys import executable
-
-    done = subprocess.run([executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "[INF-8050] DICOM objects are written with highdicom" in done.stderr
     assert "pip install 'infnet[dicom]'" in done.stderr
