@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -150,6 +151,16 @@ class Archive:
         """Send by the DICOM protocol, as to any archive."""
         program = tool("storescu", "Debian package dcmtk")
         ran(program, "-R", "127.0.0.1", str(self.dicom), *files)
+
+    def send_as_the_page_says(self, folder: Path) -> None:
+        """The command of ``docs/dicom.md``, in a folder with ``out``."""
+        tool("storescu", "Debian package dcmtk")
+        page = Path(__file__).parents[1] / "docs/dicom.md"
+        (line,) = re.findall("^storescu .*$", page.read_text("utf-8"), re.M)
+        here = line.replace("archive.example 104", f"127.0.0.1 {self.dicom}")
+        assert here != line
+        done = subprocess.run(["bash", "-c", here], cwd=folder, capture_output=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
 
     def fetched(self, instance_uid: str) -> bytes:
         """The file of an object."""

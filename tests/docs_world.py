@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import dicom_world
 from builders import chest_phantom, reorient, write_nifti
 from infnet_runtime import Intensity
 from infnet_runtime.model.specs import PreprocessSpec
@@ -102,6 +103,7 @@ def make_world(folder: Path) -> None:
     for name in scans:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_nifti(folder / f"{name}.nii.gz", hu, affine)
+    dicom_world.write(folder / "CT", dicom_world.slices(phantom))
     lungs, _ = reorient(phantom.lungs, phantom.spacing_mm, "LPS")
     write_nifti(folder / "mask.nii.gz", lungs, affine)
     mid_grey_detector(folder / TINY)

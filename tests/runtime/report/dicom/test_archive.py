@@ -23,13 +23,15 @@ def test_an_archive_keeps_the_objects_with_their_scan(tmp_path: Path, way: str) 
         image.PatientName = image.ReferringPhysicianName = "Müller^Jürgen=山田^太郎"
     scan = dicom_world.write(tmp_path / "in", images)
     source, result = read_source(scan), result_of(phantom)
-    made = [tmp_path / "a.seg.dcm", tmp_path / "a.sr.dcm"]
+    made = [tmp_path / "out/a.seg.dcm", tmp_path / "out/a.sr.dcm"]
+    made[0].parent.mkdir()
     segmentation = write_segmentation(made[0], result, source)
     write_structured_report(made[1], result, source, segmentation)
 
     with Archive(tmp_path / "orthanc") as archive:
         if way == "C-STORE":
-            archive.send([*scan, *made])
+            archive.send(scan)
+            archive.send_as_the_page_says(tmp_path)
         else:
             for path in (*scan, *made):
                 archive.post("/instances", path.read_bytes())
