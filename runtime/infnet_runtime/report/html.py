@@ -23,6 +23,7 @@ from infnet_runtime.report.charts import hu_histogram, slice_profile
 from infnet_runtime.report.files import printable
 from infnet_runtime.report.montage import draw_outline
 from infnet_runtime.report.views import View, legend, tilt_words, views, window_words
+from infnet_runtime.scan.acquisition import Acquisition
 from infnet_runtime.segment.given_mask import Measured, MeasuredHow
 from infnet_runtime.segment.result import Provenance, Segmentation
 
@@ -87,7 +88,7 @@ def report_html(result: Segmentation | Measured, *, made: datetime | None = None
         if len(pictures) <= _LARGEST:
             break
     return Template(page).substitute(
-        title=f"Infection in chest CT: {_safe(result.volume.source)}",
+        name=_safe(result.volume.source),
         scan=_scan(result),
         across=4 if len(shown) > 1 else 1,
         widest="1fr" if len(shown) > 1 else "640px",
@@ -321,11 +322,11 @@ def _pictures(result: Segmentation | Measured, shown: list[View]) -> str:
 def _figure(view: View) -> str:
     infected = any(mark.filled and mark.where.any() for mark in view.marks)
     place = {"axial": "Slice", "coronal": "Row", "sagittal": "Column"}[view.plane]
-    text = f"{place} {view.number} of {view.of}"
+    text = f"{place} {view.number}/{view.of}"
     if view.z_mm is not None:
         text += f", z {in_words(view.z_mm, 'mm', 0)}"
     marked = "Infection is marked." if infected else "No infection is marked."
-    alt = f"{_NAMES[view.plane]} plane. {text}. {marked}"
+    alt = f"{_NAMES[view.plane]} plane. {place} {view.number} of {view.of}. {marked}"
     rows, columns = view.grey.shape
     sides = "".join(
         f'<i class="{at}" aria-hidden="true">{letter}</i>'
@@ -373,7 +374,7 @@ def _charts(result: Segmentation | Measured) -> str:
         parts.append(("Densities", f"<p>Not given: {escape(why)}.</p>"))
     else:
         chart = hu_histogram(q.hu_histogram, HIGH_OPACITY_ABOVE_HU)
-        parts.append(("Densities of lung (blue) and infection (red), each as shares of its own", chart))
+        parts.append(("Densities of lung (blue) and infection (red)", chart))
     charts = "".join(f"<div><h3>{escape(title)}</h3>{chart}</div>" for title, chart in parts)
     return f'<div class="charts">{charts}</div>'
 
@@ -406,6 +407,8 @@ def _provenance(result: Segmentation | Measured) -> Iterator[tuple[str, str]]:
     yield "SHA-256 of the input", volume.id.sha256 or "not known: not from a file"
     if volume.id.series_uid:
         yield "series", volume.id.series_uid
+    if volume.acquisition is not None:
+        yield "taken", _taken(volume.acquisition)
     yield from _by_a_mask(p) if isinstance(p, MeasuredHow) else _by_a_model(p)
     yield "lungs", _LUNGS.get(p.lungs, p.lungs)
     yield "values", f"read as {volume.intensity}"
@@ -415,6 +418,16 @@ def _provenance(result: Segmentation | Measured) -> Iterator[tuple[str, str]]:
         f"OpenCV {cv2.__version__}",
     )
     yield "seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in p.seconds.items())
+
+
+def _taken(scan: Acquisition) -> str:
+    """How a scan was taken, without the description of its series, into which people type names."""
+    told = [scan.scanner, f"kernel {scan.kernel}" if scan.kernel else ""]
+    told += ["" if scan.thickness_mm is None else f"slices of {scan.thickness_mm:g} mm"]
+    told += ["" if scan.kvp is None else f"{scan.kvp:g} kVp", "contrast medium" if scan.contrast else ""]
+    told += ["pixels compressed with a loss" if scan.is_lossy else ""]
+    told += [f"{gap.missing} planes missing after slice {gap.after + 1}" for gap in scan.gaps]
+    return ", ".join(filter(None, told)) or "not stated"
 
 
 def _by_a_mask(p: MeasuredHow) -> Iterator[tuple[str, str]]:

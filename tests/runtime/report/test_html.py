@@ -28,6 +28,7 @@ from infnet_runtime.measure.slices import findings
 from infnet_runtime.model.specs import CONSOLIDATION, GROUND_GLASS
 from infnet_runtime.report.html import REASONS, in_words, report_html
 from infnet_runtime.report.views import views
+from infnet_runtime.scan.acquisition import Acquisition, Gap
 from infnet_runtime.scan.ids import ScanId
 from infnet_runtime.scan.phantom import ChestPhantom
 
@@ -199,6 +200,25 @@ def test_where_it_comes_from_stands_on_it() -> None:
         assert part in text
     assert "window, level \N{MINUS SIGN}600 HU, width 1500 HU" in text
     assert "1.2.3.4" in page_of(result_of(name=ScanId("x", series_uid="1.2.3.4"))).text
+
+
+def test_how_a_scan_was_taken_stands_on_it_without_what_people_type_in() -> None:
+    result = result_of()
+    gap = Gap(4, 7.5, 2, "1.2.3")
+    taken = Acquisition(
+        "Geheim Thorax", "B31f", 2.5, 120.0, "ACME X", contrast=True, is_lossy=True, gaps=(gap,)
+    )
+    affine = result.volume.affine
+    volume = CtVolume(result.volume.voxels, affine, Intensity.HU, "x", acquisition=taken)
+    text = page_of(replace(result, volume=volume)).text
+    assert (
+        "ACME X, kernel B31f, slices of 2.5 mm, 120 kVp, contrast medium, pixels compressed with a loss"
+        in text
+    )
+    assert "2 planes missing after slice 5" in text
+    assert "Geheim" not in text
+    nothing = CtVolume(result.volume.voxels, affine, Intensity.HU, "x", acquisition=Acquisition())
+    assert "not stated" in page_of(replace(result, volume=nothing)).text
 
 
 def no_infection() -> Segmentation:
