@@ -13,6 +13,7 @@ from infnet_runtime.errors import OutputError
 from infnet_runtime.io import DEFAULT_MAX_BYTES, Scan, open_scan, prepare_folder, read_lungs
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.dicom import read_dicom
+from infnet_runtime.io.lobe_masks import read_lobes
 from infnet_runtime.report.files import ResultFiles, earlier_result, printable
 from infnet_runtime.report.text_and_json import json_file, to_document, to_text
 from infnet_runtime.scan.ct import CtVolume, Intensity
@@ -30,8 +31,8 @@ class CaseOptions:
 
     Parameters
     ----------
-    lungs
-        Lung mask, of the one scan.
+    lungs, lobes
+        Lung mask and lobe mask, of the one scan.
     lung_labels
         Which label of the lung mask is which lung, where its numbering is not a known one.
     intensity, assume_orientation
@@ -45,6 +46,7 @@ class CaseOptions:
     """
 
     lungs: Path | None = None
+    lobes: Path | None = None
     lung_labels: LungLabels | None = None
     intensity: Intensity | None = None
     assume_orientation: str | None = None
@@ -109,6 +111,7 @@ def process_case(
     scan = opened.scan
     started = time.perf_counter()
     lungs = read_lungs(options.lungs, scan.volume, options.lung_labels) if options.lungs else None
+    lobes = read_lobes(options.lobes, scan.volume) if options.lobes else None
     read_s = opened.seconds + time.perf_counter() - started
     refuse_other_scan(case, scan.volume)
     source = _images_of(scan, case) if "seg" in case.files.files else None
@@ -117,6 +120,7 @@ def process_case(
         result = segmenter.predict(
             scan.volume,
             lungs=lungs,
+            lobes=lobes,
             keep_probability="probability" in case.files.files,
             fast=options.fast,
             silence_slices=options.silence_slices,

@@ -69,6 +69,7 @@ def infer(
             help="Which label of --lungs is which lung, such as right=1,left=2 or right=3+4+5,left=1+2."
         ),
     ] = None,
+    lobes: LobesOption = None,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -194,6 +195,7 @@ def infer(
     from infnet_runtime.cli.case import CaseDone, CaseOptions
     from infnet_runtime.cli.cohort import CohortTable
     from infnet_runtime.cli.plan import plan_cases
+    from infnet_runtime.io.lobe_masks import expect_lobes
     from infnet_runtime.io.lung_masks import expect_mask_file
     from infnet_runtime.model.shipped import named_model
     from infnet_runtime.report.text_and_json import json_line
@@ -205,19 +207,23 @@ def infer(
     labels = None if lung_labels is None else LungLabels.parse(lung_labels)
     if lungs:
         expect_mask_file(lungs)
-    others = [path for path in (lungs, model or named_model()) if path]
+    if lobes:
+        expect_lobes(lobes)
+    others = [path for path in (lungs, lobes, model or named_model()) if path]
     wanted = {"mask": True, "lungs": lungs_out, "probability": probability_out, "montage": montage}
     wanted |= {"report": report, "regions": csv_regions, "classes": classes}
     wanted |= {"seg": dicom_out, "sr": dicom_out}
     kinds = tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
     plan = plan_cases(paths, out=out, kinds=kinds, others=others, series=series or ())
-    if lungs and len(plan.cases) > 1:
-        raise typer.BadParameter(
-            "one lung mask belongs to one scan; give a single input", param_hint="--lungs"
-        )
+    for option, given in (("lung", lungs), ("lobe", lobes)):
+        if given and len(plan.cases) > 1:
+            raise typer.BadParameter(
+                f"one {option} mask belongs to one scan; give a single input", param_hint=f"--{option}s"
+            )
     table = None if csv is None else CohortTable(csv, plan.cases)
     options = CaseOptions(
         lungs=lungs,
+        lobes=lobes,
         lung_labels=labels,
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,

@@ -107,8 +107,11 @@ def quantify(
     reasons |= why
     if zones is None:
         reasons["zones"] = no_zones
+    if voxel_volume_ml is None or sides["both"] is None:
+        infection_ml_band = None
     if infection_ml_band is None:
-        reasons["uncertainty.infection_ml_band"] = "probability_not_kept"
+        why_no_band = "no_voxel_size" if voxel_volume_ml is None else "probability_not_kept"
+        reasons["uncertainty.infection_ml_band"] = reasons.get("both", why_no_band)
     outside_ml: float | None = None
     if voxel_volume_ml is not None and counted.slices_with_lung:
         outside_ml = outside_voxels * voxel_volume_ml

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray, HalfArray, zeros_in
 from infnet_runtime.host.buffers import NO_TARGETS, Targets
@@ -16,6 +18,10 @@ from infnet_runtime.segment.thinned import Between
 from infnet_runtime.slices.enlarge import infected_from_logits
 from infnet_runtime.slices.neighbours import Picked
 from infnet_runtime.slices.preprocess import from_network, infected_on_grid
+
+BAND = (0.3, 0.5, 0.7)
+"""Thresholds at which the volume is given too, where probabilities are kept."""
+_Counts: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class Marking:
             zeros_in(targets.probability, shape, np.float16) if keep_probability else None
         )
         self.outside_voxels = 0
+        self._band: _Counts | None = np.zeros((shape[0], len(BAND)), np.int64) if keep_probability else None
         self.class_map = (
             ClassMap(shape, looked_at.rows, looked_at.columns, out=targets.classes) if with_classes else None
         )
@@ -122,8 +129,17 @@ class Marking:
     def silence(self, number: int) -> None:
         """Take out what was marked in the lungs of a slice."""
         self.mask[number] = 0
+        if self._band is not None:
+            self._band[number] = 0
         if self.class_map is not None:
             self.class_map.labels[number] = 0
+
+    def band_ml(self, voxel_ml: float | None) -> dict[str, float] | None:
+        """Volume in ml of what counts at each threshold; None where probabilities are not kept."""
+        if self._band is None or voxel_ml is None:
+            return None
+        voxels = self._band.sum(axis=0).tolist()
+        return {f"{threshold:g}": n * voxel_ml for threshold, n in zip(BAND, voxels, strict=True)}
 
     def _add_between(
         self, run: Sequence[int], planes: FloatArray, infected: BoolArray, classes: FloatArray | None
@@ -144,8 +160,15 @@ class Marking:
                 self.class_map.tell(number, counted[0], kinds)
 
     def _keep(self, picked: Picked, probability: FloatArray) -> None:
-        if self.probability is not None:
-            self.probability[picked, self._looked_at.rows, self._looked_at.columns] = probability
+        if self.probability is None or self._band is None:
+            return
+        box = picked, self._looked_at.rows, self._looked_at.columns
+        self.probability[box] = probability
+        if probability.max() < min(BAND):
+            return
+        inside = self._looked_at.inside[box] > 0
+        for column, threshold in enumerate(BAND):
+            self._band[picked, column] = ((probability >= threshold) & inside).sum(axis=(1, 2))
 
     def _mark(self, picked: Picked, infected: BoolArray, classes: FloatArray | None) -> None:
         """Mark slices that ran; of classes come the network's own probabilities."""

@@ -15,6 +15,7 @@ from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session
 from infnet_runtime.backends.session import classes_of, logits_of, run_checked, whole_infection
 from infnet_runtime.cancel import go_on
+from infnet_runtime.lungs.lobes import given_lobes, sides_of_lobes
 from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.classes import with_classes
@@ -81,7 +82,11 @@ def segmented(
     watch.lap("read")
 
     refuse_lost_geometry(grid, scan.source)
-    lung_labels, flags = lungs_of(scan, wanted.lungs, out=wanted.targets.lungs, reduced=reduced)
+    lobes = None if wanted.lobes is None else given_lobes(wanted.lobes, grid, source=scan.source)
+    lungs = wanted.lungs
+    if lungs is None and lobes is not None:
+        lungs = sides_of_lobes(lobes)
+    lung_labels, flags = lungs_of(scan, lungs, out=wanted.targets.lungs, reduced=reduced)
     flags = (*flags, *doubts(scan, lung_labels, has_size=grid.has_size))
     looked_at = region(lung_labels, grid, loaded.manifest.preprocess.crop_margin_mm, fast=wanted.fast)
     if wanted.fast:
@@ -105,7 +110,9 @@ def segmented(
         lung_planes,
         grid.voxel_ml,
         hu=scan.to_lps() if scan.intensity is Intensity.HU else None,
+        lobes=None if lobes is None else grid.to_lps(lobes),
         slice_mm=grid.slice_mm,
+        infection_ml_band=marked.band_ml(grid.voxel_ml),
         outside_voxels=marked.outside_voxels,
         false_marks=loaded.manifest.false_marks,
         flags=flags,
@@ -191,4 +198,5 @@ def _provenance(looked_at: Region, wanted: Wanted, loaded: Loaded, seconds: dict
         seconds=seconds,
         choice=loaded.choice,
         slice_gate_mm2=None if wanted.gate is None else wanted.gate.mm2,
+        lobes="none" if wanted.lobes is None else "given",
     )

@@ -28,6 +28,8 @@ class Provenance:
     slices_run, slices_interpolated, slices_skipped
         Slices that went through the network, those interpolated between them, and those left out because they
         hold no lung.
+    lobes
+        ``given`` or ``none``.
     seconds
         Wall time of each stage.
     choice
@@ -54,6 +56,7 @@ class Provenance:
     seconds: dict[str, float]
     choice: str = ""
     slice_gate_mm2: float | None = None
+    lobes: str = "none"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -103,6 +103,7 @@ class Segmenter(ClosedByBlock):
         scan: CtVolume | Path | str,
         *,
         lungs: AnyArray | LungMask | None = None,
+        lobes: AnyArray | None = None,
         quantitative: bool = True,
         batch_size: int | None = None,
         keep_probability: bool = False,
@@ -119,7 +120,10 @@ class Segmenter(ClosedByBlock):
             A volume, or the path of a file that ``infnet_runtime.io.open_scan`` reads.
         lungs : (i, j, k)
             Lung mask on the scan's grid, read as by ``infnet_runtime.lungs.given_lungs``: 1 the patient's
-            right lung and 2 the left, known lobes, or one label; found where absent.
+            right lung and 2 the left, known lobes, or one label; those of ``lobes`` where absent, else found.
+        lobes : (i, j, k)
+            Lobe mask on the scan's grid, read as by ``infnet_runtime.lungs.given_lobes``, for numbers and
+            scores of lobes.
         quantitative
             False where the voxel size of the scan means nothing although its grid has one; a picture says so
             itself.
@@ -162,6 +166,7 @@ class Segmenter(ClosedByBlock):
                 progress=progress,
                 quantitative=quantitative,
                 keep_probability=keep_probability,
+                lobes=lobes,
             )
             volume = scan if isinstance(scan, CtVolume) else _opened(scan)
             return segmented(volume, wanted, self._loaded, watch)
@@ -175,6 +180,7 @@ class Segmenter(ClosedByBlock):
         rescale: tuple[float, float] | None = None,
         name: str = "buffer",
         lungs: object = None,
+        lobes: object = None,
         out: object = None,
         lungs_out: object = None,
         classes_out: object = None,
@@ -215,8 +221,8 @@ class Segmenter(ClosedByBlock):
             Of uint8, for the classes of the infection; of a model that was loaded with them.
         probability_out : (i, j, k)
             Of float16, for the probabilities, which are kept if it is given.
-        lungs, batch_size, fast, silence_slices, progress, cancel
-            As for :meth:`predict`; the lungs too as any buffer.
+        lungs, lobes, batch_size, fast, silence_slices, progress, cancel
+            As for :meth:`predict`; lungs and lobes too as any buffer.
 
         Returns
         -------
@@ -237,6 +243,7 @@ class Segmenter(ClosedByBlock):
                 grid,
                 name,
                 lungs=lungs,
+                lobes=lobes,
                 results={
                     "mask": out,
                     "lungs": lungs_out,
@@ -370,6 +377,7 @@ class Segmenter(ClosedByBlock):
         fast: bool,
         silence_slices: bool,
         progress: Progress | None,
+        lobes: object = None,
     ) -> Wanted:
         """What a program wants whose volume is in memory."""
         if results["classes"] is not None and self._loaded.kinds is None:
@@ -377,7 +385,9 @@ class Segmenter(ClosedByBlock):
         if lungs is not None and not isinstance(lungs, LungMask):
             lungs = shared(lungs, "the lung mask")
         labels = lungs.labels if isinstance(lungs, LungMask) else lungs
-        inputs = [(name, voxels)] if labels is None else [(name, voxels), ("the lung mask", labels)]
+        by_lobe = None if lobes is None else shared(lobes, "the lobe mask")
+        given = (name, voxels), ("the lung mask", labels), ("the lobe mask", by_lobe)
+        inputs = [(what, array) for what, array in given if array is not None]
         return self._wanted(
             lungs,
             batch_size=batch_size,
@@ -385,6 +395,7 @@ class Segmenter(ClosedByBlock):
             silence_slices=silence_slices,
             progress=progress,
             keep_probability=results["probability"] is not None,
+            lobes=by_lobe,
             targets=targets(results, grid, inputs),
         )
 
@@ -398,6 +409,7 @@ class Segmenter(ClosedByBlock):
         progress: Progress | None,
         quantitative: bool = True,
         keep_probability: bool,
+        lobes: AnyArray | None = None,
         targets: Targets = NO_TARGETS,
     ) -> Wanted:
         """What a caller wants, with the model's own batch size and gate."""
@@ -409,6 +421,7 @@ class Segmenter(ClosedByBlock):
             progress=progress,
             quantitative=quantitative,
             keep_probability=keep_probability,
+            lobes=lobes,
             targets=targets,
         )
 

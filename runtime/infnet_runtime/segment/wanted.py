@@ -20,6 +20,8 @@ class Wanted:
     ----------
     gate
         Given where slices are to be silenced.
+    lobes : (i, j, k)
+        As of :func:`~infnet_runtime.lungs.lobes.given_lobes`.
     targets
         Where results are written, in stored order.
 
@@ -36,6 +38,7 @@ class Wanted:
     progress: Progress | None
     quantitative: bool = True
     keep_probability: bool = False
+    lobes: AnyArray | None = None
     targets: Targets = NO_TARGETS
 
     def __post_init__(self) -> None:

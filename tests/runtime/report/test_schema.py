@@ -66,6 +66,9 @@ CASES = {
     "two slices": result_of(keep_slices=slice(5, 7)),
     "nothing found": result_of(infection=np.zeros_like(PHANTOM.infection), with_lobes=True, with_kinds=True),
     "no lung": result_of(np.zeros_like(PHANTOM.lungs)),
+    "no lung with lobes and classes": result_of(
+        np.zeros_like(PHANTOM.lungs), with_lobes=True, with_kinds=True
+    ),
     "one lung": result_of(np.where(PHANTOM.lungs == RIGHT, RIGHT, 0).astype(np.uint8), with_kinds=True),
     "a lung of unknown side": result_of(np.where(PHANTOM.lungs > 0, 3, 0).astype(np.uint8)),
     "a lung white as a whole": result_of(infection=PHANTOM.lungs == LEFT, with_lobes=True),
