@@ -31,9 +31,9 @@ def check_report(document: dict[str, Any]) -> None:
     Draft202012Validator(schema()).validate(document)
     q = document["quantification"]
     _check_reasons(q, q["reasons"])
-    for kinds in ("classes", "hu_classes"):
-        if q.get(kinds):
-            _check_reasons(q[kinds], q[kinds]["reasons"])
+    for part in ("classes", "hu_classes", "uncertainty"):
+        if q.get(part):
+            _check_reasons(q[part], q[part]["reasons"])
 
 
 def _check_reasons(values: dict[str, Any], reasons: dict[str, str]) -> None:
@@ -44,7 +44,7 @@ def _check_reasons(values: dict[str, Any], reasons: dict[str, str]) -> None:
 
 
 def _parts(values: dict[str, Any], prefix: str = "") -> list[tuple[str, dict[str, Any]]]:
-    apart = ("reasons", "flag_texts", "classes", "hu_classes", "hu_histogram")
+    apart = ("reasons", "flag_texts", "classes", "hu_classes", "hu_histogram", "uncertainty")
     inner = [
         part
         for key, value in values.items()

@@ -107,11 +107,6 @@ def quantify(
     reasons |= why
     if zones is None:
         reasons["zones"] = no_zones
-    if voxel_volume_ml is None or sides["both"] is None:
-        infection_ml_band = None
-    if infection_ml_band is None:
-        why_no_band = "no_voxel_size" if voxel_volume_ml is None else "probability_not_kept"
-        reasons["uncertainty.infection_ml_band"] = reasons.get("both", why_no_band)
     outside_ml: float | None = None
     if voxel_volume_ml is not None and counted.slices_with_lung:
         outside_ml = outside_voxels * voxel_volume_ml
@@ -137,7 +132,7 @@ def quantify(
         zones=zones,
         hu_classes=by_hu,
         hu_histogram=histogram,
-        uncertainty=Uncertainty(None if infection_ml_band is None else dict(infection_ml_band)),
+        uncertainty=_uncertainty(infection_ml_band, voxel_volume_ml, reasons.get("both")),
     )
 
 
@@ -192,6 +187,15 @@ def _zones(
             return None, known[f"{name}.infection_percent"]
     zones = zones_of({name: counted.region(name) for name in ("right", "left")})
     return zones, "too_few_slices"
+
+
+def _uncertainty(
+    band: Mapping[str, float] | None, voxel_ml: float | None, no_lung: str | None
+) -> Uncertainty:
+    if band is not None and voxel_ml is not None and no_lung is None:
+        return Uncertainty(dict(band), {})
+    why = no_lung or ("no_voxel_size" if voxel_ml is None else "probability_not_kept")
+    return Uncertainty(None, {"infection_ml_band": why})
 
 
 def _by_hu(

@@ -196,9 +196,12 @@ class Uncertainty:
     infection_ml_band : ml
         Threshold of the probability to the volume at it; no interval of confidence. None where the
         probabilities were not kept.
+    reasons
+        As in :class:`Classes`.
     """
 
-    infection_ml_band: dict[str, float] | None = None
+    infection_ml_band: dict[str, float] | None
+    reasons: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -225,7 +228,7 @@ class Quantification:
         Name of a missing number, such as ``left`` or ``both.lung_ml``, to why it is missing:
         ``no_voxel_size``, ``no_hu``, ``no_lung``, ``no_infection``, ``side_unknown``,
         ``outside_the_picture``, ``no_reference``, ``too_few_slices``, ``lobe_mask_missing``,
-        ``lobe_missing``, ``slice_distance_unknown`` or ``probability_not_kept``.
+        ``lobe_missing`` or ``slice_distance_unknown``.
     lobes
         Name of a lobe to its numbers; None without a lobe mask, and a lobe where none of it is in the mask.
     scores
@@ -258,7 +261,7 @@ class Quantification:
     zones: dict[str, Zone] | None
     hu_classes: HuClasses | None
     hu_histogram: HuHistogram | None
-    uncertainty: Uncertainty = field(default_factory=Uncertainty)
+    uncertainty: Uncertainty = field(compare=False)  # what was kept of a run does not change its numbers
     classes: Classes | None = None
 
     @property
