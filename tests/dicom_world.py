@@ -20,6 +20,8 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -28,6 +30,8 @@ from infnet_runtime.scan.phantom import ChestPhantom, chest_phantom
 
 PLANTED = "Geheim"
 """In every patient field that is written."""
+CODED = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
+"""Syntaxes that pixels are compressed in; the others are ways of writing a file."""
 ROOT = "1.2.826.0.1.3680043.10.9998"  # for tests, registered to nobody
 ORIGIN_MM = (-190.0, -160.0, -300.0)  # x, y, z of LPS: centre of the first voxel
 PATIENT = {
@@ -214,8 +218,8 @@ def _write_part_10(path: Path, one: Dataset, syntax: UID) -> None:
     meta.MediaStorageSOPClassUID = one.get("SOPClassUID", CTImageStorage)
     meta.MediaStorageSOPInstanceUID = one.get("SOPInstanceUID", uid("file", path.name))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    if syntax == RLELossless:
-        one.compress(RLELossless, generate_instance_uid=False)
+    if syntax in CODED:
+        one.compress(syntax, generate_instance_uid=False)
     else:
         meta.TransferSyntaxUID = syntax
     if syntax == ExplicitVRBigEndian and "PixelData" in one:

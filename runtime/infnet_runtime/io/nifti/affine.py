@@ -129,10 +129,29 @@ def _sform(fields: HeaderFields, to_mm: float) -> Affine:
 def _agree_with_pixdim(fields: HeaderFields, sform: Affine, spacing_mm: list[float]) -> None:
     lengths = np.linalg.norm(sform[:3, :3], axis=0)
     if np.abs(lengths / spacing_mm - 1).max() > _SPACING_TOLERANCE:
+        _refuse_tilt(fields, sform, spacing_mm)
         fields.refuse_geometry(
             3019,
             f"contradicts itself on the voxel size: {_size(lengths)} by the sform, {_size(spacing_mm)} by "
             "pixdim. The volume in ml depends on it: convert the scan again from its DICOM files",
+        )
+
+
+def _refuse_tilt(fields: HeaderFields, sform: Affine, spacing_mm: list[float]) -> None:
+    """Name a tilted gantry: the sform goes along the tilted way, pixdim from plane to plane."""
+    i, j, k = sform[:3, :3].T
+    normal = np.cross(i, j)
+    plane_mm = abs(float(k @ normal)) / float(np.linalg.norm(normal))
+    straight = np.array([np.linalg.norm(i), np.linalg.norm(j), plane_mm])
+    if np.abs(straight / spacing_mm - 1).max() <= _SPACING_TOLERANCE:
+        degrees = math.degrees(math.acos(min(1.0, plane_mm / float(np.linalg.norm(k)))))
+        fields.refuse_geometry(
+            3259,
+            f"was taken with the gantry tilted by {degrees:.1f} degrees: by the sform its slices do not lie "
+            "one "
+            "above the other. dcm2niix writes the straightened volume beside it (*_Tilt.nii): give that "
+            "file, or "
+            "a series without a tilt",
         )
 
 

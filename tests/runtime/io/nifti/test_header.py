@@ -71,6 +71,7 @@ QFORM_ONLY = {"sform_code": 0}
         ({"xyzt_units": 6}, 3021, "has the unknown length unit 6"),
         ({"pixdim": (1, 1, 1, 1, 0, 0, 0, 0)}, 3019, "0.7 x 0.7 x 5 mm by the sform, 1 x 1 x 1 mm by pixdim"),
         ({"pixdim": (1, 0.7, 0.7, 5.1, 0, 0, 0, 0)}, 3019, "The volume in ml depends on it"),
+        ({"srow_y": (0, -0.7, 1.8, 0)}, 3259, "gantry tilted by 19.8 degrees.*_Tilt.nii"),
         ({"scl_slope": NAN}, 3015, "slope nan and intercept 0.0 .* set scl_slope to 1 and scl_inter to 0"),
         ({"scl_slope": INF}, 3015, "has the scaling slope inf"),
         ({"scl_inter": NAN}, 3015, "intercept nan"),
@@ -106,7 +107,7 @@ def test_forged_headers_are_refused(fields: dict[str, Any], code: int, text: str
         check(forge_header(byte_order, **fields), file_bytes=SOUND_FILE_BYTES)
     assert caught.value.code == code
     assert "scan.nii" in str(caught.value)
-    if code in (3014, 3016, 3017, 3018, 3019, 3021, 3031):
+    if code in (3014, 3016, 3017, 3018, 3019, 3021, 3031, 3259):
         assert isinstance(caught.value, GeometryError)
 
 
