@@ -205,16 +205,25 @@ def _file(rng: Random, folder: Path) -> Path:
     return _put(rng, folder, tuple(files))
 
 
+def _member(name: str, way: int) -> zipfile.ZipInfo:
+    """With the time of all zip archives that have none."""
+    member = zipfile.ZipInfo(name)
+    member.compress_type = way
+    return member
+
+
 def _archive(rng: Random, folder: Path) -> Path:
     packed = io.BytesIO()
     way = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
     with zipfile.ZipFile(packed, "w", way) as archive:
         for number, content in enumerate(_series(ExplicitVRLittleEndian)):
-            archive.writestr(f"series/IM{number:04}", content)
+            archive.writestr(_member(f"series/IM{number:04}", way), content)
         if rng.random() < 0.2:
-            archive.writestr(rng.choice(("../out", "/out", "C:\\out", "a" * 300, "dir/", "é")), b"")
+            archive.writestr(
+                _member(rng.choice(("../out", "/out", "C:\\out", "a" * 300, "dir/", "é")), way), b""
+            )
         if rng.random() < 0.1:
-            archive.writestr("zeros", bytes(1 << 24))
+            archive.writestr(_member("zeros", way), bytes(1 << 24))
     content = packed.getvalue()
     if rng.random() < 0.5:  # the directory at the end, which lists the members
         cut = content.find(b"PK\1\2")
