@@ -10,7 +10,7 @@ from infnet_runtime.errors import OutputError
 from infnet_runtime.io import prepare_folder
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.report.files import printable
-from infnet_runtime.report.tables import NOT_DONE, as_cell, paths_in, scan_row, scan_table
+from infnet_runtime.report.tables import NOT_DONE, as_cell, scan_row, scan_table, scans_in
 
 _LARGEST_TABLE = 1 << 28  # bytes; a scan takes about 3000
 _EVERY_S = 10.0  # so much is lost at most when the process is killed
@@ -32,29 +32,31 @@ class CohortTable:
 
     def __init__(self, path: Path, cases: Sequence[Case]) -> None:
         self._path = path
-        self._rows: dict[str, dict[str, object]] = {
-            _name(case.path): {
+        self._rows: list[dict[str, object]] = [
+            {
                 "status": NOT_DONE,
                 "file": printable(case.path.name),
-                "path": _name(case.path),
+                "path": printable(str(case.path)),
+                "series": case.dicom.series if case.dicom else None,
             }
             for case in cases
-        }
+        ]
+        self._filled = 0
         self._refuse_foreign(cases)
         prepare_folder(path.parent)
         self.write()
 
     def add(self, document: Mapping[str, Any]) -> None:
-        """Fill in the row of a scan, from its report or from what stands for it where it failed."""
-        row = scan_row(document)
-        self._rows[str(row["path"])] = row
+        """Fill in the row of the next scan, from its report or from what stands for it where it failed."""
+        self._rows[self._filled] |= scan_row(document)
+        self._filled += 1
         if time.monotonic() - self._written > _EVERY_S:
             self.write()
 
     def write(self) -> None:
         """Bring the table to the disk."""
         with atomic_write(self._path) as file:
-            file.write(scan_table(self._rows.values()).encode())
+            file.write(scan_table(self._rows).encode())
         self._written = time.monotonic()
 
     def _refuse_foreign(self, cases: Sequence[Case]) -> None:
@@ -72,7 +74,8 @@ class CohortTable:
                 "yours; rename it, or choose another name",
                 code=8081,
             )
-        lost = sorted(earlier - set(map(as_cell, self._rows)))
+        now = {(str(as_cell(row["path"])), str(row["series"] or "")) for row in self._rows}
+        lost = sorted(" ".join(scan).strip() for scan in earlier - now)
         if lost:
             raise OutputError(
                 f"{self._path} is there already and holds scans that are not done now: {lost[0]}"
@@ -82,14 +85,10 @@ class CohortTable:
             )
 
 
-def _name(path: Path) -> str:
-    return printable(str(path))
-
-
-def _earlier(path: Path) -> set[str] | None:
-    """Paths of the scans of an earlier table; None if the file is something else."""
+def _earlier(path: Path) -> set[tuple[str, str]] | None:
+    """Scans of an earlier table; None if the file is something else."""
     try:
         with path.open("rb") as file:
-            return paths_in(file.read(_LARGEST_TABLE).decode())
+            return scans_in(file.read(_LARGEST_TABLE).decode())
     except (OSError, ValueError):
         return None

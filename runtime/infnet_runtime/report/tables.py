@@ -51,6 +51,7 @@ SCAN_COLUMNS = (
     "status",
     "file",
     "path",
+    "series",
     "sha256",
     "error_code",
     "error_message",
@@ -86,6 +87,7 @@ def scan_row(document: Mapping[str, Any]) -> dict[str, object]:
     q, provenance = document["quantification"], document["provenance"]
     row |= {
         "status": DONE,
+        "series": (scan["dicom"] or {}).get("series_uid"),
         "sha256": scan["sha256"],
         "warnings": "; ".join(q["warnings"]),
         "remarks": "; ".join(name for name in q["flags"] if name not in q["warnings"]),
@@ -111,16 +113,16 @@ def scan_table(rows: Iterable[Mapping[str, object]]) -> str:
     return _csv(SCAN_COLUMNS, ([row.get(column) for column in SCAN_COLUMNS] for row in rows))
 
 
-def paths_in(table: str) -> set[str] | None:
-    """Paths of the scans in a table of scans; None if it is something else."""
+def scans_in(table: str) -> set[tuple[str, str]] | None:
+    """Path and DICOM series of the scans in a table of scans; None if it is something else."""
     try:
         lines = list(csv.reader(io.StringIO(table, newline=""), strict=True))
     except csv.Error:
         return None
     if not lines or lines[0] != list(SCAN_COLUMNS):
         return None
-    place = SCAN_COLUMNS.index("path")
-    return {line[place] for line in lines[1:] if len(line) > place}
+    path, series = (SCAN_COLUMNS.index(column) for column in ("path", "series"))
+    return {(line[path], line[series]) for line in lines[1:] if len(line) == len(SCAN_COLUMNS)}
 
 
 _REGION_COLUMNS = {

@@ -124,3 +124,28 @@ def test_a_table_replaces_no_file_but_a_table_of_these_scans(tmp_path: Path) -> 
     error = refused(table, one)
     assert error.code == 8082
     assert "b.nii.gz" in str(error)
+
+
+def test_two_series_of_one_folder_have_a_row_each(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="needs infnet[dicom]")
+    import dicom_world as world
+
+    soft, hard = (
+        world.slices(chest_phantom(), kernel="B31f"),
+        world.slices(chest_phantom(), series="hard", kernel="B70f"),
+    )
+    world.write(tmp_path / "in", [*soft, *hard])
+    uids = [str(one[0].SeriesInstanceUID) for one in (soft, hard)]
+    table = tmp_path / "table.csv"
+    series = [word for uid in uids for word in ("--series", uid)]
+    done = run(tmp_path / "in", *series, "--model", model, "--csv", table, "-o", tmp_path / "out", "-q")
+    assert done.returncode == 0, done.stderr
+    found = rows(table)
+    assert sorted(row["series"] for row in found) == sorted(uids)
+    assert {row["status"] for row in found} == {DONE}
+    assert {row["path"] for row in found} == {str(tmp_path / "in")}
+    one = run(tmp_path / "in", *series[:2], "--model", model, "--csv", table, "-o", tmp_path / "new", "-q")
+    assert one.returncode == 8
+    assert f"INF-8082] {table} is there already and holds scans" in one.stderr
+    assert uids[1] in one.stderr
+    assert world.PLANTED not in table.read_text("utf-8")

@@ -16,10 +16,10 @@ from infnet_runtime.report.tables import (
     FAILED,
     SCAN_COLUMNS,
     as_cell,
-    paths_in,
     region_table,
     scan_row,
     scan_table,
+    scans_in,
 )
 from infnet_runtime.report.text_and_json import failure_document, to_document
 
@@ -97,12 +97,12 @@ def test_names_with_commas_quotes_and_ends_of_lines_stay_one_cell() -> None:
     table = scan_table([scan_row(failure_document(Path(name), code=3001, message="x"))])
     (row,) = read(table)
     assert row["file"] == name
-    assert paths_in(table) == {name}
+    assert scans_in(table) == {(name, "")}
 
 
 @pytest.mark.parametrize("other", ["", "a,b\r\n1,2\r\n", 'x"y\0'])
 def test_another_file_is_no_table_of_scans(other: str) -> None:
-    assert paths_in(other) is None
+    assert scans_in(other) is None
 
 
 def test_regions_without_lobes_have_empty_cells() -> None:

@@ -45,6 +45,7 @@ def test_a_volume_has_millilitres_and_sides() -> None:
         "spacing_mm": [1.0, 2.0, 5.0],
         "orientation": "LPS",
         "intensity": "windowed",
+        "dicom": None,
     }
     both = document["quantification"]["both"]
     assert (round(both["lung_ml"], 6), round(both["infection_ml"], 6)) == (0.24, 0.01)
