@@ -59,8 +59,14 @@ def objects(
     return files[0], made
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
-@pytest.mark.parametrize("characters", NAMES)
+@pytest.mark.parametrize(
+    ("characters", "syntax"),
+    [
+        *((characters, ExplicitVRLittleEndian) for characters in NAMES),
+        ("GB18030", ImplicitVRLittleEndian),
+        (r"\ISO 2022 IR 87", ExplicitVRBigEndian),
+    ],
+)
 def test_names_keep_their_bytes(tmp_path: Path, characters: str, syntax: UID) -> None:
     def named(image: Dataset) -> None:
         image.SpecificCharacterSet = characters.split("\\")

@@ -90,8 +90,10 @@ def test_frames_of_an_enhanced_object(tmp_path: Path) -> None:
     assert complaints(tmp_path / "a.dcm") == []
 
 
-@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
-@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1), (1, -1, 1)])
+@pytest.mark.parametrize(
+    ("axes", "flips"),
+    [((0, 1, 2), (-1, 1, -1)), ((2, 0, 1), (1, -1, 1)), ((1, 2, 0), (1, 1, 1)), ((2, 1, 0), (-1, -1, -1))],
+)
 def test_a_result_in_another_order_lies_at_the_same_place(
     tmp_path: Path, axes: tuple[int, int, int], flips: tuple[int, int, int]
 ) -> None:
