@@ -14,7 +14,7 @@ class ScanId:
     sha256
         Of the file.
     study_uid, series_uid, instance_uids
-        Of DICOM; the instances in the order of the slices, foot to head.
+        Of DICOM; the instances in the stored order of the slices.
     """
 
     name: str

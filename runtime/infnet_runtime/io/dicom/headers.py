@@ -23,7 +23,26 @@ CT_CLASSES = {
 }
 _SINGLE = "1.2.840.10008.5.1.4.1.1.2"
 # Pictures that carry the class of a CT and are no slices of one.
-_NO_SLICES = {"LOCALIZER": "localizer", "SCREEN SAVE": "screen save", "REF_SURVIEW": "localizer"}
+_NO_SLICES = {
+    "LOCALIZER": "localizer",
+    "REF_SURVIEW": "localizer",
+    "SCREEN SAVE": "screen save",
+    **dict.fromkeys(
+        (
+            "MIP",
+            "CSA MIP",
+            "MAXIP",
+            "MAXIMUM_IP",
+            "MINIP",
+            "MINIMUM_IP",
+            "VRT",
+            "CSA VRT",
+            "VOLREN",
+            "PROJECTION IMAGE",
+        ),
+        "projection of a volume",
+    ),
+}
 _PREAMBLE = 128
 _MACROS = (
     "PlanePositionSequence",
@@ -251,7 +270,7 @@ def _image(
         study_uid,
         fields.text("FrameOfReferenceUID"),
         patient,
-        fields.text("SeriesDescription"),
+        _described(dataset, fields),
         kernel,
         thickness[0] if thickness else None,
         kvp[0] if kvp else None,
@@ -261,6 +280,16 @@ def _image(
         fields.text("LossyImageCompression") == "01",
         stored,
         _frames(fields, sop_class, shared),
+    )
+
+
+def _described(dataset: Any, fields: Fields) -> str:  # noqa: ANN401 - pydicom is loaded late
+    """Description of the series in its own letters."""
+    if fields.raw("SeriesDescription").isascii():
+        return fields.text("SeriesDescription")
+    return "".join(
+        letter if letter.isprintable() else "?"
+        for letter in str(dataset.get("SeriesDescription", "")).strip()
     )
 
 

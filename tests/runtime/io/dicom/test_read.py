@@ -16,6 +16,7 @@ from dicom_world import uid
 from infnet_runtime.errors import InfnetError
 from infnet_runtime.io.dicom import DicomScan, read_dicom
 from infnet_runtime.io.dicom.found import find_files
+from infnet_runtime.scan.grid import Grid
 
 
 def is_right(scan: DicomScan) -> bool:
@@ -139,6 +140,40 @@ RIGHT: dict[str, Callable[[list[Dataset]], list[Dataset]]] = {
 def test_what_can_be_read_is_read_to_the_voxel(tmp_path: Path, case: str) -> None:
     world.write(tmp_path, RIGHT[case](world.slices()))
     assert is_right(read_dicom(tmp_path))
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1), (-1, -1)], ids=str)
+@pytest.mark.parametrize("turned", [False, True])
+def test_however_the_patient_lies_and_planes_are_stored(
+    tmp_path: Path, signs: tuple[int, int], turned: bool
+) -> None:
+    phantom, single = world.small_chest(), world.slices()
+    _, row_mm, column_mm = phantom.spacing_mm
+    right, down = signs
+    for k, one in enumerate(single):
+        plane = np.frombuffer(one.PixelData, "<i2").reshape(phantom.hu[k].shape)[::down, ::right]
+        x = world.ORIGIN_MM[0] + (0 if right > 0 else (plane.shape[1] - 1) * column_mm)
+        y = world.ORIGIN_MM[1] + (0 if down > 0 else (plane.shape[0] - 1) * row_mm)
+        one.ImagePositionPatient = [x, y, one.ImagePositionPatient[2]]
+        along, across = [right, 0, 0], [0, down, 0]
+        if turned:
+            plane, along, across = plane.T, across, along
+            one.Rows, one.Columns, one.PixelSpacing = *plane.shape, [column_mm, row_mm]
+        one.ImageOrientationPatient, one.PixelData = along + across, plane.tobytes()
+    world.write(tmp_path, single)
+    volume = read_dicom(tmp_path).volume
+    assert np.array_equal(volume.to_lps(), phantom.hu)
+    assert volume.grid.is_same_place(Grid(world.small_chest().hu.shape[::-1], world.affine()))
+
+
+def test_a_description_is_shown_in_its_own_letters(tmp_path: Path) -> None:
+    other = world.slices(series="Lung")
+    for one in (both := [*world.slices(), *other]):
+        one.SpecificCharacterSet = "GB18030"
+    for one in other:
+        one.SeriesDescription = "胸部\x07"
+    world.write(tmp_path, both)
+    assert "胸部?" in str(refusal(tmp_path))
 
 
 def without(k: int) -> Callable[[list[Dataset]], list[Dataset]]:
@@ -287,6 +322,11 @@ REFUSED: dict[str, tuple[Callable[[list[Dataset]], list[Dataset]], int, str]] = 
     ),
     "all of another modality": (changed(slice(None), Modality="PT"), 3251, "6 x CT Image with Modality PT"),
     "colour": (changed(slice(None), SamplesPerPixel=3), 3251, "6 x picture in colour"),
+    "projections": (
+        changed(slice(None), ImageType=["DERIVED", "SECONDARY", "AXIAL", "CSA MIP"]),
+        3251,
+        "6 x projection of a volume",
+    ),
     "another class": (changed(slice(None), SOPClassUID=uids.MRImageStorage), 3251, "MR Image Storage"),
 }
 
