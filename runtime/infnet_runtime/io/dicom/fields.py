@@ -2,6 +2,7 @@
 
 import math
 import struct
+import sys
 from typing import Any
 
 from infnet_runtime.io.dicom.library import pydicom
@@ -42,7 +43,8 @@ class Fields:
     def text(self, tag: str) -> str:
         """A text in one line that every console takes."""
         joined = "\\".join(self.texts(tag))
-        return "".join(letter if letter.isprintable() else "?" for letter in joined)
+        # The same UID stands in each of some hundred files.
+        return sys.intern("".join(letter if letter.isprintable() else "?" for letter in joined))
 
     def numbers(self, tag: str) -> tuple[float, ...] | None:
         """Decimal numbers; NaN for a part that is none, None where the tag is missing or empty."""
