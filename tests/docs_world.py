@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 import dicom_world
-from builders import chest_phantom, reorient, write_nifti
+from builders import RIGHT, chest_phantom, reorient, write_nifti
 from infnet_runtime import Intensity
 from infnet_runtime.model.specs import PreprocessSpec
 from infnet_runtime.slices.preprocess import to_grey
@@ -165,6 +165,20 @@ def own_data(folder: Path) -> None:
     write_nifti(folder / "p77.nii.gz", *reorient(chest.hu, chest.spacing_mm, "LPS"))
     mask = chest.infection.astype(np.uint8)
     write_nifti(folder / "p77_infection.nii.gz", *reorient(mask, chest.spacing_mm, "RAS"))
+
+
+def masks_at_hand(folder: Path) -> None:
+    """Infection, lungs and lobes of ``scan.nii.gz``, each stored another way round."""
+    chest = chest_phantom()
+    lobes = np.where(chest.lungs == RIGHT, np.uint8(3), chest.lungs // 2)
+    lobes[:10] += np.array([0, 1, 0, 1], np.uint8)[lobes[:10]]
+    lobes[:6][lobes[:6] == 4] = 5
+    for name, mask, code in (
+        ("infection", chest.infection.astype(np.uint8), "RAS"),
+        ("lungs", chest.lungs, "SPL"),
+        ("lobes", lobes, "LAI"),
+    ):
+        write_nifti(folder / f"{name}.nii.gz", *reorient(mask, chest.spacing_mm, code))
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

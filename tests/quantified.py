@@ -1,6 +1,7 @@
 """What tests look for in the numbers of a scan, and the published schema that reports are held against."""
 
 import json
+import sys
 from importlib.resources import files
 from typing import Any
 
@@ -52,3 +53,33 @@ def _parts(values: dict[str, Any], prefix: str = "") -> list[tuple[str, dict[str
         for part in _parts(value, f"{prefix}{key}.")
     ]
     return [(prefix, values), *inner]
+
+
+def page_tables() -> str:
+    """All numbers as tables of ``docs/quantification.md``: name, unit, meaning, and why it may be null."""
+    document = schema()
+    q, defs = document["properties"]["quantification"]["properties"], document["$defs"]
+    apart = ("lobes", "scores", "zones", "hu_classes", "hu_histogram", "uncertainty", "classes")
+    tables = {
+        "`both`, `right`, `left` and each of `lobes`": defs["region"]["properties"],
+        "`hu_classes` and `classes`: `both`, `right`, `left`": defs["kinds"]["properties"],
+        "`scores`": q["scores"]["properties"],
+        "Each of `zones`": defs["zone"]["properties"],
+        "`uncertainty`": q["uncertainty"]["properties"],
+        "`hu_histogram`": q["hu_histogram"]["properties"],
+        "`quantification`": {k: v for k, v in q.items() if k not in apart} | {k: q[k] for k in apart},
+        "Each of `slices`": defs["slice"]["properties"],
+    }
+    return "\n".join(f"### {title}\n\n{_table(keys)}" for title, keys in tables.items())
+
+
+def _table(keys: dict[str, Any]) -> str:
+    lines = ["| name | unit | what it is | null |", "| --- | --- | --- | --- |"]
+    for name, key in keys.items():
+        null = ", ".join(f"`{why}`" for why in key.get("x-null", []))
+        lines.append(f"| `{name}` | {key.get('x-unit', '')} | {key['description']} | {null} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page_tables())

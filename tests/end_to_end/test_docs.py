@@ -19,6 +19,7 @@ from docs_world import (
     files,
     labelled_sets,
     make_world,
+    masks_at_hand,
     own_data,
     pages,
     prepared_folder,
@@ -70,6 +71,7 @@ BEFORE: dict[str, Callable[[Path], None]] = {
     "export/README.md": _trained,
     "train/README.md": _start,
     "docs/own-data.md": own_data,
+    "docs/quantification.md": masks_at_hand,
     "docs/slice-gate.md": labelled_sets,
 }
 # And before one of its commands. With the tiny model go those that follow.
