@@ -16,9 +16,9 @@ from tiny_models import classes_detector
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 BASE = {"numpy", "nibabel", "isal", "opencv-python-headless", "connected-components-3d", "typer"}
-DICOM = {"pydicom", "highdicom", "python-gdcm", "pyjpegls", "pylibjpeg-openjpeg"}
+DICOM = {"pydicom", "highdicom", "python-gdcm", "pyjpegls"}
 # Names of what they bring, as they are imported.
-DICOM_MODULES = {"pydicom", "highdicom", "gdcm", "_gdcm", "jpeg_ls", "_CharLS", "openjpeg", "PIL", "pyjpegls"}
+DICOM_MODULES = {"pydicom", "highdicom", "gdcm", "_gdcm", "jpeg_ls", "_CharLS", "PIL", "pyjpegls"}
 
 
 def key(name: str) -> str:
