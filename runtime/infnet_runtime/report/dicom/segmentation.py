@@ -15,12 +15,12 @@ from pydicom.valuerep import DSfloat
 
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import OutputError
-from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.dicom import DicomSource
 from infnet_runtime.report.dicom import codes
 from infnet_runtime.report.dicom.identity import MANUFACTURER, RESEARCH, ascii_text, take_identity
 from infnet_runtime.report.dicom.segments import Segment, segments
 from infnet_runtime.report.dicom.source import SourceImages, placement, read_source
+from infnet_runtime.report.dicom.whole import write_object
 from infnet_runtime.segment.result import Provenance, Segmentation
 
 SERIES_NUMBER = 9601  # behind those of scanners; nothing needs it to be free
@@ -75,8 +75,7 @@ def write_segmentation(
     made = _object(numbers, found, source, result.provenance)
     _say_thickness(made, step_mm)
     take_identity(made, source.header)
-    with atomic_write(path) as file:
-        made.save_as(file, enforce_file_format=True)
+    write_object(path, made)
     return WrittenSegmentation(
         str(made.SOPClassUID), str(made.SOPInstanceUID), str(made.SeriesInstanceUID), found
     )

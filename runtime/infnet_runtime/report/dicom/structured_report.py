@@ -33,7 +33,6 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.dicom import DicomSource
 from infnet_runtime.measure.result import Burden, Quantification
 from infnet_runtime.report.dicom import codes
@@ -41,6 +40,7 @@ from infnet_runtime.report.dicom.identity import ALWAYS, MANUFACTURER, RESEARCH,
 from infnet_runtime.report.dicom.segmentation import WrittenSegmentation, not_made, version
 from infnet_runtime.report.dicom.segments import Segment
 from infnet_runtime.report.dicom.source import SourceImages, read_source
+from infnet_runtime.report.dicom.whole import write_object
 from infnet_runtime.segment.result import Provenance, Segmentation
 
 SERIES_NUMBER = 9602
@@ -83,8 +83,7 @@ def write_structured_report(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise not_made("report", error) from error
     take_identity(made, source.header)
-    with atomic_write(path) as file:
-        made.save_as(file, enforce_file_format=True)
+    write_object(path, made)
 
 
 def _object(result: Segmentation, source: SourceImages, segmentation: WrittenSegmentation) -> Dataset:
