@@ -26,6 +26,7 @@ _OF_AN_IMAGE = (
         "LossyImageCompressionMethod"
     ),
 )
+_FRAMES = "PerFrameFunctionalGroupsSequence"
 _LPS_TO_RAS = np.diag((-1.0, -1.0, 1.0))
 # A reader evens out positions and cosines that were rounded; a plane or a pixel away is another grid.
 _SAME_PLANE, _SAME_PIXEL = 0.25, 0.7
@@ -156,8 +157,25 @@ def source_images(headers: Sequence[Dataset]) -> SourceImages:
             "series again from the archive, or take the NIfTI and JSON results",
             code=8055,
         )
+    if len(headers) > 1 and _FRAMES in headers[0]:
+        raise OutputError(
+            f"the series is {len(headers)} objects of many frames each, a segmentation is of one; "
+            "send the series as one object, or as single images",
+            code=8057,
+        )
+    try:
+        return _taken(headers)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise OutputError(
+            f"the series does not say where its images lie ({type(error).__name__}: {error}); send it again "
+            "from the archive, or take the NIfTI and JSON results",
+            code=8055,
+        ) from error
+
+
+def _taken(headers: Sequence[Dataset]) -> SourceImages:
     first = headers[0]
-    if "NumberOfFrames" in first:
+    if _FRAMES in first:  # NumberOfFrames is 1 in single images of some makers
         planes = _frames(first)
         images: tuple[Dataset, ...] = (_many_frames(first, planes),)
     else:
@@ -169,7 +187,9 @@ def source_images(headers: Sequence[Dataset]) -> SourceImages:
     return SourceImages(
         header=first,
         images=images,
-        position_mm=np.array([one.position.ImagePositionPatient for one in planes], np.float64),
+        position_mm=np.array([one.position.ImagePositionPatient for one in planes], np.float64).reshape(
+            -1, 3
+        ),
         step_mm=across * [[column_mm], [row_mm]],
         shape=(int(first.Rows), int(first.Columns)),
     )
@@ -190,6 +210,8 @@ def placement(scan: CtVolume, source: SourceImages) -> Placement:
     to_index = np.linalg.inv(grid.affine)
     steps = source.step_mm @ _LPS_TO_RAS @ to_index[:3, :3].T  # (column, row) in voxels of i, j, k
     places = source.position_mm @ _LPS_TO_RAS @ to_index[:3, :3].T + to_index[:3, 3]
+    if not (np.isfinite(steps).all() and np.isfinite(places).all()):
+        raise _elsewhere(grid, source, "the images do not say where they lie")
     column_axis, row_axis = (int(axis) for axis in np.abs(steps).argmax(axis=1))
     slice_axis = 3 - column_axis - row_axis
     if column_axis == row_axis:
@@ -269,6 +291,4 @@ def _frames(header: Dataset) -> list[_Plane]:
         return found
 
     names = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
-    return [
-        _Plane(*(group(item, name) for name in names)) for item in header.PerFrameFunctionalGroupsSequence
-    ]
+    return [_Plane(*(group(item, name) for name in names)) for item in header[_FRAMES].value]

@@ -279,6 +279,51 @@ def test_a_series_without_a_frame_of_reference_is_refused() -> None:
     assert error.value.code == 8055
 
 
+@pytest.mark.parametrize(
+    "keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows"]
+)
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_a_series_that_does_not_say_where_it_lies_is_refused(keyword: str, enhanced: bool) -> None:
+    images = dicom_world.slices(PHANTOM)
+    objects = [dicom_world.enhanced(images)] if enhanced else images
+    if enhanced and keyword != "Rows":
+        groups = (
+            "PerFrameFunctionalGroupsSequence" if "Position" in keyword else "SharedFunctionalGroupsSequence"
+        )
+        for item in objects[0][groups].value:
+            for sequence in list(item):
+                sequence.value[0].pop(keyword, None)
+    else:
+        del objects[0][keyword]
+    with pytest.raises(OutputError, match="the series does not say where its images lie") as error:
+        source_images(objects)
+    assert error.value.code == 8055
+
+
+def test_positions_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    source = source_of(tmp_path)
+    source.position_mm[2, 1] = np.nan
+    with pytest.raises(OutputError, match="the images do not say where they lie") as error:
+        write_segmentation(tmp_path / "a.dcm", result_of(PHANTOM), source)
+    assert error.value.code == 8054
+
+
+def test_a_series_of_several_enhanced_objects_is_refused() -> None:
+    images = dicom_world.slices(PHANTOM)
+    with pytest.raises(OutputError, match="2 objects of many frames each") as error:
+        source_images([dicom_world.enhanced(images[:3]), dicom_world.enhanced(images[3:])])
+    assert error.value.code == 8057
+
+
+def test_single_images_may_say_that_they_have_one_frame(tmp_path: Path) -> None:
+    images = dicom_world.slices(PHANTOM)
+    for image in images:
+        image.NumberOfFrames = 1
+    write_segmentation(tmp_path / "a.dcm", result_of(PHANTOM), source_of(tmp_path, images))
+    uids = [(str(one.SOPInstanceUID), 1) for one in images]
+    assert same(frames(tmp_path / "a.dcm"), expected(PHANTOM, uids))
+
+
 def test_no_image_is_refused() -> None:
     with pytest.raises(OutputError, match="no DICOM image") as error:
         source_images([])
