@@ -6,7 +6,7 @@ holds nothing of the patient but what the name of the scan's file says.
 
 import base64
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from html import escape
 from importlib import resources
@@ -17,12 +17,14 @@ import numpy as np
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.measure.definitions import CLASS_DEFINITIONS, DEFINITIONS, HIGH_OPACITY_ABOVE_HU
-from infnet_runtime.measure.result import Burden, ClassBurden, Quantification
+from infnet_runtime.measure.result import Quantification
 from infnet_runtime.opencv import cv2
 from infnet_runtime.report.charts import hu_histogram, slice_profile
 from infnet_runtime.report.files import printable
+from infnet_runtime.report.html_numbers import numbers_table, summary
 from infnet_runtime.report.montage import draw_outline
 from infnet_runtime.report.views import View, legend, tilt_words, views, window_words
+from infnet_runtime.report.words import MINUS, REASONS, hu_in_words, in_words
 from infnet_runtime.scan.acquisition import Acquisition
 from infnet_runtime.segment.given_mask import Measured, MeasuredHow
 from infnet_runtime.segment.result import Provenance, Segmentation
@@ -32,42 +34,12 @@ _PIXELS = (400, 300, 200)  # of the longer side; less where a page would be too 
 _LARGEST = 1_900_000  # bytes of all pictures
 _JPEG_QUALITY = 88
 _FILLING = 70  # of 255, inside an infection
-_REGIONS = {"both": "both lungs", "right": "right lung", "left": "left lung"}
-_LOBES = {
-    "left_upper": "left upper lobe",
-    "left_lower": "left lower lobe",
-    "right_upper": "right upper lobe",
-    "right_middle": "right middle lobe",
-    "right_lower": "right lower lobe",
-}
-_SCORES = {
-    "ctss_0_25": "CT severity score, 0 to 25",
-    "lss_0_20": "lung severity score, 0 to 20",
-    "lhos_0_20": "lung high opacity score, 0 to 20",
-    "tss_0_20": "total severity score, 0 to 20",
-    "zone_score_0_24_geometric": "score of thirds of the lungs' height, 0 to 24",
-}
-REASONS = {
-    "no_voxel_size": "no voxel size",
-    "no_hu": "values are no HU",
-    "no_lung": "no lung found",
-    "no_infection": "no infection",
-    "side_unknown": "side not known",
-    "outside_the_picture": "outside of the picture",
-    "no_reference": "no lung without infection",
-    "too_few_slices": "too few slices",
-    "lobe_mask_missing": "no lobe mask given",
-    "lobe_missing": "lobe not in the mask",
-    "probability_not_kept": "probabilities not kept",
-}
-"""Why a number is missing, in words."""
 _LUNGS = {
     "found": "found by infnet's lung finder",
     "given": "given with the scan",
     "lobes": "those of the lobes that were given",
     "none": "none were found",
 }
-_MINUS = "\N{MINUS SIGN}"
 _NAMES = {"axial": "Axial", "coronal": "Coronal", "sagittal": "Sagittal"}
 _SIDES = {"axial": "from the head down", "coronal": "from the front", "sagittal": "from the patient's right"}
 
@@ -98,8 +70,8 @@ def report_html(result: Segmentation | Measured, *, made: datetime | None = None
             f'<p class="warning" role="note"><strong>Warning:</strong> {_safe(q.flag_texts[name])}</p>'
             for name in q.warnings
         ),
-        summary=_summary(q),
-        numbers=_numbers(q),
+        summary=summary(q),
+        numbers=numbers_table(q),
         pictures=pictures,
         charts=_charts(result),
         notes=_notes(q),
@@ -113,26 +85,6 @@ def _safe(text: str) -> str:
     return escape(printable(text))
 
 
-def in_words(value: float | None, unit: str = "", digits: int = 1) -> str:
-    """A number for people, one digit more below 1; what is not 0 is never written as 0, None as nothing.
-
-    Examples
-    --------
-    >>> in_words(12.34, "ml"), in_words(0.034), in_words(0.004, "ml"), in_words(0.0, "ml")
-    ('12.3 ml', '0.03', '< 0.01 ml', '0 ml')
-    """
-    if value is None:
-        return ""
-    if value == 0:
-        return f"0 {unit}".rstrip()
-    if abs(value) < 1:
-        digits += 1
-    least = 10.0**-digits
-    small = abs(value) < least / 2
-    text = f"< {least:.{digits}f}" if small else f"{value:.{digits}f}".replace("-", _MINUS)
-    return f"{text} {unit}".rstrip()
-
-
 def _scan(result: Segmentation | Measured) -> str:
     volume, q = result.volume, result.quantification
     mm = " x ".join(f"{s:.2f}" for s in volume.spacing_mm)
@@ -140,155 +92,6 @@ def _scan(result: Segmentation | Measured) -> str:
     shape = " x ".join(map(str, volume.voxels.shape))
     slices = "1 slice" if q.slices == 1 else f"{q.slices} slices"
     return _safe(f"{shape} voxels, {size}, {slices}, {q.slices_with_lung} with lung")
-
-
-_Row = tuple[str, Callable[[str], str]]
-
-
-def _summary(q: Quantification) -> str:
-    if q.both is None:
-        return "<p><b>No lung was found: there is no volume and no share of the lung to give.</b></p>"
-    cards = [
-        (in_words(q.both.infection_ml, "ml"), "infection"),
-        (in_words(q.both.infection_percent, "%"), "of the lung (PO)"),
-        (in_words(q.both.pho_percent, "%"), f"of the lung above {_hu(HIGH_OPACITY_ABOVE_HU)} (PHO)"),
-        (in_words(q.both.lung_ml, "ml", 0), "lung" if _is_whole(q) else "lung that was found"),
-    ]
-    shown = "".join(f"<li><b>{escape(value)}</b>{escape(name)}</li>" for value, name in cards if value)
-    return f'<ul class="cards">{shown}</ul>'
-
-
-def _numbers(q: Quantification) -> str:
-    if q.both is None:
-        return "<p>Not given: no lung was found.</p>"
-    table = _table("By side of the patient", list(_REGIONS), list(_REGIONS.values()), _rows(q))
-    return f"{table}{_lobes(q)}{_scores(q)}"
-
-
-def _is_whole(q: Quantification) -> bool:
-    return q.right is not None and q.left is not None
-
-
-def _rows(q: Quantification) -> list[_Row]:
-    """Rows of the table of regions: what, and its text for a region."""
-
-    def number(name: str, unit: str, digits: int = 1) -> Callable[[str], str]:
-        def text(region: str) -> str:
-            burden: Burden | None = getattr(q, region)
-            value = None if burden is None else getattr(burden, name)
-            return _cell(value, unit, digits, q.reasons.get(region) or q.reasons.get(f"{region}.{name}"))
-
-        return text
-
-    limit = _hu(HIGH_OPACITY_ABOVE_HU)
-    return [
-        ("lung, ml", number("lung_ml", "", 0)),
-        ("infection, ml", number("infection_ml", "")),
-        ("infection, % of the lung (PO)", number("infection_percent", "")),
-        (f"high opacity, above {limit}, ml", number("high_opacity_ml", "")),
-        ("high opacity, % of the lung (PHO)", number("pho_percent", "")),
-        *_kinds(q),
-        ("mean of the lung, HU", number("lung_mean_hu", "", 0)),
-        ("mean ± sd of the infection, HU", _mean_sd(q)),
-        ("mass of the infection, g", number("infection_mass_g", "", 0)),
-        ("pieces of the infection", number("component_count", "", 0)),
-        ("largest piece, ml", number("largest_component_ml", "")),
-    ]
-
-
-def _mean_sd(q: Quantification) -> Callable[[str], str]:
-    def text(region: str) -> str:
-        burden: Burden | None = getattr(q, region)
-        if burden is None or burden.infection_mean_hu is None:
-            return _cell(None, "", 0, q.reasons.get(region) or q.reasons.get(f"{region}.infection_mean_hu"))
-        mean, sd = in_words(burden.infection_mean_hu, "", 0), in_words(burden.infection_sd_hu, "", 0)
-        return f"<td>{escape(mean)} ± {escape(sd)}</td>"
-
-    return text
-
-
-def _kinds(q: Quantification) -> Iterator[_Row]:
-    """Ground glass and consolidation, each source by its name."""
-    limit = _hu(HIGH_OPACITY_ABOVE_HU)
-    if q.classes is not None:
-        yield "ground glass, by the model, ml (% of the infection)", _kind(q.classes, "ggo")
-        yield "consolidation, by the model, ml (% of the infection)", _kind(q.classes, "consolidation")
-    elif q.hu_classes is not None:
-        yield f"ground glass, by HU up to {limit}, ml (% of the infection)", _kind(q.hu_classes, "ggo")
-        yield (
-            f"consolidation, by HU above {limit}, ml (% of the infection)",
-            _kind(q.hu_classes, "consolidation"),
-        )
-
-
-def _kind(classes: object, kind: str) -> Callable[[str], str]:
-    def text(region: str) -> str:
-        reasons: dict[str, str] = getattr(classes, "reasons")  # noqa: B009 - of both kinds of classes
-        burden: ClassBurden | None = getattr(classes, region)
-        if burden is None:
-            return _cell(None, "", 1, reasons.get(region))
-        ml, share = getattr(burden, f"{kind}_ml"), getattr(burden, f"{kind}_percent_of_infection")
-        if share is None:
-            why = reasons.get(f"{region}.{kind}_percent_of_infection")
-            return _cell(ml if why == "no_infection" else None, "", 1, why)
-        parts = ([] if ml is None else [in_words(ml)]) + [f"({in_words(share, '%')})"]
-        return f"<td>{escape(' '.join(parts))}</td>"
-
-    return text
-
-
-def _cell(value: float | None, unit: str, digits: int, reason: str | None) -> str:
-    if value is None:
-        return f'<td class="missing">{escape(REASONS.get(reason or "", reason or "not given"))}</td>'
-    return f"<td>{escape(in_words(value, unit, digits))}</td>"
-
-
-def _table(caption: str, keys: Sequence[str], heads: Sequence[str], rows: Iterable[_Row]) -> str:
-    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in heads)
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(text(key) for key in keys)}</tr>'
-        for name, text in rows
-    )
-    return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption><thead><tr>'
-        f'<th scope="col">measure</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
-
-
-def _lobes(q: Quantification) -> str:
-    if q.lobes is None:
-        return ""
-    given = q.lobes
-
-    def number(name: str, digits: int = 1) -> Callable[[str], str]:
-        def text(lobe: str) -> str:
-            burden = given.get(lobe)
-            value = None if burden is None else getattr(burden, name)
-            why = q.reasons.get(f"lobes.{lobe}") or q.reasons.get(f"lobes.{lobe}.{name}")
-            return _cell(value, "", digits, why)
-
-        return text
-
-    rows = [
-        ("lobe, ml", number("lung_ml", 0)),
-        ("infection, ml", number("infection_ml")),
-        ("infection, % of the lobe", number("infection_percent")),
-        ("high opacity, % of the lobe", number("pho_percent")),
-    ]
-    return _table("By lobe of the mask that was given", list(_LOBES), list(_LOBES.values()), rows)
-
-
-def _scores(q: Quantification) -> str:
-    told = [
-        f"{name}: {getattr(q.scores, key)}"
-        for key, name in _SCORES.items()
-        if getattr(q.scores, key) is not None
-    ]
-    missing = sorted({q.reasons[f"scores.{key}"] for key in _SCORES if f"scores.{key}" in q.reasons})
-    if missing:
-        which = "other scores" if told else "scores"
-        told.append(f"{which} are not given: {', '.join(REASONS.get(one, one) for one in missing)}")
-    return f'<p class="dim">{escape("; ".join(told))}.</p>' if told else ""
 
 
 def _pictures(result: Segmentation | Measured, shown: list[View]) -> str:
@@ -313,7 +116,7 @@ def _pictures(result: Segmentation | Measured, shown: list[View]) -> str:
             planes.append(f'<h3>{escape(what)}</h3><div class="planes">{"".join(figures)}</div>')
     return (
         '<input type="checkbox" id="marks" checked> <label class="noprint" for="marks">show marks</label>'
-        f"{keys}<p>{_safe('; '.join(words)).replace(' -', f' {_MINUS}')}. "
+        f"{keys}<p>{_safe('; '.join(words)).replace(' -', f' {MINUS}')}. "
         "R, L: the patient's right and left; A, P: front and back; H, F: head and feet."
         f'</p><div class="shown">{"".join(planes)}</div>'
     )
@@ -398,7 +201,7 @@ def _definitions(q: Quantification) -> Iterator[tuple[str, str]]:
     for name, text in definitions.items():
         if isinstance(text, str) and name != "notice":  # which stands on the page already
             yield name, text
-    yield "high_opacity_above_hu", _hu(HIGH_OPACITY_ABOVE_HU)
+    yield "high_opacity_above_hu", hu_in_words(HIGH_OPACITY_ABOVE_HU)
 
 
 def _provenance(result: Segmentation | Measured) -> Iterator[tuple[str, str]]:
@@ -457,7 +260,3 @@ def _by_a_model(p: Provenance) -> Iterator[tuple[str, str]]:
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
     return f"<dl>{''.join(f'<dt>{_safe(name)}</dt><dd>{_safe(text)}</dd>' for name, text in pairs)}</dl>"
-
-
-def _hu(value: float) -> str:
-    return in_words(value, "HU", 0)

@@ -22,12 +22,13 @@ from builders import chest_phantom, reorient
 from infnet_runtime import CtVolume, Intensity, Provenance, Segmentation
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.measure.burden import quantify
-from infnet_runtime.measure.classes import with_classes
+from infnet_runtime.measure.classes import GIVEN, with_classes
 from infnet_runtime.measure.flags import NO_LUNG, Flag
 from infnet_runtime.measure.slices import findings
 from infnet_runtime.model.specs import CONSOLIDATION, GROUND_GLASS
-from infnet_runtime.report.html import REASONS, in_words, report_html
+from infnet_runtime.report.html import report_html
 from infnet_runtime.report.views import views
+from infnet_runtime.report.words import REASONS, in_words
 from infnet_runtime.scan.acquisition import Acquisition, Gap
 from infnet_runtime.scan.ids import ScanId
 from infnet_runtime.scan.phantom import ChestPhantom
@@ -299,6 +300,8 @@ def test_small_numbers_are_never_written_as_none() -> None:
     for value in (1e-9, 0.004, 0.0049):
         assert in_words(value, "ml") == "< 0.01 ml"
     assert in_words(0.05) == "0.05"
+    assert in_words(-0.004, "mm") == "> \N{MINUS SIGN}0.01 mm"
+    assert in_words(-461.7, "HU", 0) == "\N{MINUS SIGN}462 HU"
 
 
 def test_pictures_have_words_tables_have_heads_and_headings_their_order() -> None:
@@ -332,6 +335,10 @@ def test_kinds_that_a_model_tells_apart_are_named_and_coloured() -> None:
     assert q.classes is not None
     assert q.classes.both is not None
     assert f"ground glass, by the model, ml (% of the infection) {q.classes.both.ggo_ml:.1f} (" in text
+    given = with_classes(
+        plain.quantification, lps(kinds), lps(plain.lungs), grid.voxel_ml, labels=labels, source=GIVEN
+    )
+    assert "ground glass, by the mask that was given" in page_of(replace(plain, quantification=given)).text
     assert "by HU up to" not in text.partition("Definitions")[0], "one source under one name"
     assert "show marks lungs ground glass consolidation" in text
     assert "show marks lungs infection" in " ".join(page_of(plain).text.split())
