@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import median
 
 import numpy as np
@@ -94,6 +95,8 @@ def ordered(planes: Sequence[Plane], source: str, *, allow_gaps: bool = False) -
             code=3269,
         )
     row, column = np.reshape(planes[0].frame.orientation or (), (2, 3))
+    # Rounded cosines are not quite of length 1, and the spacing alone says how far apart pixels are.
+    row, column = row / np.linalg.norm(row), column / np.linalg.norm(column)
     normal = np.cross(row, column)
     normal /= np.linalg.norm(normal)
     positions = np.array([plane.frame.position for plane in planes])
@@ -102,6 +105,7 @@ def ordered(planes: Sequence[Plane], source: str, *, allow_gaps: bool = False) -
     sorted_planes = tuple(planes[k] for k in order)
     places, positions = places[order], positions[order]
     _refuse_same_place(sorted_planes, places, source)
+    _refuse_mixed(sorted_planes, source)
     _refuse_tilt(sorted_planes, positions, normal, source)
     gaps, steps = _gaps(sorted_planes, places, source, allow_gaps=allow_gaps)
     spacing = planes[0].frame.spacing or ()
@@ -220,6 +224,20 @@ def _refuse_same_place(planes: Sequence[Plane], places: DoubleArray, source: str
 
 def _and_more(count: int) -> str:
     return f", as are {count - 1} more pairs" if count > 1 else ""
+
+
+def _refuse_mixed(planes: Sequence[Plane], source: str) -> None:
+    """Refuse acquisitions that alternate along the normal: two phases, plane by plane."""
+    runs = [number for number, _ in groupby(plane.image.acquisition for plane in planes)]
+    again = next((number for number, count in Counter(runs).items() if count > 1), None)
+    if again is None:
+        return
+    acquisitions = list(dict.fromkeys(runs))
+    raise GeometryError(
+        f"{source}: slices of {len(acquisitions)} acquisitions alternate in one series (AcquisitionNumber "
+        f"{', '.join(acquisitions[:5])}): phases, or times of day. Give the files of one acquisition",
+        code=3270,
+    )
 
 
 def _refuse_tilt(planes: Sequence[Plane], positions: DoubleArray, normal: DoubleArray, source: str) -> None:

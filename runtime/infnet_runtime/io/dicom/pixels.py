@@ -49,6 +49,8 @@ def pixel_type(image: Image, source: str) -> np.dtype[Any]:
         )
     if stored.photometric not in ("MONOCHROME1", "MONOCHROME2", ""):
         raise _refusal(image, source, f"PhotometricInterpretation {stored.photometric}", "MONOCHROME2")
+    if bits == 8 and not stored.little:
+        raise _refusal(image, source, "8 bits in big endian, whose bytes may be in pairs", "little endian")
     if not stored.rows or not stored.columns:
         raise _refusal(
             image, source, f"Rows {stored.rows} and Columns {stored.columns}", "the size of a picture"

@@ -131,6 +131,8 @@ RIGHT: dict[str, Callable[[list[Dataset]], list[Dataset]]] = {
     "no UID of a series": changed(slice(None), SeriesInstanceUID=None, StudyInstanceUID=""),
     "UIDs of slices in the file's head alone": changed(slice(None), SOPInstanceUID=None, SOPClassUID=None),
     "other objects beside": beside,
+    "an acquisition for each turn": lambda single: one_by_one(single),
+    "cosines rounded": changed(slice(None), ImageOrientationPatient=["0.9996", "0", "0", "0", "1.0004", "0"]),
     "letters that are none": changed(slice(None), SeriesDescription=b"\xff\xfe\x00".decode("latin-1")),
 }
 
@@ -229,6 +231,22 @@ def float_pixels(single: list[Dataset]) -> list[Dataset]:
     return single
 
 
+def eight_bits(single: list[Dataset]) -> list[Dataset]:
+    return changed(slice(None), BitsAllocated=8, BitsStored=8, HighBit=7)(single)
+
+
+def alternating(single: list[Dataset]) -> list[Dataset]:
+    for k, one in enumerate(single):
+        one.AcquisitionNumber = k % 2 + 1
+    return single
+
+
+def one_by_one(single: list[Dataset]) -> list[Dataset]:
+    for k, one in enumerate(single):
+        one.AcquisitionNumber = k // 2 + 1
+    return single
+
+
 def damaged_groups(single: list[Dataset]) -> list[Dataset]:
     one = world.enhanced(single)
     one.NumberOfFrames = 7
@@ -311,6 +329,8 @@ REFUSED: dict[str, tuple[Callable[[list[Dataset]], list[Dataset]], int, str]] = 
     "single": (lambda single: single[:1], 3269, "single slice"),
     "kernels under one UID": (changed(Z, ConvolutionKernel="B70f"), 3270, "ConvolutionKernel: 'B31f' in 5"),
     "frames of reference": (changed(Z, FrameOfReferenceUID="1.2.3"), 3270, "FrameOfReferenceUID"),
+    "acquisitions that alternate": (alternating, 3270, "2 acquisitions alternate in one series .*1, 2"),
+    "8 bits in pairs": (eight_bits, 3265, "8 bits in big endian"),
     "two stacks": (two_stacks, 3270, "StackID: '1' in 3"),
     "frames not counted": (damaged_groups, 3253, "NumberOfFrames 7, and 6 groups"),
     "pixels of floating point": (float_pixels, 3253, "IM0001.dcm .pixels of floating point"),
@@ -335,7 +355,8 @@ REFUSED: dict[str, tuple[Callable[[list[Dataset]], list[Dataset]], int, str]] = 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of pydicom, as these files are written
 def test_what_cannot_be_trusted_is_refused_by_name(tmp_path: Path, case: str) -> None:
     change, code, words = REFUSED[case]
-    world.write(tmp_path, change(world.slices()))
+    syntax = uids.ExplicitVRBigEndian if case == "8 bits in pairs" else uids.ExplicitVRLittleEndian
+    world.write(tmp_path, change(world.slices()), syntax=syntax)
     error = refusal(tmp_path)
     assert error.code == code, error
     with pytest.raises(InfnetError, match=words):
