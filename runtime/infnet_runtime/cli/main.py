@@ -422,6 +422,13 @@ def quantify(
     assume_orientation: Annotated[
         str | None, typer.Option(help="Orientation, such as LAS, of a NIfTI scan that does not say.")
     ] = None,
+    series: Annotated[
+        str | None,
+        typer.Option(metavar="UID", help="The DICOM series that is meant where CT holds several."),
+    ] = None,
+    allow_gaps: Annotated[
+        bool, typer.Option("--allow-gaps", help="Take a DICOM series in which slices are missing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure an infection mask that is at hand, without a model: all numbers of docs/quantification.md.
@@ -447,6 +454,8 @@ def quantify(
         out=out,
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,
+        series=series,
+        allow_gaps=allow_gaps,
         pictures=MeasuredPictures(report, montage, csv_regions),
     )
     typer.echo(measured.line if as_json else measured.text)

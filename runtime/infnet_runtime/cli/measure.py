@@ -78,6 +78,8 @@ def measure_files(
     out: Path | None = None,
     intensity: Intensity | None = None,
     assume_orientation: str | None = None,
+    series: str | None = None,
+    allow_gaps: bool = False,
     pictures: MeasuredPictures | None = None,
 ) -> MeasuredFiles:
     """Measure a mask.
@@ -85,7 +87,8 @@ def measure_files(
     Parameters
     ----------
     ct
-        As for :func:`~infnet_runtime.io.scans.open_scan`, with ``intensity`` and ``assume_orientation``.
+        As for :func:`~infnet_runtime.io.scans.open_scan`, with ``intensity``, ``assume_orientation``,
+        ``series`` and ``allow_gaps``.
     mask
         As for :func:`~infnet_runtime.io.infection_masks.read_infection`.
     lungs, lung_labels
@@ -111,7 +114,13 @@ def measure_files(
         _refuse_other_file(out)
     if pictures:
         pictures.refuse_existing()
-    scan = open_scan(ct, intensity=intensity, assume_orientation=assume_orientation).volume
+    scan = open_scan(
+        ct,
+        intensity=intensity,
+        assume_orientation=assume_orientation,
+        series=series,
+        allow_gaps=allow_gaps,
+    ).volume
     measured = measure_mask(
         scan,
         read_infection(mask, scan),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dicom_world
 from builders import LEFT, RIGHT, chest_phantom, reorient, write_nifti
 from quantified import check_report
 
@@ -96,6 +97,24 @@ def test_people_get_the_numbers_in_lines(files: dict[str, Path]) -> None:
     assert "density    above -200 HU 0.0 % of the lung" in done.stdout
     assert "scores     zone_score_0_24_geometric " in done.stdout
     assert "network" not in done.stdout
+
+
+def test_a_dicom_series_is_measured_as_its_nifti(tmp_path: Path) -> None:
+    """The mask, stored as NIfTI in another orientation, lies on the grid of the series."""
+    dicom_world.write(tmp_path / "ct", dicom_world.slices(PHANTOM))
+    origin_mm = tuple(float(v) for v in np.multiply(dicom_world.ORIGIN_MM, (-1, -1, 1)))
+    arrays = {"ct": PHANTOM.hu, "mask": PHANTOM.infection.astype(np.uint8), "lungs": PHANTOM.lungs}
+    paths = {
+        name: write_nifti(tmp_path / f"{name}.nii.gz", *reorient(array, PHANTOM.spacing_mm, code, origin_mm))
+        for (name, array), code in zip(arrays.items(), ("LPS", "RIA", "SAR"), strict=True)
+    }
+    given = ("--mask", paths["mask"], "--lungs", paths["lungs"], "--json")
+    found = [json.loads(run("--ct", ct, *given).stdout) for ct in (paths["ct"], tmp_path / "ct")]
+    from_nifti, from_dicom = (report["quantification"] for report in found)
+    assert from_dicom["both"] == pytest.approx(from_nifti["both"], rel=1e-6)
+    assert from_dicom["both"]["infection_ml"] == pytest.approx(PHANTOM.infection_ml, rel=1e-6)
+    assert [s["z_mm"] for s in found[1]["slices"]] == pytest.approx([s["z_mm"] for s in found[0]["slices"]])
+    assert dicom_world.PLANTED not in json.dumps(found)
 
 
 def test_what_is_refused_has_its_code_and_replaces_nothing(files: dict[str, Path], tmp_path: Path) -> None:
