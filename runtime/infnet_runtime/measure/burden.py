@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
-from infnet_runtime.measure.definitions import PADDING_BELOW_HU
 from infnet_runtime.measure.field_of_view import has_room_for
-from infnet_runtime.measure.flags import OUTSIDE_LUNGS, Flag
+from infnet_runtime.measure.flags import Flag
 from infnet_runtime.measure.region import Ruler, numbers_of, outside_the_picture, split_by_hu
+from infnet_runtime.measure.remarks import remarks
 from infnet_runtime.measure.result import (
     Burden,
     ClassBurden,
@@ -25,15 +25,11 @@ from infnet_runtime.measure.result import (
     Zone,
 )
 from infnet_runtime.measure.scores import scores_of, zones_of
-from infnet_runtime.measure.tally import LOBES, LOWEST_HU, SIDES, Counts, RegionTally, Tally, tally
+from infnet_runtime.measure.tally import LOBES, LOWEST_HU, SIDES, Counts, Tally, tally
 from infnet_runtime.model.false_marks import FalseMarks
 from infnet_runtime.scan.rescaled import Voxels
 from infnet_runtime.scan.sides import EITHER
 
-OUTSIDE_FLAG_FRACTION = 0.02  # above this share, consolidation was probably left out of the lungs
-# Of the voxels of the lungs; a rim of padding at the edge of the field is less.
-_PADDING_FLAG_FRACTION = 0.005
-_OUTSIDE_LOBES_FRACTION = 0.05  # of the lungs; the borders of two masks differ by less
 _HISTOGRAM_HU = (-1050, 250, 25)  # from, to, step
 
 
@@ -112,9 +108,16 @@ def quantify(
         outside_ml = outside_voxels * voxel_volume_ml
     else:
         reasons["infection_outside_lungs_ml"] = "no_lung" if voxel_volume_ml else "no_voxel_size"
-    flags = (*flags, *_flags(counted, sides["both"], outside_voxels, false_marks))
-    if lobes is not None:
-        flags = (*flags, *_outside_lobes(counted))
+    found = remarks(
+        counted,
+        sides,
+        voxel_ml=voxel_volume_ml,
+        outside_voxels=outside_voxels,
+        level=false_marks,
+        known=flags,
+        has_lobes=lobes is not None,
+    )
+    flags = (*flags, *found)
     return Quantification(
         both=sides["both"],
         right=sides["right"],
@@ -229,65 +232,3 @@ def _binned(counts: Counts) -> tuple[int, ...]:
     inside[0] += counts[: start - LOWEST_HU].sum()
     inside[-1] += counts[stop - LOWEST_HU :].sum()
     return tuple(inside.tolist())
-
-
-def _flags(
-    counted: Tally, both: Burden | None, outside_voxels: int, level: FalseMarks | None
-) -> tuple[Flag, ...]:
-    flags: tuple[Flag, ...] = ()
-    marked = outside_voxels + counted.infected
-    if marked and outside_voxels > OUTSIDE_FLAG_FRACTION * marked:
-        flags = (*flags, OUTSIDE_LUNGS)
-    if both and level:
-        flags = (*flags, *_below_level(both, level))
-    return (*flags, *_padding(counted.region("both")))
-
-
-def _below_level(found: Burden, level: FalseMarks) -> tuple[Flag, ...]:
-    """The share decides: large lungs have more false marks, and pieces of lungs fewer.
-
-    It was measured in scans, so nothing is said of a picture.
-    """
-    if found.infection_ml is None or found.infection_percent is None:
-        return ()
-    if not 0 < found.infection_percent <= level.percent:
-        return ()
-    return (
-        Flag(
-            "below_model_level",
-            f"{found.infection_percent:.1f} % of the lungs ({found.infection_ml:.1f} ml) is no more than "
-            f"this model marks in scans without infection (up to {level.percent:.1f} % and {level.ml:.0f} ml "
-            f"in {level.scans} of them): it may be nothing; look at the mask",
-        ),
-    )
-
-
-def _outside_lobes(counted: Tally) -> tuple[Flag, ...]:
-    """Scores of lobes leave out what lies in none of them."""
-    lung = counted.region("both").lung
-    outside = lung - sum(counted.region(name).lung for name in LOBES)
-    if outside <= _OUTSIDE_LOBES_FRACTION * lung:
-        return ()
-    return (
-        Flag(
-            "lobes_incomplete",
-            f"{100 * outside / lung:.0f} % of the lungs lie in no lobe of the lobe mask: numbers and scores "
-            "of lobes leave them out; look whether the lobe mask is that of this scan",
-        ),
-    )
-
-
-def _padding(lungs: RegionTally) -> tuple[Flag, ...]:
-    """HU of the lungs mean little where the mask holds what was not scanned."""
-    if lungs.lung_hu is None or not lungs.lung:
-        return ()
-    share = int(lungs.lung_hu[: PADDING_BELOW_HU - LOWEST_HU].sum()) / lungs.lung
-    if share <= _PADDING_FLAG_FRACTION:
-        return ()
-    return (
-        Flag(
-            "padding_in_lungs",
-            f"{100 * share:.1f} % of the lung mask lies below {PADDING_BELOW_HU} HU, which is padding and no "
-            "lung: its volume is too large and its HU are too low; give a lung mask that leaves it out",
-        ),
-    )
