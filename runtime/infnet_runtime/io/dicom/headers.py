@@ -22,6 +22,7 @@ CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image",
 }
 _SINGLE = "1.2.840.10008.5.1.4.1.1.2"
+_DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR
 # Pictures that carry the class of a CT and are no slices of one.
 _NO_SLICES = {
     "LOCALIZER": "localizer",
@@ -199,7 +200,7 @@ def _examine(file: DicomFile, stream: BinaryIO, into: Examined) -> None:
         fields = Fields(dataset)
         meta = Fields(dataset.file_meta)
         sop_class = fields.text("SOPClassUID") or meta.text("MediaStorageSOPClassUID")
-        if not is_part_10 and sop_class.count(".") < 4:
+        if not is_part_10 and not is_named and sop_class.count(".") < 4:
             into.set_aside["file of another kind"] += 1
             return
         kind = _kind(sop_class, fields)
@@ -224,6 +225,9 @@ def _kind(sop_class: str, fields: Fields) -> str | None:
     if not sop_class:
         raise _Unusable("no SOP class: cut off?")
     modality = fields.text("Modality")
+    # The UID of the class comes first and that of the object next: without it the class may be cut off too.
+    if sop_class not in (*CT_CLASSES, _DIRECTORY) and "SOPInstanceUID" not in fields:
+        raise _Unusable("no SOPInstanceUID: cut off?")
     if sop_class not in CT_CLASSES:
         known = pydicom().uid.UID(sop_class).name
         return f"{known} ({modality})" if modality else str(known)

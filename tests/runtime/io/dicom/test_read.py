@@ -406,6 +406,17 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
     assert "IM0003.dcm is cut off: 1436 bytes of pixels, expected 1536" in str(error)
 
 
+@pytest.mark.parametrize("is_part_10", [True, False])
+def test_no_slice_is_lost_wherever_its_file_is_cut_off(tmp_path: Path, is_part_10: bool) -> None:
+    paths = world.write(tmp_path, world.slices()[:3], preamble=is_part_10)
+    whole = paths[2].read_bytes()
+    for length in (*range(0, 700, 7), *range(700, len(whole), 301)):
+        paths[2].write_bytes(whole[:length])
+        error = refusal(tmp_path)
+        assert error.code in (3253, 3266), length
+        assert "IM0003.dcm" in str(error)
+
+
 def test_a_compressed_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
     paths = world.write(tmp_path, world.slices(), syntax=uids.RLELossless)
     paths[2].write_bytes(paths[2].read_bytes()[:-100])
