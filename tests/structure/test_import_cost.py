@@ -41,8 +41,9 @@ def costs_little(*arguments: str) -> bool:
         ("-c", "import infnet_runtime"),
         ("-m", "infnet_runtime.cli", "--help"),
         ("-m", "infnet_runtime.cli", "doctor", "--help"),
+        ("-m", "infnet_runtime.cli", "quantify", "--help"),
     ],
-    ids=["import", "help", "doctor --help"],
+    ids=["import", "help", "doctor --help", "quantify --help"],
 )
 def test_starting_costs_little(arguments: tuple[str, ...]) -> None:
     assert costs_little(*arguments)

@@ -18,6 +18,7 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 import fake_tensorrt
 from builders import chest_phantom, reorient, write_nifti
@@ -27,6 +28,7 @@ from infnet_runtime.cli.main import main
 from infnet_runtime.io.images import CLASS_COLOURS
 from infnet_runtime.model.slice_gate import SliceGate
 from plain_device import PlainGpu
+from quantified import check_report, schema
 from tiny_models import MANIFEST, classes_detector, mid_grey_detector
 
 
@@ -135,6 +137,9 @@ def test_json_goes_to_stdout_as_one_line_for_each_scan(scan: Path, model: Path, 
     done = run_here(tmp_path / "broken.nii", other, "gone.nii", "--model", model, "--json", "-o", out)
     assert done.returncode == 6
     broken, report, gone = map(json.loads, done.stdout.splitlines())
+    check_report(report)
+    for failure in (broken, gone):
+        Draft202012Validator(schema("failure")).validate(failure)
     assert broken["schema"] == gone["schema"] == "infnet.failure/1"
     assert broken["input"] == {"file": "broken.nii", "path": str(tmp_path / "broken.nii")}
     assert [line["error"]["code"] for line in (broken, gone)] == [3010, 3001]
@@ -220,6 +225,8 @@ def test_lungs_probability_and_picture_as_files(scan: Path, model: Path) -> None
     done = run_here(scan, "--model", model, *ALL_OUTPUTS, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
+    check_report(report)
+    assert report["quantification"]["uncertainty"]["infection_ml_band"]
     assert report["outputs"] == {
         "mask": "scan.infection.nii.gz",
         "lungs": "scan.lungs.nii.gz",
@@ -288,6 +295,8 @@ def test_classes_are_a_file_with_names_and_codes(
     names = ["scan.infection.nii.gz", "scan.infnet.json"]
     assert sorted(p.name for p in (tmp_path / "plain").iterdir()) == names, "nothing more unasked"
     before, report = (json.loads((tmp_path / f / "scan.infnet.json").read_text()) for f in ("plain", "out"))
+    check_report(before)
+    check_report(report)
     assert (tmp_path / "plain" / names[0]).read_bytes() == (tmp_path / "out" / names[0]).read_bytes()
     assert report["outputs"]["classes"] == "scan.classes.nii.gz"
     kinds = report["quantification"].pop("classes")
@@ -595,6 +604,7 @@ def test_picture(model: Path, tmp_path: Path) -> None:
     assert mask.shape == truth.shape
     assert 2 * ((mask > 0) & truth).sum() / ((mask > 0).sum() + truth.sum()) > 0.85
     report = json.loads((tmp_path / "slice.infnet.json").read_text())
+    check_report(report)
     assert report["input"]["spacing_mm"] is None
     both = report["quantification"]["both"]
     share = 100 * np.count_nonzero(truth) / np.count_nonzero(phantom.lungs[middle])
