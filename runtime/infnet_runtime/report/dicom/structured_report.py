@@ -238,8 +238,11 @@ def _algorithm(provenance: Provenance) -> AlgorithmIdentification:
 
 def _comments(found: Quantification) -> Iterator[str]:
     yield f"{RESEARCH}."
+    for flag in found.warnings:
+        yield f"Warning: {found.flag_texts[flag]}."
     for flag, text in found.flag_texts.items():
-        yield f"{'Warning' if flag in found.warnings else 'Note'}: {text}."
+        if flag not in found.warnings:
+            yield f"Note: {text}."
     for name, reason in found.reasons.items():
         region, _, number = name.partition(".")
         if region in _SIDES and number in _GIVEN and reason != "no_infection":

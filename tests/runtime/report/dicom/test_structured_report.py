@@ -151,8 +151,8 @@ def test_classes_have_their_own_groups_beside_the_whole(tmp_path: Path) -> None:
 
 def test_flags_and_missing_numbers_are_said(tmp_path: Path) -> None:
     flags = (
-        Flag("lung_missing", "one lung is missing; what is given is a lower bound µ", warns=True),
         Flag("a_note", "this is a note", warns=False),
+        Flag("lung_missing", "one lung is missing; what is given is a lower bound µ", warns=True),
     )
     lungs = np.where(PHANTOM.lungs == RIGHT, EITHER, 0).astype(np.uint8)
     written(tmp_path, result_of(PHANTOM, lungs=lungs, flags=flags))
@@ -164,6 +164,7 @@ def test_flags_and_missing_numbers_are_said(tmp_path: Path) -> None:
     ):
         assert said in text
     assert "lobe" not in text
+    assert text.index("Warning: ") < text.index("Note: ")
     assert "Left lung" not in numbers(tmp_path / "a.sr.dcm")
 
 
