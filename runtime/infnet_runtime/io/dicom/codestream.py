@@ -1,4 +1,4 @@
-"""The parts of a packed frame, as far as they say how large its picture is.
+"""The parts of a packed frame before its codes: whether a decoder may be given it.
 
 Decoders take memory by what a frame itself claims, whatever the DICOM header around it says.
 """
@@ -10,23 +10,50 @@ START_OF_SCAN = 0xDA
 _JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _BOX = b"\0\0\0\x0cjP  "  # of a JPEG 2000 file, which some archives store
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # among the markers of frames
-_JPEG_LS = 0xF7
+_JPEG_LS, _APP0 = 0xF7, 0xE0
 
 
-def size_of(stream: bytes) -> tuple[int, int] | None:
-    """Rows and columns that a frame in JPEG, JPEG-LS or JPEG 2000 claims; None where it is none of them."""
+def fault_of(stream: bytes, size: tuple[int, int]) -> str:
+    """Why a frame in JPEG, JPEG-LS or JPEG 2000 is not to be given to a decoder; empty where it may be.
+
+    GDCM ends the whole process where the parts of a JPEG do not follow each other, or say what is unknown.
+
+    Parameters
+    ----------
+    size : (rows, columns)
+        By the DICOM header.
+    """
     if stream.startswith(_JPEG):
-        for marker, start, end in segments(stream):
-            is_frame = 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES
-            if (is_frame or marker == _JPEG_LS) and end - start >= 5 and start + 5 <= len(stream):
-                rows, columns = struct.unpack_from(">2H", stream, start + 1)
-                return rows, columns
-        return 0, 0
+        return _fault_of_jpeg(stream, size)
     at = stream.find(_JPEG_2000) if stream.startswith(_BOX) else 0
-    if at >= 0 and stream.startswith(_JPEG_2000, at) and len(stream) >= at + 24:
-        right, bottom, left, top = struct.unpack_from(">4I", stream, at + 8)
-        return bottom - top, right - left
-    return None
+    if at < 0 or not stream.startswith(_JPEG_2000, at) or len(stream) < at + 24:
+        return ""  # RLE, or what a decoder refuses
+    right, bottom, left, top = struct.unpack_from(">4I", stream, at + 8)
+    return _wrong_size((bottom - top, right - left), size)
+
+
+def _fault_of_jpeg(stream: bytes, size: tuple[int, int]) -> str:
+    found, last = None, 0
+    for marker, start, end in segments(stream):
+        last, part = marker, stream[start:end]
+        if len(part) != end - start or end < start:
+            return "a part of the frame is cut off"
+        is_frame = 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES
+        if is_frame or marker == _JPEG_LS:
+            if found is not None or len(part) != 9 or part[5] != 1:
+                return "the frame has another header than that of one grey picture"
+            found = struct.unpack_from(">2H", part, 1)
+        elif marker == _APP0 and part.startswith(b"JFIF\0") and part[5:6] != b"\x01":
+            return "the frame is of an unknown version of JFIF"
+        elif marker == START_OF_SCAN and (not part or part[0] != 1):
+            return "the frame has another scan than that of one grey picture"
+    if found is None or last != START_OF_SCAN:
+        return "the parts of the frame do not follow each other"
+    return _wrong_size(found, size)
+
+
+def _wrong_size(found: tuple[int, ...], size: tuple[int, int]) -> str:
+    return "" if found == size else f"a frame is {found}, expected {size} by the header"
 
 
 def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:

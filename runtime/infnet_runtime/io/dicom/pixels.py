@@ -13,7 +13,7 @@ import numpy as np
 from infnet_runtime.arrays import AnyArray, BoolArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.dicom import jpeg_lossless
-from infnet_runtime.io.dicom.codestream import size_of
+from infnet_runtime.io.dicom.codestream import fault_of
 from infnet_runtime.io.dicom.headers import Image, Stored
 from infnet_runtime.io.dicom.library import pydicom
 
@@ -177,7 +177,7 @@ def _frames(dataset: Any, decoder: Any, syntax: str) -> Iterator[AnyArray]:  # n
     Raises
     ------
     ValueError
-        If a frame is of another size than the header says, or its codes are not those of its picture.
+        If a frame is not to be given to a decoder, or its codes are not those of its picture.
     """
     from pydicom.encaps import generate_frames
 
@@ -187,9 +187,8 @@ def _frames(dataset: Any, decoder: Any, syntax: str) -> Iterator[AnyArray]:  # n
     number = int(dataset.get("NumberOfFrames") or 1)
     decoded = decoder.iter_array(dataset, raw=True)
     for stream in generate_frames(dataset.PixelData, number_of_frames=number, extended_offsets=offsets):
-        size, expected = size_of(stream), (dataset.Rows, dataset.Columns)
-        if size not in (None, expected):
-            raise ValueError(f"a frame is {size}, expected {expected} by the header")
+        if fault := fault_of(stream, (dataset.Rows, dataset.Columns)):
+            raise ValueError(fault)
         pixels, _ = next(decoded)
         if syntax in jpeg_lossless.SYNTAXES and not jpeg_lossless.is_whole(stream, pixels):
             raise ValueError("its codes are not as long as those of the picture")

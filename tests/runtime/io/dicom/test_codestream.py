@@ -8,7 +8,7 @@ import pytest
 
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.dicom import read_dicom
-from infnet_runtime.io.dicom.codestream import size_of
+from infnet_runtime.io.dicom.codestream import fault_of
 
 pydicom = pytest.importorskip("pydicom")
 gdcm = pytest.importorskip("gdcm")
@@ -31,24 +31,47 @@ def packed(path: Path, syntax: int) -> None:
     assert writer.Write()
 
 
-@pytest.mark.parametrize(("ending", "options"), [(".jpg", []), (".jpg", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])])
-def test_a_jpeg_says_its_size(ending: str, options: list[int]) -> None:
-    stream = cv2.imencode(ending, PICTURE, options)[1].tobytes()
-    assert size_of(stream) == PICTURE.shape
-    assert size_of(stream[:2] + b"\xff" + stream[2:]) == PICTURE.shape  # with a byte of fill
-    assert size_of(stream[:20]) == (0, 0)
+SIZE = PICTURE.shape
+JPEG = cv2.imencode(".jpg", PICTURE)[1].tobytes()  # begins with a part of JFIF
+SCAN = JPEG.index(b"\xff\xda")
+
+
+@pytest.mark.parametrize("options", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]])
+def test_a_sound_jpeg_may_be_decoded(options: list[int]) -> None:
+    stream = cv2.imencode(".jpg", PICTURE, options)[1].tobytes()
+    assert fault_of(stream, SIZE) == ""
+    assert fault_of(stream[:2] + b"\xff" + stream[2:], SIZE) == ""  # with a byte of fill
+    assert fault_of(stream, (24, 33)) == "a frame is (24, 32), expected (24, 33) by the header"
+
+
+@pytest.mark.parametrize(
+    ("stream", "fault"),
+    [
+        (JPEG[:20], "the parts of the frame do not follow each other"),
+        (JPEG[:SCAN] + b"junk" + JPEG[SCAN:], "the parts of the frame do not follow each other"),
+        (JPEG[: SCAN + 6], "a part of the frame is cut off"),
+        (JPEG.replace(b"JFIF\0\x01", b"JFIF\0\x07"), "the frame is of an unknown version of JFIF"),
+        (
+            JPEG[:SCAN] + b"\xff\xda\0\x08\x02" + JPEG[SCAN + 5 :],
+            "another scan than that of one grey picture",
+        ),
+        (cv2.imencode(".jpg", np.dstack([PICTURE] * 3))[1].tobytes(), "another header than that of one grey"),
+    ],
+)
+def test_a_jpeg_on_which_a_decoder_could_end_the_process_is_none(stream: bytes, fault: str) -> None:
+    assert fault in fault_of(stream, SIZE)
 
 
 def test_a_jpeg_2000_says_its_size() -> None:
     stream = b"\xff\x4f\xff\x51" + struct.pack(">2H8I", 47, 0, 33, 25, 1, 1, 32, 24, 0, 0)
-    assert size_of(stream) == (24, 32)
-    assert size_of(b"\0\0\0\x0cjP  \r\n\x87\n" + stream) == (24, 32)
-    assert size_of(stream[:20]) is None
+    assert fault_of(stream, SIZE) == ""
+    assert fault_of(b"\0\0\0\x0cjP  \r\n\x87\n" + stream, SIZE) == ""
+    assert "a frame is (24, 32)" in fault_of(stream, (24, 31))
 
 
-def test_what_is_neither_says_nothing() -> None:
-    assert size_of(b"") is None
-    assert size_of(bytes(64)) is None  # RLE
+def test_what_is_neither_is_left_to_its_decoder() -> None:
+    assert fault_of(b"", SIZE) == ""
+    assert fault_of(bytes(64), SIZE) == ""  # RLE
 
 
 @pytest.mark.parametrize("name", ["JPEGLSLossless", "JPEG2000Lossless", "JPEGLosslessProcess14_1"])
@@ -60,7 +83,7 @@ def test_a_frame_of_another_size_is_refused_before_it_is_decoded(name: str, tmp_
     assert read_dicom(tmp_path).volume.voxels.shape == (32, 24, 6)
     dataset = pydicom.dcmread(paths[1])
     frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
-    assert size_of(frame) == (24, 32)
+    assert fault_of(frame, (24, 32)) == ""
     if name == "JPEG2000Lossless":
         forged = frame.replace(struct.pack(">2I", 32, 24), struct.pack(">2I", 32000, 24000), 1)
     else:
