@@ -100,7 +100,8 @@ def to_text(result: Segmentation, *, files: Sequence[Path]) -> str:
     p = result.provenance
     network = f"{p.model} {p.model_version} in {p.precision}, {p.backend} on {p.device}"
     how = [("network", network), ("written", ", ".join(map(str, files)))]
-    return _text([*_numbers(result), *how, *_flags(result.quantification)])
+    q = result.quantification
+    return _text([*_numbers(result), *(_scores(q) if q.lobes else ()), *how, *_flags(q)])
 
 
 def measured_text(result: Measured) -> str:
@@ -109,9 +110,13 @@ def measured_text(result: Measured) -> str:
     lines = [*_numbers(result), ("mask", result.provenance.mask or "an array")]
     if q.both:
         lines += _density(q.both)
-    shown = {name: score for name, score in vars(q.scores).items() if score is not None}
-    lines += [("scores", ", ".join(f"{name} {score}" for name, score in shown.items()))] if shown else []
-    return _text([*lines, *_flags(q)])
+    return _text([*lines, *_scores(q), *_flags(q)])
+
+
+def _scores(q: Quantification) -> list[tuple[str, str]]:
+    """Those that can be given."""
+    shown = [f"{name} {score}" for name, score in vars(q.scores).items() if score is not None]
+    return [("scores", ", ".join(shown))] if shown else []
 
 
 def _text(lines: Sequence[tuple[str, str]]) -> str:

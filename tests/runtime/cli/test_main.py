@@ -549,6 +549,31 @@ def test_lung_mask_of_the_user(scan: Path, model: Path, tmp_path: Path) -> None:
     assert "5.00 mm apart" in done.stderr
 
 
+def test_lobes_give_numbers_and_scores_of_lobes(scan: Path, model: Path, tmp_path: Path) -> None:
+    phantom = chest_phantom()
+    lobes = np.where(phantom.lungs == 1, 3, phantom.lungs // 2).astype(np.uint8)
+    lobes[:10] += np.array([0, 1, 0, 1], np.uint8)[lobes[:10]]
+    lobes[:6][lobes[:6] == 4] = 5
+    mask = write_nifti(tmp_path / "lobes.nii.gz", *reorient(lobes, phantom.spacing_mm, "LPS"))
+    done = run_here(scan, "--model", model, "--lobes", mask)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((scan.parent / "scan.infnet.json").read_text())
+    check_report(report)
+    assert report["provenance"]["lobes"] == "given"
+    q = report["quantification"]
+    assert None not in q["scores"].values()
+    assert q["lobes"]["right_lower"]["lung_ml"] == pytest.approx(phantom.volume_ml(lobes == 5))
+    assert sum(lobe["infection_ml"] for lobe in q["lobes"].values()) == pytest.approx(
+        q["both"]["infection_ml"]
+    )
+    assert f"scores     ctss_0_25 {q['scores']['ctss_0_25']}, lss_0_20 " in done.stdout
+    missing = run_here(scan, "--model", "no.onnx", "--lobes", tmp_path / "none.nii.gz")
+    assert "error[INF-3001] there is no lobe mask" in missing.stderr
+    twice = run_here(scan, mask, "--model", model, "--lobes", mask, "-o", tmp_path / "out")
+    assert twice.returncode == 2
+    assert "one lobe mask belongs to one scan" in twice.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "code", "text"),
     [
