@@ -1,11 +1,11 @@
 """The scans in a folder and all folders below it."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from infnet_runtime.errors import InputError
 from infnet_runtime.io.formats import format_by_name
+from infnet_runtime.io.walk import walk_files
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ def look_into(folder: Path) -> FolderContent:
     Links to folders are followed, each folder is entered once.
     """
     content = FolderContent()
-    entered: set[tuple[int, int]] = set()
 
     def keep(error: OSError) -> None:
         place = Path(error.filename or folder)
@@ -39,18 +38,6 @@ def look_into(folder: Path) -> FolderContent:
             f"cannot read the folder {place}: {error.strerror or error}; scans in it are not done", code=3005
         )
 
-    for place, below, names in os.walk(folder, onerror=keep, followlinks=True):
-        status = Path(place).stat()
-        if (status.st_dev, status.st_ino) in entered:
-            below.clear()
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(place, name)
-            if name.startswith("."):
-                continue
-            if format_by_name(path):
-                content.scans.append(path)
+    content.scans.extend(filter(format_by_name, walk_files(folder, keep)))
     content.scans.sort()
     return content

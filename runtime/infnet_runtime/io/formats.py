@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from infnet_runtime.errors import InputError
+from infnet_runtime.io.walk import walk_files
 
 _NIFTI_SUFFIXES = (".nii.gz", ".nii")
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -19,7 +20,8 @@ ARCHIVE_SUFFIX = ".zip"
 SCAN_SUFFIXES = _NIFTI_SUFFIXES + _PICTURE_SUFFIXES
 
 # What git-lfs and git-annex leave in place of a file whose content was not fetched.
-_POINTERS = (b"version https://git-lfs", b"/annex/objects/")
+POINTERS = (b"version https://git-lfs", b"/annex/objects/")
+
 _LONGEST_POINTER = 1024
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -87,7 +89,7 @@ def scan_format(path: Path) -> ScanFormat:
         )
     if found.st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); copy or convert it again", code=3004)
-    if found.st_size <= _LONGEST_POINTER and _begins_with(path, _POINTERS):
+    if found.st_size <= _LONGEST_POINTER and _begins_with(path, POINTERS):
         raise InputError(
             f"{path} is the {found.st_size} bytes that stand for a file of git-lfs or git-annex whose "
             "content was not fetched; fetch it (git lfs pull, git annex get)",
@@ -124,12 +126,8 @@ def is_archive(path: Path) -> bool:
 
 def holds_dicom(folder: Path) -> bool:
     """Whether a DICOM file lies in a folder or below it."""
-    return any(
-        is_dicom(Path(place, name))
-        for place, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".") and os.path.isfile(Path(place, name))  # noqa: PTH113 - which raises no errors
-    )
+    files = filter(os.path.isfile, walk_files(folder))
+    return any(map(is_dicom, files))
 
 
 def stem(path: Path) -> str:

@@ -4,7 +4,6 @@ Nothing is unpacked to disk, and no path that a file states is followed, a DICOM
 """
 
 import io
-import os
 import stat
 import zipfile
 import zlib
@@ -14,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from infnet_runtime.errors import InputError
+from infnet_runtime.io.formats import format_by_name
+from infnet_runtime.io.walk import walk_files
 
 _MOST_FILES = 1_000_000
 # Of an archive: CT packs to a half or a third, empty pictures to a thousandth.
@@ -83,6 +84,13 @@ class DicomFile:
                     return io.BytesIO(_inflated(start + stream.read(), self.name))
             stream.seek(0)
         except OSError as error:
+            if self.path.is_symlink() and not self.path.exists():
+                raise InputError(
+                    f"{self.path} is a link whose content is not there, and may be a slice; fetch it (git "
+                    "annex "
+                    "get, datalad get), or take the link away",
+                    code=3025,
+                ) from error
             raise InputError(f"cannot read {self.name}: {error.strerror or error}", code=3005) from error
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise InputError(
@@ -138,8 +146,6 @@ def find_files(paths: Sequence[Path]) -> list[DicomFile]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    entered: set[tuple[int, int]] = set()
-
     def refuse(error: OSError) -> None:
         raise InputError(
             f"cannot read the folder {error.filename or folder}: {error.strerror or error}; slices may lie "
@@ -147,24 +153,15 @@ def _walk(folder: Path) -> Iterator[Path]:
             code=3005,
         )
 
-    for place, below, names in os.walk(folder, onerror=refuse, followlinks=True):
-        status = Path(place).stat()
-        if (status.st_dev, status.st_ino) in entered:
-            below.clear()
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(place, name)
-            if not name.startswith(".") and _is_regular(path):
-                yield path
+    return (path for path in walk_files(folder, refuse) if _is_readable(path))
 
 
-def _is_regular(path: Path) -> bool:
+def _is_readable(path: Path) -> bool:
+    """Whether it is a file, or a link whose content may be a slice: that one is refused when it is opened."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # a link that leads nowhere
-        return False
+    except OSError:
+        return format_by_name(path) is None
 
 
 def _members(path: Path) -> list[DicomFile]:

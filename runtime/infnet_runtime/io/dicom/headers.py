@@ -14,7 +14,7 @@ from infnet_runtime.errors import InputError
 from infnet_runtime.io.dicom.fields import Fields
 from infnet_runtime.io.dicom.found import MAGIC, DicomFile
 from infnet_runtime.io.dicom.library import pydicom
-from infnet_runtime.io.formats import DICOM_SUFFIXES, looks_like_dataset
+from infnet_runtime.io.formats import DICOM_SUFFIXES, POINTERS, looks_like_dataset
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2": "CT Image",
@@ -188,6 +188,9 @@ def _examine(file: DicomFile, stream: BinaryIO, into: Examined) -> None:
     start = stream.read(_PREAMBLE + len(MAGIC))
     is_part_10 = start[_PREAMBLE:] == MAGIC
     is_named = file.own_name.lower().endswith(DICOM_SUFFIXES)
+    if start.startswith(POINTERS):
+        into.damaged.append((file, "a pointer of git-lfs or git-annex, whose content was not fetched"))
+        return
     if not is_part_10 and not looks_like_dataset(start):
         if is_named:
             into.damaged.append((file, f"named as DICOM, {'empty' if not start else 'and is none'}"))

@@ -14,12 +14,13 @@ from pydicom.uid import UID
 import dicom_world as world
 from dicom_world import uid
 from infnet_runtime.errors import InfnetError
-from infnet_runtime.io.dicom import DicomScan, read_dicom
+from infnet_runtime.io import Scan, open_scan
+from infnet_runtime.io.dicom import read_dicom
 from infnet_runtime.io.dicom.found import find_files
 from infnet_runtime.scan.grid import Grid
 
 
-def is_right(scan: DicomScan) -> bool:
+def is_right(scan: Scan) -> bool:
     voxels = np.asarray(scan.volume.voxels)
     same = np.array_equal(voxels.transpose(2, 1, 0), world.small_chest().hu)
     return same and np.array_equal(scan.volume.affine, world.affine())
@@ -441,6 +442,27 @@ def test_an_unknown_transfer_syntax_is_named(tmp_path: Path) -> None:
     assert "transfer syntax 1.2.840.113619.5.2.9.9" in str(error)
 
 
+def test_a_slice_that_was_not_fetched_is_not_passed_over(tmp_path: Path) -> None:
+    paths = world.write(tmp_path, world.slices(), names="I{}")
+    paths[5].unlink()
+    paths[5].symlink_to(".git/annex/objects/xy")
+    error = refusal(tmp_path)
+    assert error.code == 3025
+    assert "I6 is a link whose content is not there" in str(error)
+    paths[5].unlink()
+    paths[5].write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123456\n")
+    error = refusal(tmp_path)
+    assert error.code == 3253
+    assert "I6 (a pointer of git-lfs" in str(error)
+
+
+def test_a_linked_folder_is_read(tmp_path: Path) -> None:
+    world.write(tmp_path / "elsewhere", world.slices())
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "series").symlink_to(tmp_path / "elsewhere")
+    assert is_right(open_scan(tmp_path / "given"))
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>403 Forbidden</html>", b"\0" * 128 + b"DICM"], ids=str)
 def test_a_file_that_may_be_a_lost_slice_is_not_passed_over(tmp_path: Path, content: bytes) -> None:
     world.write(tmp_path, world.slices())
@@ -458,7 +480,6 @@ def test_rubbish_is_passed_over_and_counted(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "ST0" / "._I1").write_bytes(b"macOS")
     (tmp_path / "loop").symlink_to(tmp_path)
-    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     scan = read_dicom(tmp_path)
     assert is_right(scan)
     assert scan.notes == (f"left out of {tmp_path}: 2 x file of another kind, 1 x empty file",)
