@@ -2,15 +2,18 @@
 
 import json
 import logging
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 import dicom_world
 import infnet_runtime
 from builders import write_nifti
+from dicom_results import result_of
 from dicom_tools import complaints, read_back
 from infnet_runtime.cli.ahead import ReadScan
 from infnet_runtime.cli.case import CaseOptions, process_case
@@ -91,6 +94,21 @@ def test_a_scan_from_nifti_is_refused_before_the_network_runs(
         run(model, open_scan(tmp_path / "scan.nii.gz"), tmp_path / "out")
     assert error.value.code == 8051
     assert not (tmp_path / "out").exists()
+
+
+def test_a_series_in_an_archive(tmp_path: Path) -> None:
+    phantom = chest_phantom()
+    files = dicom_world.write(
+        tmp_path / "in", dicom_world.slices(phantom), syntax=DeflatedExplicitVRLittleEndian
+    )
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
+        for path in files:
+            archive.write(path, f"study/{path.name}")
+    scan = read_dicom(tmp_path / "scan.zip")
+    made = infnet_runtime.write_segmentation(tmp_path / "seg.dcm", result_of(phantom), scan.source)
+    assert made.segments[-1].ml == pytest.approx(phantom.infection_ml)
+    assert complaints(tmp_path / "seg.dcm") == []
+    assert dcmread(tmp_path / "seg.dcm").PatientID == dicom_world.PATIENT["PatientID"]
 
 
 def test_files_that_changed_meanwhile_are_refused(tmp_path: Path) -> None:

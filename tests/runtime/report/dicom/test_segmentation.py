@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import UID, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 import dicom_world
 from dicom_results import PROVENANCE, result_of, stored
@@ -81,8 +82,10 @@ def test_each_frame_lies_on_its_own_image(tmp_path: Path, order: str) -> None:
     assert complaints(tmp_path / "a.dcm") == []
 
 
-def test_frames_of_an_enhanced_object(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sop_class", [EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage])
+def test_frames_of_an_enhanced_object(tmp_path: Path, sop_class: UID) -> None:
     one = dicom_world.enhanced(dicom_world.slices(PHANTOM)[::-1])
+    one.SOPClassUID = sop_class
     write_segmentation(tmp_path / "a.dcm", result_of(PHANTOM), source_of(tmp_path, [one]))
     count = len(PHANTOM.hu)
     truth = expected(PHANTOM, [(str(one.SOPInstanceUID), count - k) for k in range(count)])
