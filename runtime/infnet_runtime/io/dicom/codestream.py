@@ -8,26 +8,34 @@ from collections.abc import Iterator
 
 START_OF_SCAN = 0xDA
 _JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
+# Beginnings of transfer syntaxes: all of the families, and those of JPEG 2000, part 15 included.
+_JPEGS = "1.2.840.10008.1.2.4."
+_JPEGS_2000 = ("1.2.840.10008.1.2.4.9", "1.2.840.10008.1.2.4.20")
 _BOX = b"\0\0\0\x0cjP  "  # of a JPEG 2000 file, which some archives store
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # among the markers of frames
 _JPEG_LS, _APP0 = 0xF7, 0xE0
 
 
-def fault_of(stream: bytes, size: tuple[int, int]) -> str:
+def fault_of(stream: bytes, syntax: str, size: tuple[int, int]) -> str:
     """Why a frame in JPEG, JPEG-LS or JPEG 2000 is not to be given to a decoder; empty where it may be.
 
-    GDCM ends the whole process where the parts of a JPEG do not follow each other, or say what is unknown.
+    GDCM ends the whole process where the parts of a JPEG do not follow each other, or say what is unknown,
+    and where a JPEG 2000 does not begin as one.
 
     Parameters
     ----------
+    syntax
+        Transfer syntax UID; all others than those three are left to their decoders.
     size : (rows, columns)
         By the DICOM header.
     """
-    if stream.startswith(_JPEG):
-        return _fault_of_jpeg(stream, size)
+    if not syntax.startswith(_JPEGS):
+        return ""
+    if not syntax.startswith(_JPEGS_2000):
+        return _fault_of_jpeg(stream, size) if stream.startswith(_JPEG) else "the frame is no JPEG"
     at = stream.find(_JPEG_2000) if stream.startswith(_BOX) else 0
     if at < 0 or not stream.startswith(_JPEG_2000, at) or len(stream) < at + 24:
-        return ""  # RLE, or what a decoder refuses
+        return "the frame is no JPEG 2000"
     right, bottom, left, top = struct.unpack_from(">4I", stream, at + 8)
     return _wrong_size((bottom - top, right - left), size)
 

@@ -171,7 +171,7 @@ def _members(path: Path) -> list[DicomFile]:
         raise InputError(
             f"{path} is no zip archive that can be read ({error}); pack it again", code=3255
         ) from error
-    members = [info for info in archive.zip.infolist() if not info.is_dir()]
+    members = [info for info in archive.zip.infolist() if not info.filename.endswith("/")]
     packed, unpacked = path.stat().st_size, sum(info.file_size for info in members)
     largest = max((info.file_size for info in members), default=0)
     if len(members) > _MOST_FILES or unpacked > _MOST_UNPACKED_BYTES or largest > _MOST_MEMBER_BYTES:
@@ -186,6 +186,12 @@ def _members(path: Path) -> list[DicomFile]:
             f"{path} unpacks from {packed} to {unpacked} bytes, which no CT does: a zip bomb?", code=3255
         )
     for info in members:
+        if info.compress_size > packed:
+            raise InputError(
+                f"{path} claims {info.compress_size} bytes for {info.filename!r} and has {packed} in all; "
+                "pack it again",
+                code=3255,
+            )
         place = PurePosixPath(info.filename.replace("\\", "/"))
         if info.flag_bits & _ENCRYPTED:
             raise InputError(f"{path} is encrypted; unpack it and give the folder", code=3255)

@@ -18,6 +18,7 @@ from infnet_runtime.io.dicom.headers import Image, Stored
 from infnet_runtime.io.dicom.library import pydicom
 
 _NATIVE = {"", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
+_JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 _UNDEFINED = 0xFFFFFFFF
 _AIR_HU, _MOST_HU = -1024.0, 3071.0
 _PIXEL_TAGS = (  # noqa: SIM905 - fourteen words
@@ -185,9 +186,11 @@ def _frames(dataset: Any, decoder: Any, syntax: str) -> Iterator[AnyArray]:  # n
     if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
         offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
     number = int(dataset.get("NumberOfFrames") or 1)
-    decoded = decoder.iter_array(dataset, raw=True)
+    # The other one that pydicom would try then never ends on some damaged frames.
+    only = "gdcm" if syntax in _JPEG_LS and "gdcm" in decoder.available_plugins else ""
+    decoded = decoder.iter_array(dataset, raw=True, decoding_plugin=only)
     for stream in generate_frames(dataset.PixelData, number_of_frames=number, extended_offsets=offsets):
-        if fault := fault_of(stream, (dataset.Rows, dataset.Columns)):
+        if fault := fault_of(stream, syntax, (dataset.Rows, dataset.Columns)):
             raise ValueError(fault)
         pixels, _ = next(decoded)
         if syntax in jpeg_lossless.SYNTAXES and not jpeg_lossless.is_whole(stream, pixels):

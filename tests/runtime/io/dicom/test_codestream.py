@@ -32,6 +32,7 @@ def packed(path: Path, syntax: int) -> None:
 
 
 SIZE = PICTURE.shape
+ONE, TWO = "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.90"  # JPEG, JPEG 2000
 JPEG = cv2.imencode(".jpg", PICTURE)[1].tobytes()  # begins with a part of JFIF
 SCAN = JPEG.index(b"\xff\xda")
 
@@ -39,9 +40,9 @@ SCAN = JPEG.index(b"\xff\xda")
 @pytest.mark.parametrize("options", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]])
 def test_a_sound_jpeg_may_be_decoded(options: list[int]) -> None:
     stream = cv2.imencode(".jpg", PICTURE, options)[1].tobytes()
-    assert fault_of(stream, SIZE) == ""
-    assert fault_of(stream[:2] + b"\xff" + stream[2:], SIZE) == ""  # with a byte of fill
-    assert fault_of(stream, (24, 33)) == "a frame is (24, 32), expected (24, 33) by the header"
+    assert fault_of(stream, ONE, SIZE) == ""
+    assert fault_of(stream[:2] + b"\xff" + stream[2:], ONE, SIZE) == ""  # with a byte of fill
+    assert fault_of(stream, ONE, (24, 33)) == "a frame is (24, 32), expected (24, 33) by the header"
 
 
 @pytest.mark.parametrize(
@@ -59,19 +60,20 @@ def test_a_sound_jpeg_may_be_decoded(options: list[int]) -> None:
     ],
 )
 def test_a_jpeg_on_which_a_decoder_could_end_the_process_is_none(stream: bytes, fault: str) -> None:
-    assert fault in fault_of(stream, SIZE)
+    assert fault in fault_of(stream, ONE, SIZE)
 
 
 def test_a_jpeg_2000_says_its_size() -> None:
     stream = b"\xff\x4f\xff\x51" + struct.pack(">2H8I", 47, 0, 33, 25, 1, 1, 32, 24, 0, 0)
-    assert fault_of(stream, SIZE) == ""
-    assert fault_of(b"\0\0\0\x0cjP  \r\n\x87\n" + stream, SIZE) == ""
-    assert "a frame is (24, 32)" in fault_of(stream, (24, 31))
+    assert fault_of(stream, TWO, SIZE) == ""
+    assert fault_of(b"\0\0\0\x0cjP  \r\n\x87\n" + stream, TWO, SIZE) == ""
+    assert "a frame is (24, 32)" in fault_of(stream, TWO, (24, 31))
 
 
-def test_what_is_neither_is_left_to_its_decoder() -> None:
-    assert fault_of(b"", SIZE) == ""
-    assert fault_of(bytes(64), SIZE) == ""  # RLE
+def test_what_begins_as_another_kind_is_not_decoded() -> None:
+    assert fault_of(b"", ONE, SIZE) == fault_of(bytes(64), ONE, SIZE) == "the frame is no JPEG"
+    assert fault_of(JPEG, TWO, SIZE) == fault_of(b"", TWO, SIZE) == "the frame is no JPEG 2000"
+    assert fault_of(bytes(64), "1.2.840.10008.1.2.5", SIZE) == ""  # RLE
 
 
 @pytest.mark.parametrize("name", ["JPEGLSLossless", "JPEG2000Lossless", "JPEGLosslessProcess14_1"])
@@ -83,7 +85,7 @@ def test_a_frame_of_another_size_is_refused_before_it_is_decoded(name: str, tmp_
     assert read_dicom(tmp_path).volume.voxels.shape == (32, 24, 6)
     dataset = pydicom.dcmread(paths[1])
     frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
-    assert fault_of(frame, (24, 32)) == ""
+    assert fault_of(frame, dataset.file_meta.TransferSyntaxUID, (24, 32)) == ""
     if name == "JPEG2000Lossless":
         forged = frame.replace(struct.pack(">2I", 32, 24), struct.pack(">2I", 32000, 24000), 1)
     else:

@@ -540,6 +540,27 @@ def test_an_archive_that_claims_to_be_large_itself_is_a_bomb_too(tmp_path: Path)
     assert "zip bomb" in str(refusal(bomb))
 
 
+@pytest.mark.parametrize(
+    ("offset", "value", "text"),
+    [(20, (1 << 30).to_bytes(4, "little"), "claims 1073741824 bytes for"), (28, b"\0\0", "")],
+    ids=["size", "no name"],
+)
+def test_an_archive_with_a_wrong_directory_is_refused(
+    offset: int, value: bytes, text: str, tmp_path: Path
+) -> None:
+    """The second claims a name of no letters, so that what follows is none of an archive."""
+    archive = tmp_path / "scan.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("IM0001.dcm", bytes(300))
+    raw = bytearray(archive.read_bytes())
+    at = raw.rfind(b"PK\1\2") + offset
+    raw[at : at + len(value)] = value
+    archive.write_bytes(raw)
+    error = refusal(archive)
+    assert error.code in (3251, 3255)
+    assert text in str(error)
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_an_archive_that_is_packed_in_another_way_is_refused(method: int, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "scan.zip", "w", method) as packed:
