@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -84,6 +85,16 @@ def files(page: Path) -> dict[str, str]:
 def listings(page: Path, language: str) -> list[str]:
     """The blocks of a language that are no whole file."""
     return re.findall(rf"(?<! -->\n)^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+
+
+def dicom_forms(folder: Path) -> None:
+    """The series of the world as an archive and as one object."""
+    with zipfile.ZipFile(folder / "scan.zip", "w") as packed:
+        for path in sorted((folder / "CT").iterdir()):
+            packed.write(path, path.name)
+    dicom_world.write(
+        folder, [dicom_world.enhanced(dicom_world.slices(chest_phantom()))], names="enhanced.dcm"
+    )
 
 
 def make_world(folder: Path) -> None:

@@ -16,6 +16,7 @@ from docs_world import (
     ROOT,
     TINY,
     commands,
+    dicom_forms,
     files,
     labelled_sets,
     make_world,
@@ -72,6 +73,7 @@ BEFORE: dict[str, Callable[[Path], None]] = {
     "train/README.md": _start,
     "docs/own-data.md": own_data,
     "docs/quantification.md": masks_at_hand,
+    "docs/reading-dicom.md": dicom_forms,
     "docs/slice-gate.md": labelled_sets,
 }
 # And before one of its commands. With the tiny model go those that follow.
