@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 START_OF_SCAN = 0xDA
 _JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
+_TILE = b"\xff\x90"
+_SIZE = struct.Struct(">2H8IH3B")  # of one component
+_MOST_BITS = 32
 # Beginnings of transfer syntaxes: all of the families, and those of JPEG 2000, part 15 included.
 _JPEGS = "1.2.840.10008.1.2.4."
 _JPEGS_2000 = ("1.2.840.10008.1.2.4.9", "1.2.840.10008.1.2.4.20")
@@ -20,7 +23,7 @@ def fault_of(stream: bytes, syntax: str, size: tuple[int, int]) -> str:
     """Why a frame in JPEG, JPEG-LS or JPEG 2000 is not to be given to a decoder; empty where it may be.
 
     GDCM ends the whole process where the parts of a JPEG do not follow each other, or say what is unknown,
-    and where a JPEG 2000 does not begin as one.
+    and where a JPEG 2000 does not begin as one or has an odd header.
 
     Parameters
     ----------
@@ -34,9 +37,24 @@ def fault_of(stream: bytes, syntax: str, size: tuple[int, int]) -> str:
     if not syntax.startswith(_JPEGS_2000):
         return _fault_of_jpeg(stream, size) if stream.startswith(_JPEG) else "the frame is no JPEG"
     at = stream.find(_JPEG_2000) if stream.startswith(_BOX) else 0
-    if at < 0 or not stream.startswith(_JPEG_2000, at) or len(stream) < at + 24:
+    if at < 0 or not stream.startswith(_JPEG_2000, at):
         return "the frame is no JPEG 2000"
-    right, bottom, left, top = struct.unpack_from(">4I", stream, at + 8)
+    return _fault_of_jpeg_2000(stream, at + 2, size)
+
+
+def _fault_of_jpeg_2000(stream: bytes, at: int, size: tuple[int, int]) -> str:
+    """Of the size of the picture and the parts up to the first tile (ITU-T T.800, annex A)."""
+    if len(stream) < at + 4 + _SIZE.size:
+        return "a part of the frame is cut off"
+    length, _, right, bottom, left, top, across, down, _, _, *kind = _SIZE.unpack_from(stream, at + 2)
+    components, depth, *steps = kind
+    grey = (length, components, *steps) == (_SIZE.size, 1, 1, 1) and depth & 0x7F < _MOST_BITS
+    if not grey or not across or not down:
+        return "the frame has another header than that of one grey picture"
+    while not stream.startswith(_TILE, at):
+        if at + 4 > len(stream) or stream[at] != 0xFF:
+            return "the parts of the frame do not follow each other"
+        at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
     return _wrong_size((bottom - top, right - left), size)
 
 

@@ -63,11 +63,32 @@ def test_a_jpeg_on_which_a_decoder_could_end_the_process_is_none(stream: bytes, 
     assert fault in fault_of(stream, ONE, SIZE)
 
 
+def jpeg_2000(tile: int = 32, components: int = 1, depth: int = 15, step: int = 1) -> bytes:
+    """Up to the first tile."""
+    size = struct.pack(">2H8IH3B", 41, 0, 33, 25, 1, 1, tile, 24, 0, 0, components, depth, step, 1)
+    return b"\xff\x4f\xff\x51" + size + b"\xff\x64\0\x04ok" + b"\xff\x90"
+
+
 def test_a_jpeg_2000_says_its_size() -> None:
-    stream = b"\xff\x4f\xff\x51" + struct.pack(">2H8I", 47, 0, 33, 25, 1, 1, 32, 24, 0, 0)
+    stream = jpeg_2000()
     assert fault_of(stream, TWO, SIZE) == ""
     assert fault_of(b"\0\0\0\x0cjP  \r\n\x87\n" + stream, TWO, SIZE) == ""
     assert "a frame is (24, 32)" in fault_of(stream, TWO, (24, 31))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"tile": 0}, {"components": 3}, {"depth": 0x5A}, {"step": 2}],
+    ids=lambda changed: str(changed),
+)
+def test_a_jpeg_2000_of_another_kind_is_not_decoded(changed: dict[str, int]) -> None:
+    assert "another header than that of one grey" in fault_of(jpeg_2000(**changed), TWO, SIZE)
+
+
+def test_a_jpeg_2000_whose_parts_do_not_follow_is_not_decoded() -> None:
+    assert "cut off" in fault_of(jpeg_2000()[:30], TWO, SIZE)
+    for stream in (jpeg_2000()[:-2], jpeg_2000().replace(b"\xff\x64", b"\x11\x64")):
+        assert "do not follow each other" in fault_of(stream, TWO, SIZE)
 
 
 def test_what_begins_as_another_kind_is_not_decoded() -> None:
