@@ -85,8 +85,8 @@ DEFINITIONS: dict[str, Any] = {
     "along the body axis",
     "centroid_z_percent_of_lung": "height of the infection's centroid in its lung, 0 the lower and 100 the "
     "upper end",
-    "zones": "thirds of each lung's height by its slices; published zones use the carina and the veins, so "
-    "the key ends in _geometric",
+    "zones": "thirds of each lung's height by its slices, of the part that is in the scan; published zones "
+    "use the carina and the veins, so the key ends in _geometric",
     "lobes": "of the lobe mask, inside the lungs",
     "hu_histogram": "voxels by HU; the first bin also holds all below it, the last all above",
     "ml": "number of voxels times |det(affine)| / 1000",

@@ -51,3 +51,11 @@ def test_lobes_that_leave_out_lung_are_said(outside: int, warns: bool) -> None:
     lobes = np.full(LUNGS.shape, 3, np.uint8)
     lobes.reshape(-1)[: outside * 2] = 0  # of 14400 voxels, 5 % are 720
     assert ("lobes_incomplete" in quantify(0 * LUNGS, LUNGS, 0.01, lobes=lobes).warnings) == warns
+
+
+@pytest.mark.parametrize(("hu", "warns"), [(-850, True), (-800, True), (-799, False), (-450, False)])
+def test_what_is_as_light_as_lung_may_be_no_infection(hu: int, warns: bool) -> None:
+    values = np.full(LUNGS.shape, hu, np.int16)
+    assert ("infection_aerated" in quantify(LUNGS, LUNGS, 0.01, hu=values).warnings) == warns
+    assert "infection_aerated" not in quantify(0 * LUNGS, LUNGS, 0.01, hu=values).flags
+    assert "infection_aerated" not in quantify(LUNGS, LUNGS, 0.01).flags
