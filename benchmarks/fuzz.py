@@ -2,11 +2,13 @@
 
     python benchmarks/fuzz.py [--cases 100000] [--seed 0] [--kind KIND ...] [--json FILE]
     python benchmarks/fuzz.py --kind KIND --look 1234 --keep FOLDER
+    python benchmarks/fuzz.py --show FILE
 
 The cases are shared among the kinds, or among those that are named. Every one is read in a child process with
 a limit of address space and of time; an exception that is no ``InfnetError`` about the input, a warning,
 anything printed, memory that the file does not account for, or the end of the process is a finding. Leaves
-with 1 where there is one. ``--look`` writes one case into a folder and reads it without limits. Linux only.
+with 1 where there is one. ``--look`` writes one case into a folder and reads it without limits,
+``--show`` prints the table of an earlier run. Linux only.
 """
 
 import argparse
@@ -15,10 +17,13 @@ import platform
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fuzzing import dicom, nifti, pictures
 from fuzzing.kinds import Kind
 from fuzzing.run import FREE_BYTES, MOST_CPU_S, MOST_TIMES, Tally, as_json, run_kind
+
+from infnet_runtime.errors import InfnetError
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (*nifti.KINDS, *pictures.KINDS, *dicom.KINDS)}
 _BATCH = 2000  # cases of one process
@@ -35,11 +40,18 @@ def main() -> None:
     parser.add_argument("--look", type=int, metavar="CASE", help="of the one kind and seed that are given")
     parser.add_argument("--keep", type=Path, help="folder for that case")
     parser.add_argument("--json", type=Path, help="write every number here")
+    parser.add_argument("--show", type=Path, help="print the table of an earlier --json, and do nothing else")
     options = parser.parse_args()
+    if options.show:
+        return print(_table(json.loads(options.show.read_text("utf-8"))["kinds"]))
     kinds = [KINDS[name] for name in options.kind or KINDS]
     if options.look is not None:
         options.keep.mkdir()
-        return kinds[0].read(kinds[0].case(options.seed, options.look, options.keep))
+        try:
+            kinds[0].read(kinds[0].case(options.seed, options.look, options.keep))
+        except InfnetError as error:
+            print(error)
+        return None
     started = time.monotonic()
     tallies = {kind.name: _all_of(kind, options.seed, options.cases, kinds) for kind in kinds}
     if options.json:
@@ -56,17 +68,25 @@ def main() -> None:
     findings = [finding for tally in tallies.values() for finding in tally.findings]
     for finding in findings:
         print(f"{finding.kind} {finding.case}: {finding.what}\n  {finding.detail.strip()[-2000:]}")
-    print("| kind | cases | read | refused, by code | most memory, MiB | longest, CPU s | findings |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, tally in tallies.items():
-        codes = ", ".join(f"{code[4:]}: {count}" for code, count in sorted(tally.refused.items()))
-        print(
-            f"| {name} | {tally.cases} | {tally.read} | {codes} | {tally.most_growth_bytes / 2**20:.1f} "
-            f"| {tally.most_cpu_s:.2f} | {len(tally.findings)} |"
-        )
+    print(_table({name: as_json(tally) for name, tally in tallies.items()}))
     if findings:
         raise SystemExit(1)
     return None
+
+
+def _table(kinds: dict[str, Any]) -> str:
+    """What a run came to, in Markdown."""
+    lines = [
+        "| kind | cases | read | refused | number of codes | most memory, MiB | longest, CPU s | findings |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| `{name}` | {tally['cases']} | {tally['read']} | {sum(tally['refused'].values())} "
+        f"| {len(tally['refused'])} | {tally['most_growth_bytes'] / 2**20:.1f} | {tally['most_cpu_s']:.2f} "
+        f"| {len(tally['findings'])} |"
+        for name, tally in kinds.items()
+    ]
+    return "\n".join(lines)
 
 
 def _all_of(kind: Kind, seed: int, cases: int, kinds: list[Kind]) -> Tally:

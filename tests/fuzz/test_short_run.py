@@ -108,6 +108,22 @@ def test_every_kind_of_fault_is_found() -> None:
     assert told["read"]["read"] == 2
 
 
+def test_the_page_shows_the_recorded_run() -> None:
+    recorded = BENCHMARKS / "results" / "fuzz.json"
+    told = json.loads(recorded.read_text("utf-8"))
+    assert sum(tally["cases"] for tally in told["kinds"].values()) >= 100_000
+    assert not any(tally["findings"] for tally in told["kinds"].values())
+    shown = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "fuzz.py"), f"--show={recorded}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    page = (BENCHMARKS.parent / "docs" / "fuzzing.md").read_text("utf-8")
+    assert shown in page
+    assert f"Seed {told['seed']}," in page
+
+
 LISTED = """
 import sys, pathlib
 sys.path.insert(0, {folder!r})
