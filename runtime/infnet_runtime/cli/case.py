@@ -12,7 +12,8 @@ from infnet_runtime.cli.progress import ProgressBar
 from infnet_runtime.errors import OutputError
 from infnet_runtime.io import DEFAULT_MAX_BYTES, Scan, open_scan, prepare_folder, read_lungs
 from infnet_runtime.io.atomic import atomic_write
-from infnet_runtime.io.dicom import read_dicom
+from infnet_runtime.io.dicom import DicomScan, read_dicom
+from infnet_runtime.io.dicom.patient import Patient, patient_of
 from infnet_runtime.io.lobe_masks import read_lobes
 from infnet_runtime.report.files import ResultFiles, earlier_result, printable
 from infnet_runtime.report.text_and_json import json_file, to_document, to_text
@@ -39,6 +40,8 @@ class CaseOptions:
         As for :func:`~infnet_runtime.io.scans.open_scan`.
     allow_gaps
         As for :func:`~infnet_runtime.io.dicom.read_dicom`.
+    include_phi
+        Patient and study of a DICOM scan go into the report and onto the page.
     fast, silence_slices
         As for :meth:`~infnet_runtime.segment.segmenter.Segmenter.predict`.
     read_ahead
@@ -51,6 +54,7 @@ class CaseOptions:
     intensity: Intensity | None = None
     assume_orientation: str | None = None
     allow_gaps: bool = False
+    include_phi: bool = False
     fast: bool = False
     silence_slices: bool = False
     read_ahead: bool = False
@@ -129,9 +133,14 @@ def process_case(
     result = _with_reading(result, read_s)
     if source is not None:
         _write_dicom(result, source, case.files.files)
-    _write(scan, result, case.files.files)
+    patient = patient_of(scan.source) if options.include_phi and isinstance(scan, DicomScan) else None
+    _write(scan, result, case.files.files, patient)
     document = to_document(
-        result, outputs=case.files.listed, path=case.path, earlier=_left_of_earlier(case.files)
+        result,
+        outputs=case.files.listed,
+        path=case.path,
+        earlier=_left_of_earlier(case.files),
+        patient=patient,
     )
     with atomic_write(case.files.report) as file:
         file.write(json_file(document).encode())
@@ -143,7 +152,6 @@ def process_case(
 
 def _images_of(scan: Scan, case: Case) -> "SourceImages":
     """The images that DICOM objects refer to; what is wrong with them is said before the network runs."""
-    from infnet_runtime.io.dicom import DicomScan
     from infnet_runtime.report.dicom.source import placement, read_source
 
     if not isinstance(scan, DicomScan):
@@ -165,7 +173,7 @@ def _write_dicom(result: Segmentation, source: "SourceImages", files: dict[str, 
     write_structured_report(files["sr"], result, source, written)
 
 
-def _write(scan: Scan, result: Segmentation, files: dict[str, Path]) -> None:
+def _write(scan: Scan, result: Segmentation, files: dict[str, Path], patient: Patient | None) -> None:
     """All files but the report and the DICOM objects."""
     scan.write_mask(files["mask"], result.mask)
     if "lungs" in files:
@@ -184,7 +192,7 @@ def _write(scan: Scan, result: Segmentation, files: dict[str, Path]) -> None:
         from infnet_runtime.report.html import report_html
 
         with atomic_write(files["report"]) as file:
-            file.write(report_html(result).encode())
+            file.write(report_html(result, patient=patient).encode())
     if "regions" in files:
         from infnet_runtime.report.tables import region_table
 

@@ -12,6 +12,7 @@ from infnet_runtime.cli.options import (
     BackendOption,
     BatchOption,
     DeviceOption,
+    IncludePhiOption,
     JsonOption,
     LobesOption,
     ModelOption,
@@ -162,6 +163,7 @@ def infer(
             "the scan, for an archive; see docs/dicom.md. For scans from DICOM.",
         ),
     ] = False,
+    include_phi: IncludePhiOption = False,
     demo: Annotated[bool, typer.Option("--demo", help="Make a phantom volume and run on it.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report of each scan as one line of JSON.")
@@ -229,6 +231,7 @@ def infer(
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,
         allow_gaps=allow_gaps,
+        include_phi=include_phi,
         fast=fast,
         silence_slices=slice_gate,
         read_ahead=(threads or usable_cores()) > 1,
@@ -429,6 +432,7 @@ def quantify(
     allow_gaps: Annotated[
         bool, typer.Option("--allow-gaps", help="Take a DICOM series in which slices are missing.")
     ] = False,
+    include_phi: IncludePhiOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure an infection mask that is at hand, without a model: all numbers of docs/quantification.md.
@@ -456,6 +460,7 @@ def quantify(
         assume_orientation=assume_orientation,
         series=series,
         allow_gaps=allow_gaps,
+        include_phi=include_phi,
         pictures=MeasuredPictures(report, montage, csv_regions),
     )
     typer.echo(measured.line if as_json else measured.text)

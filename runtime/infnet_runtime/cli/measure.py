@@ -7,6 +7,8 @@ from pathlib import Path
 from infnet_runtime.errors import OutputError
 from infnet_runtime.io import open_scan, prepare_folder, read_lungs
 from infnet_runtime.io.atomic import atomic_write, refuse_existing
+from infnet_runtime.io.dicom import DicomScan
+from infnet_runtime.io.dicom.patient import Patient, patient_of
 from infnet_runtime.io.infection_masks import read_infection
 from infnet_runtime.io.lobe_masks import expect_lobes, read_lobes
 from infnet_runtime.io.lung_masks import expect_mask_file
@@ -36,12 +38,12 @@ class MeasuredPictures:
         for path in filter(None, (self.report, self.montage, self.regions)):
             refuse_existing(path)
 
-    def write(self, measured: Measured) -> None:
+    def write(self, measured: Measured, patient: Patient | None = None) -> None:
         """Write those that were asked for."""
         if self.report:
             from infnet_runtime.report.html import report_html
 
-            _write(self.report, report_html(measured).encode())
+            _write(self.report, report_html(measured, patient=patient).encode())
         if self.montage:
             from infnet_runtime.report.montage import montage_png
 
@@ -80,6 +82,7 @@ def measure_files(
     assume_orientation: str | None = None,
     series: str | None = None,
     allow_gaps: bool = False,
+    include_phi: bool = False,
     pictures: MeasuredPictures | None = None,
 ) -> MeasuredFiles:
     """Measure a mask.
@@ -97,6 +100,8 @@ def measure_files(
         As for :func:`~infnet_runtime.io.lobe_masks.read_lobes`.
     out
         Where the report is written.
+    include_phi
+        Patient and study of a DICOM scan go into the report and onto the page.
     pictures
         What else is written.
 
@@ -114,13 +119,14 @@ def measure_files(
         _refuse_other_file(out)
     if pictures:
         pictures.refuse_existing()
-    scan = open_scan(
+    opened = open_scan(
         ct,
         intensity=intensity,
         assume_orientation=assume_orientation,
         series=series,
         allow_gaps=allow_gaps,
-    ).volume
+    )
+    scan = opened.volume
     measured = measure_mask(
         scan,
         read_infection(mask, scan),
@@ -128,9 +134,10 @@ def measure_files(
         lobes=read_lobes(lobes, scan) if lobes else None,
     )
     measured = _named(measured, mask)
-    document = to_document(measured, outputs={}, path=ct)
+    patient = patient_of(opened.source) if include_phi and isinstance(opened, DicomScan) else None
+    document = to_document(measured, outputs={}, path=ct, patient=patient)
     if pictures:
-        pictures.write(measured)
+        pictures.write(measured, patient)
     if out:
         _write(out, json_file(document).encode())
     return MeasuredFiles(measured_text(measured), json_line(document))

@@ -54,6 +54,14 @@ LobesOption: TypeAlias = Annotated[
         "or of TotalSegmentator, or TotalSegmentator's folder with lung_*_lobe_* files."
     ),
 ]
+IncludePhiOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--include-phi",
+        help="Put the patient of a DICOM scan into the JSON and onto the page: name, number, birth date, "
+        "sex, study date, accession number. Without it they stand in DICOM objects alone.",
+    ),
+]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 VersionOption: TypeAlias = Annotated[
     bool,

@@ -15,6 +15,7 @@ from string import Template
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray
+from infnet_runtime.io.dicom.patient import Patient
 from infnet_runtime.io.png import png_bytes
 from infnet_runtime.measure.definitions import CLASS_DEFINITIONS, DEFINITIONS, HIGH_OPACITY_ABOVE_HU
 from infnet_runtime.measure.result import Quantification
@@ -44,13 +45,17 @@ _NAMES = {"axial": "Axial", "coronal": "Coronal", "sagittal": "Sagittal"}
 _SIDES = {"axial": "from the head down", "coronal": "from the front", "sagittal": "from the patient's right"}
 
 
-def report_html(result: Segmentation | Measured, *, made: datetime | None = None) -> str:
+def report_html(
+    result: Segmentation | Measured, *, made: datetime | None = None, patient: Patient | None = None
+) -> str:
     """Write a result as a page.
 
     Parameters
     ----------
     made
         Date on the page; now where absent.
+    patient
+        Whose scan it is, where a user wants it on the page.
     """
     page = resources.files("infnet_runtime.report").joinpath("page.html").read_text("utf-8")
     q = result.quantification
@@ -61,6 +66,7 @@ def report_html(result: Segmentation | Measured, *, made: datetime | None = None
             break
     return Template(page).substitute(
         name=_safe(result.volume.source),
+        patient=f'<p class="dim"><bdi>{_safe(patient.line)}</bdi></p>' if patient else "",
         scan=_scan(result),
         across=4 if len(shown) > 1 else 1,
         widest="1fr" if len(shown) > 1 else "640px",

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from infnet_runtime.io.dicom.patient import Patient
 from infnet_runtime.measure.definitions import CLASS_DEFINITIONS, DEFINITIONS, HIGH_OPACITY_ABOVE_HU
 from infnet_runtime.measure.result import Burden, ClassBurden, Classes, Quantification
 from infnet_runtime.report.files import SCHEMA, printable
@@ -22,6 +24,7 @@ def to_document(
     outputs: dict[str, str],
     path: Path | None = None,
     earlier: tuple[str, ...] = (),
+    patient: Patient | None = None,
 ) -> dict[str, Any]:
     """Report as plain values for JSON.
 
@@ -33,6 +36,8 @@ def to_document(
         Of the scan, as the user gave it.
     earlier
         Names of files of earlier runs that this one did not write again.
+    patient
+        Whose scan it is, where a user wants it in the report.
     """
     volume, q = result.volume, result.quantification
     document: dict[str, Any] = {
@@ -54,6 +59,8 @@ def to_document(
         "outputs_of_earlier_runs": list(earlier),
         "provenance": result.provenance.to_dict(),
     }
+    if patient is not None:
+        document["input"]["patient"] = asdict(patient)
     return document
 
 

@@ -56,6 +56,49 @@ def test_a_series_gives_the_numbers_and_the_mask_of_the_same_nifti(tmp_path: Pat
     assert world.PLANTED not in json.dumps(written) + dicom.text
 
 
+@pytest.mark.parametrize("include_phi", [False, True])
+def test_the_patient_is_said_where_asked_for_and_nowhere_else(
+    tmp_path: Path, model: Path, include_phi: bool
+) -> None:
+    world.write(tmp_path / "series", world.slices(PHANTOM))
+    command = [str(tmp_path / "series"), "--model", str(model), "-o", str(tmp_path / "out"), "--report"]
+    command += ["--montage", "--csv-regions", "--csv", str(tmp_path / "out/table.csv"), "-v"]
+    ran = CliRunner().invoke(app, [*command, *(["--include-phi"] if include_phi else [])])
+    assert ran.exit_code == 0, ran.output
+    named = {
+        path.name.removeprefix(f"{UID}.")
+        for path in (tmp_path / "out").iterdir()
+        if world.PLANTED.encode() in path.read_bytes()
+    }
+    assert named == ({"infnet.json", "report.html"} if include_phi else set())
+    assert world.PLANTED not in ran.output
+    written = json.loads((tmp_path / "out" / f"{UID}.infnet.json").read_text())
+    validate(written, json.loads(SCHEMA.read_text()))
+    assert written["input"].get("patient", {}).get("id") == ("Geheim-ID" if include_phi else None)
+
+
+def test_a_mask_at_hand_says_the_patient_where_asked_for(tmp_path: Path) -> None:
+    world.write(tmp_path / "ct", world.slices(PHANTOM))
+    write_nifti(
+        tmp_path / "mask.nii.gz", PHANTOM.infection.astype(np.uint8).transpose(2, 1, 0), world.affine(PHANTOM)
+    )
+    command = ["quantify", "--ct", str(tmp_path / "ct"), "--mask", str(tmp_path / "mask.nii.gz"), "--json"]
+    for phi in (False, True):
+        ran = CliRunner().invoke(app, [*command, *(["--include-phi"] if phi else [])])
+        assert ran.exit_code == 0, ran.output
+        document = json.loads(ran.stdout)
+        assert (world.PLANTED in ran.stdout) is phi
+        validate(document, json.loads(SCHEMA.read_text()))
+
+
+def test_a_scan_without_a_patient_is_done_all_the_same(tmp_path: Path, model: Path) -> None:
+    write_nifti(tmp_path / "ct.nii.gz", PHANTOM.hu.transpose(2, 1, 0), world.affine(PHANTOM))
+    command = [str(tmp_path / "ct.nii.gz"), "--model", str(model), "--include-phi", "--json"]
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 0, ran.output
+    assert "patient" not in json.loads(ran.stdout)["input"]
+
+
 def test_gaps_are_in_the_report(tmp_path: Path, model: Path) -> None:
     single = world.slices(PHANTOM)
     world.write(tmp_path / "series", single[:9] + single[10:])
