@@ -182,8 +182,7 @@ def _dicom(
 def _without_scans(folder: Path) -> InputError:
     return InputError(
         f"{folder} holds no scan: no file that ends with {', '.join(SCAN_SUFFIXES)} and no DICOM file, also "
-        "in "
-        "the folders below; give the folder of the scans",
+        "in the folders below; give the folder of the scans",
         code=3023,
     )
 
@@ -310,8 +309,8 @@ def _not_ours(case: Case, path: Path) -> OutputError | None:
     if is_result(path):
         return None
     return OutputError(
-        f"{path} is there already, and no report of infnet beside it lists it: it may be yours. The "
-        f"result of {case.path} would replace it; rename it, or choose another folder with -o",
+        f"{path} is there already, and no report of infnet beside it lists it: it may be yours. The result "
+        f"of {case.path} would replace it; rename it, or choose another folder with -o",
         code=8015,
     )
 

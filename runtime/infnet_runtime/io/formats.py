@@ -82,9 +82,8 @@ def scan_format(path: Path) -> ScanFormat:
     known = format_by_name(path)
     if known is None:
         raise InputError(
-            f"{path} has none of the endings {', '.join(SCAN_SUFFIXES)}, and is no DICOM file; other "
-            "formats are "
-            "not read",
+            f"{path} has none of the endings {', '.join(SCAN_SUFFIXES)}, and is no DICOM file; other formats "
+            "are not read",
             code=3003,
         )
     if found.st_size == 0:

@@ -52,8 +52,8 @@ def read_lobes(path: Path, scan: CtVolume) -> ByteArray:
         both = int(np.count_nonzero(lobes[marked]))
         if both:
             raise InputError(
-                f"{file} marks {both} voxels that belong to another lobe of {path} too; expected lobes "
-                "that do not overlap: make them again in one run",
+                f"{file} marks {both} voxels that belong to another lobe of {path} too; expected lobes that "
+                "do not overlap: make them again in one run",
                 code=3334,
             )
         lobes[marked] = number

@@ -102,8 +102,8 @@ def given_lobes(
             code=3333,
         )
     raise InputError(
-        f"{name} has {shown}; expected lobes: 1 left upper, 2 left lower, 3 right upper, 4 right middle "
-        "and 5 right lower (lungmask's LTRCLobes), or 10 to 14 in the same order (TotalSegmentator), or the "
+        f"{name} has {shown}; expected lobes: 1 left upper, 2 left lower, 3 right upper, 4 right middle and "
+        "5 right lower (lungmask's LTRCLobes), or 10 to 14 in the same order (TotalSegmentator), or the "
         "folder of TotalSegmentator's five lung_*_lobe_* files",
         code=3332,
     )

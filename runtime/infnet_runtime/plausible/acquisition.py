@@ -17,10 +17,8 @@ def acquisition_remarks(scan: CtVolume) -> tuple[Flag, ...]:
             Flag(
                 "slices_missing",
                 f"{missing} slice{'s are' if missing > 1 else ' is'} missing ({where}, counted in stored "
-                "order): "
-                "millilitres and shares are those of the slices that are there, and what lies behind a gap "
-                "is "
-                "drawn too near by its width; get the whole series",
+                "order): millilitres and shares are those of the slices that are there, and what lies behind "
+                "a gap is drawn too near by its width; get the whole series",
             ),
         )
     if taken.is_lossy:

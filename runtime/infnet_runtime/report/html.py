@@ -223,8 +223,8 @@ def _provenance(result: Segmentation | Measured) -> Iterator[tuple[str, str]]:
     yield "values", f"read as {volume.intensity}"
     yield (
         "versions",
-        f"infnet {p.infnet}, Python {platform.python_version()}, numpy {np.__version__}, "
-        f"OpenCV {cv2.__version__}",
+        f"infnet {p.infnet}, Python {platform.python_version()}, numpy {np.__version__}, OpenCV "
+        f"{cv2.__version__}",
     )
     yield "seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in p.seconds.items())
 
@@ -259,8 +259,8 @@ def _by_a_model(p: Provenance) -> Iterator[tuple[str, str]]:
     )
     yield (
         "slices",
-        f"{p.slices_run} through the network, {p.slices_interpolated} interpolated, {p.slices_skipped} "
-        "left out without lung",
+        f"{p.slices_run} through the network, {p.slices_interpolated} interpolated, {p.slices_skipped} left "
+        "out without lung",
     )
 
 

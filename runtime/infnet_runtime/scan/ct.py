@@ -183,8 +183,8 @@ def known_intensity(intensity: Intensity | str, source: str) -> Intensity:
 def _check_voxels(voxels: Voxels, source: str) -> None:
     if voxels.ndim != 3 or voxels.size == 0 or voxels.dtype.kind not in "iuf":
         raise GeometryError(
-            f"expected a 3-D array of numbers, {source} has shape {voxels.shape} and type "
-            f"{voxels.dtype}; give one volume of one channel",
+            f"expected a 3-D array of numbers, {source} has shape {voxels.shape} and type {voxels.dtype}; "
+            "give one volume of one channel",
             code=3030,
         )
 
@@ -202,8 +202,8 @@ def check_values(voxels: Voxels, intensity: Intensity, source: str) -> None:
         lowest, highest = voxels.min(), voxels.max()
         if lowest < 0 or highest > 255:
             raise InputError(
-                f"{source} was declared windowed, expected values 0..255, found "
-                f"{lowest:g}..{highest:g}; read it as hu, or export the picture again with a lung window",
+                f"{source} was declared windowed, expected values 0..255, found {lowest:g}..{highest:g}; "
+                "read it as hu, or export the picture again with a lung window",
                 code=3034,
             )
 
@@ -228,7 +228,7 @@ def refuse_non_finite(voxels: Voxels, source: str) -> None:
     if bad:
         raise InputError(
             f"{bad} of {voxels.size} voxels of {source} are not finite (NaN or infinite); a volume in ml "
-            "cannot be trusted. Convert the scan again from its DICOM files, or fill these voxels with "
-            "-1024 HU",
+            "cannot be trusted. Convert the scan again from its DICOM files, or fill these voxels with -1024 "
+            "HU",
             code=3032,
         )

@@ -207,8 +207,8 @@ class Grid:
         """
         if array.shape != self.shape:
             raise GeometryError(
-                f"expected shape {self.shape} of {source}, found {array.shape}; both must lie "
-                "on the same grid",
+                f"expected shape {self.shape} of {source}, found {array.shape}; both must lie on the same "
+                "grid",
                 code=3033,
             )
         axes, flips = lps_axes(self.affine)

@@ -86,8 +86,8 @@ def lung_mask(
     whole = whole_labels(labels, "the lung mask")
     if whole.max() > LEFT and not _is_of_unknown_side(whole):
         raise InputError(
-            f"the lung mask has labels up to {whole.max()}, expected 1 (right) and 2 (left); "
-            "bring it there with infnet_runtime.lungs.given_lungs",
+            f"the lung mask has labels up to {whole.max()}, expected 1 (right) and 2 (left); bring it there "
+            "with infnet_runtime.lungs.given_lungs",
             code=3071,
         )
     if origin == "given" and not whole.any():

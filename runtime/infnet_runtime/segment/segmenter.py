@@ -436,8 +436,8 @@ def _opened(scan: object) -> CtVolume:
     what = type(scan).__name__ + (f" {shape}" if (shape := getattr(scan, "shape", None)) is not None else "")
     raise InputError(
         f"the scan is a {what}, expected a path or a CtVolume: voxels alone do not say where the patient's "
-        "right is, nor how large they are. Give CtVolume(voxels, affine, Intensity.HU, name), with axes "
-        "(i, j, k) and an affine as nibabel gives them",
+        "right is, nor how large they are. Give CtVolume(voxels, affine, Intensity.HU, name), with axes (i, "
+        "j, k) and an affine as nibabel gives them",
         code=3030,
     )
 

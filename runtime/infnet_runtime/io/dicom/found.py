@@ -87,8 +87,7 @@ class DicomFile:
             if self.path.is_symlink() and not self.path.exists():
                 raise InputError(
                     f"{self.path} is a link whose content is not there, and may be a slice; fetch it (git "
-                    "annex "
-                    "get, datalad get), or take the link away",
+                    "annex get, datalad get), or take the link away",
                     code=3025,
                 ) from error
             raise InputError(f"cannot read {self.name}: {error.strerror or error}", code=3005) from error
@@ -177,8 +176,8 @@ def _members(path: Path) -> list[DicomFile]:
     if len(members) > _MOST_FILES or unpacked > _MOST_UNPACKED_BYTES or largest > _MOST_MEMBER_BYTES:
         raise InputError(
             f"{path} unpacks to {len(members)} files of {unpacked} bytes, expected {_MOST_FILES} files and "
-            f"{_MOST_UNPACKED_BYTES} bytes at most, {_MOST_MEMBER_BYTES} in one; unpack it yourself and "
-            "give the folder",
+            f"{_MOST_UNPACKED_BYTES} bytes at most, {_MOST_MEMBER_BYTES} in one; unpack it yourself and give "
+            "the folder",
             code=3255,
         )
     if unpacked > _RATIO_FROM_BYTES and unpacked > _RATIO * packed:

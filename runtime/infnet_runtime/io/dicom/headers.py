@@ -53,8 +53,7 @@ _MACROS = (
 )
 _TAGS = (  # noqa: SIM905 - forty words
     "ImageType SOPClassUID SOPInstanceUID Modality SeriesDescription PatientName PatientID SliceThickness "
-    "KVP "
-    "ConvolutionKernel StudyInstanceUID SeriesInstanceUID AcquisitionNumber AcquisitionTime "
+    "KVP ConvolutionKernel StudyInstanceUID SeriesInstanceUID AcquisitionNumber AcquisitionTime "
     "TemporalPositionIdentifier ImagePositionPatient ImageOrientationPatient FrameOfReferenceUID "
     "SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing BitsAllocated "
     "BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleIntercept "

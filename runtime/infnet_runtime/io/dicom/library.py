@@ -20,8 +20,7 @@ def pydicom() -> ModuleType:
             raise
         raise InputError(
             "reading DICOM needs pydicom, which is not installed; pip install 'infnet[dicom]', or convert "
-            "the "
-            "series to NIfTI with dcm2niix and give that file",
+            "the series to NIfTI with dcm2niix and give that file",
             code=3250,
         ) from error
     return package

@@ -90,8 +90,7 @@ def ordered(planes: Sequence[Plane], source: str, *, allow_gaps: bool = False) -
     if len(planes) == 1:
         raise InputError(
             f"{source} is a single slice ({planes[0].name}), and one slice is no volume; give the whole "
-            "series, or "
-            "the slice as a picture in the lung window (.png), which gives no millilitres",
+            "series, or the slice as a picture in the lung window (.png), which gives no millilitres",
             code=3269,
         )
     row, column = np.reshape(planes[0].frame.orientation or (), (2, 3))
@@ -126,15 +125,13 @@ def _check_geometry(plane: Plane, source: str) -> None:
         if value is None:
             raise GeometryError(
                 f"{source}: {plane.name} has no {keyword} ({tag}), so nobody knows where its voxels lie; "
-                "export the "
-                "series again from the PACS",
+                "export the series again from the PACS",
                 code=3256,
             )
         if len(value) != count or not all(map(math.isfinite, value)) or max(map(abs, value)) > _FARTHEST_MM:
             raise GeometryError(
                 f"{source}: {plane.name} has the {keyword} ({tag}) {_written(value)}, expected {count} "
-                "numbers in "
-                "mm or direction cosines; export the series again",
+                "numbers in mm or direction cosines; export the series again",
                 code=3257,
             )
     orientation = np.reshape(plane.frame.orientation or (), (2, 3))
@@ -142,16 +139,14 @@ def _check_geometry(plane: Plane, source: str) -> None:
         raise GeometryError(
             f"{source}: {plane.name} has the ImageOrientationPatient (0020,0037) "
             f"{_written(plane.frame.orientation or ())}, expected two directions of length 1 at right "
-            "angles; export "
-            "the series again",
+            "angles; export the series again",
             code=3257,
         )
     lowest, highest = _SPACING_MM
     if not all(lowest <= mm <= highest for mm in plane.frame.spacing or ()):
         raise GeometryError(
-            f"{source}: {plane.name} has the PixelSpacing (0028,0030) "
-            f"{_written(plane.frame.spacing or ())}, expected "
-            f"{lowest:g} to {highest:g} mm; export the series again",
+            f"{source}: {plane.name} has the PixelSpacing (0028,0030) {_written(plane.frame.spacing or ())}, "
+            f"expected {lowest:g} to {highest:g} mm; export the series again",
             code=3257,
         )
 
@@ -193,8 +188,8 @@ def _refuse_odd(
     raise GeometryError(
         f"{source}: slices of one series differ in {what}: {_told(usual)} in {counted[usual]} of them, "
         f"{_told(values[odd])} in "
-        f"{planes[odd].name}{' and others' if len(values) - counted[usual] > 1 else ''}; "
-        "they are no single volume. Give the files of one reconstruction",
+        f"{planes[odd].name}{' and others' if len(values) - counted[usual] > 1 else ''}; they are no single "
+        "volume. Give the files of one reconstruction",
         code=code,
     )
 
@@ -216,8 +211,7 @@ def _refuse_same_place(planes: Sequence[Plane], places: DoubleArray, source: str
     raise GeometryError(
         f"{source}: {one.name} and {other.name} are different slices at the same position "
         f"({places[double[0]]:.2f} mm along the normal){_and_more(len(double))}{times}. A volume has one "
-        "slice at a "
-        "place: give the files of one phase or reconstruction",
+        "slice at a place: give the files of one phase or reconstruction",
         code=3261,
     )
 
@@ -250,10 +244,9 @@ def _refuse_tilt(planes: Sequence[Plane], positions: DoubleArray, normal: Double
     if degrees > _LEAST_TILT_DEGREES and across > spacing / 2:
         raise GeometryError(
             f"{source}: the gantry was tilted by {degrees:.1f} degrees: slices move by {across:.1f} mm "
-            "across while "
-            f"they go {along:.1f} mm along (ImagePositionPatient), so the grid is sheared. A chest CT is "
-            "taken "
-            "without a tilt: give another series, or straighten this one (dcm2niix writes it as *_Tilt.nii)",
+            f"across while they go {along:.1f} mm along (ImagePositionPatient), so the grid is sheared. A "
+            "chest CT is taken without a tilt: give another series, or straighten this one (dcm2niix writes "
+            "it as *_Tilt.nii)",
             code=3259,
         )
     drift = positions - positions[0] - np.outer((positions - positions[0]) @ normal / along, way)
@@ -261,8 +254,7 @@ def _refuse_tilt(planes: Sequence[Plane], positions: DoubleArray, normal: Double
     if np.linalg.norm(drift[worst]) > spacing / 2:
         raise GeometryError(
             f"{source}: {planes[worst].name} lies {np.linalg.norm(drift[worst]):.2f} mm beside the line of "
-            "the others "
-            "(ImagePositionPatient), expected slices one above the other; give the files of one "
+            "the others (ImagePositionPatient), expected slices one above the other; give the files of one "
             "reconstruction",
             code=3273,
         )
@@ -285,8 +277,7 @@ def _gaps(
     counted = Counter(f"{step:.2f}" for step in steps).most_common(4)
     found = (
         f"{source}: slices are not the same distance apart: {planes[first].name} and "
-        f"{planes[first + 1].name} are "
-        f"{steps[first]:.2f} mm apart, most others {usual:.2f} mm (steps: "
+        f"{planes[first + 1].name} are {steps[first]:.2f} mm apart, most others {usual:.2f} mm (steps: "
         + ", ".join(f"{count} of {step} mm" for step, count in counted)
         + ")"
     )
@@ -303,8 +294,7 @@ def _gaps(
     if not allow_gaps:
         raise GeometryError(
             f"{found}: a gap, {what}. Copy the series again; with --allow-gaps what is there is measured, "
-            "and "
-            "nothing of what is missing",
+            "and nothing of what is missing",
             code=3260,
         )
     gaps = tuple(

@@ -108,8 +108,7 @@ def _native(image: Image, stream: BinaryIO, plane_of: Callable[[int], AnyArray |
     ):
         raise InputError(
             f"{source}: {image.name} announces {length} bytes of pixels, expected {size * frames} of "
-            f"{frames} x "
-            f"{stored.rows} x {stored.columns}; export the series again",
+            f"{frames} x {stored.rows} x {stored.columns}; export the series again",
             code=3266,
         )
     for number in range(frames):
@@ -143,9 +142,8 @@ def _encapsulated(image: Image, raw: bytes, source: str) -> Iterator[AnyArray]:
     if not works:
         raise InputError(
             f"{source}: {image.name} is in the transfer syntax {told}, for which no decoder is installed "
-            f"({'; '.join(lacking)}). pip install 'infnet[dicom]' has those for JPEG, JPEG-LS, JPEG 2000 "
-            "and RLE; "
-            "else export the series uncompressed",
+            f"({'; '.join(lacking)}). pip install 'infnet[dicom]' has those for JPEG, JPEG-LS, JPEG 2000 and "
+            "RLE; else export the series uncompressed",
             code=3267,
         )
     count = 0
@@ -160,8 +158,7 @@ def _encapsulated(image: Image, raw: bytes, source: str) -> Iterator[AnyArray]:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{source}: the pixels of {image.name} in {told} cannot be decoded ({reason}): damaged or cut "
-            "off? Copy "
-            "it again, or export the series uncompressed",
+            "off? Copy it again, or export the series uncompressed",
             code=3268,
         ) from error
     if count != len(image.frames):
@@ -206,8 +203,7 @@ def _fill(plane: AnyArray, pixels: AnyArray, image: Image, number: int, source: 
     ):
         raise InputError(
             f"{source}: the pixels of {image.name} are {pixels.shape} of {pixels.dtype}, expected "
-            f"{plane.shape} of "
-            f"{plane.dtype} by its header; export the series again",
+            f"{plane.shape} of {plane.dtype} by its header; export the series again",
             code=3268,
         )
     plane[...] = pixels
@@ -242,8 +238,7 @@ def _extend(plane: AnyArray, image: Image, source: str) -> BoolArray | bool:
         if (odd & ~padded).any():
             raise InputError(
                 f"{source}: {image.name} has numbers that do not fit into its BitsStored "
-                f"{stored.bits_stored} and "
-                "are no PixelPaddingValue; export the series again",
+                f"{stored.bits_stored} and are no PixelPaddingValue; export the series again",
                 code=3265,
             )
     plane[...] = whole

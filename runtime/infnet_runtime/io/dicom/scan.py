@@ -208,8 +208,7 @@ def _once(series: Series, name: str) -> tuple[Image, ...]:
         if first is not image and _digest(first.file) != _digest(image.file):
             raise InputError(
                 f"{name}: {first.name} and {image.name} have the same SOPInstanceUID {image.instance_uid} "
-                "and "
-                "different bytes; keep the right one",
+                "and different bytes; keep the right one",
                 code=3262,
             )
     return tuple(kept.values())
@@ -230,9 +229,8 @@ def _decoded(arranged: Ordered, name: str, max_bytes: int | None) -> tuple[AnyAr
     if len(kinds) > 1:
         told = " and ".join(sorted(str(kind) for kind in kinds.values()))
         raise GeometryError(
-            f"{name}: slices of one series differ in BitsAllocated or PixelRepresentation ({told}); give "
-            "the files of "
-            "one reconstruction",
+            f"{name}: slices of one series differ in BitsAllocated or PixelRepresentation ({told}); give the "
+            "files of one reconstruction",
             code=3258,
         )
     kind = next(iter(kinds.values()))
@@ -240,8 +238,8 @@ def _decoded(arranged: Ordered, name: str, max_bytes: int | None) -> tuple[AnyAr
     size = math.prod(shape) * kind.itemsize
     if max_bytes is not None and size > max_bytes:
         raise InputError(
-            f"{name} has {size} bytes of voxels, more than the limit of {max_bytes}; crop the scan, or "
-            "raise the limit",
+            f"{name} has {size} bytes of voxels, more than the limit of {max_bytes}; crop the scan, or raise "
+            "the limit",
             code=3009,
         )
     places = {(id(plane.image), plane.number): k for k, plane in enumerate(planes)}
@@ -267,9 +265,8 @@ def _allocated(
         return np.empty(shape, kind)
     except (MemoryError, ValueError) as error:
         raise InputError(
-            f"{name} needs {math.prod(shape) * kind.itemsize} bytes of memory for {len(images)} files, "
-            "which are not "
-            "there; crop the scan",
+            f"{name} needs {math.prod(shape) * kind.itemsize} bytes of memory for {len(images)} files, which "
+            "are not there; crop the scan",
             code=3009,
         ) from error
 
@@ -281,22 +278,20 @@ def _check_values(plane: Plane, name: str) -> None:
         table = " (it has a ModalityLUTSequence, which is not read)" if plane.image.stored.has_table else ""
         raise InputError(
             f"{name}: {plane.name} has no RescaleSlope or no RescaleIntercept (0028,1053 and "
-            f"0028,1052){table}, so its "
-            "numbers mean no Hounsfield units; export the original series from the PACS",
+            f"0028,1052){table}, so its numbers mean no Hounsfield units; export the original series from "
+            "the PACS",
             code=3263,
         )
     if not (math.isfinite(frame.slope) and frame.slope > 0 and math.isfinite(frame.intercept)):
         raise InputError(
             f"{name}: {plane.name} has the RescaleSlope {frame.slope:g} and RescaleIntercept "
-            f"{frame.intercept:g}, "
-            "expected finite numbers and a slope above 0; export the series again",
+            f"{frame.intercept:g}, expected finite numbers and a slope above 0; export the series again",
             code=3264,
         )
     if frame.rescale_type.upper() not in _HU_TYPES:
         raise InputError(
-            f"{name}: {plane.name} has the RescaleType {frame.rescale_type} (0028,1054), expected HU; give "
-            "a series "
-            "in Hounsfield units",
+            f"{name}: {plane.name} has the RescaleType {frame.rescale_type} (0028,1054), expected HU; give a "
+            "series in Hounsfield units",
             code=3264,
         )
 

@@ -61,8 +61,8 @@ class Series:
         uid = self.uid or "without a UID"
         kernel, thickness = facts["kernel"] or "not stated", facts["thickness_mm"] or "not stated"
         return (
-            f"series {uid}: {facts['description'] or 'no description'!r}, kernel {kernel}, "
-            f"thickness {thickness} mm, {self.slices} slice{'' if self.slices == 1 else 's'}"
+            f"series {uid}: {facts['description'] or 'no description'!r}, kernel {kernel}, thickness "
+            f"{thickness} mm, {self.slices} slice{'' if self.slices == 1 else 's'}"
         )
 
 
@@ -93,9 +93,8 @@ def choose(examined: Examined, uid: str | None, source: str) -> Series:
         shown = ", ".join(f"{file.name} ({why})" for file, why in examined.damaged[:_LONGEST_LIST])
         raise InputError(
             f"{source}: {len(examined.damaged)} file{'s' * (len(examined.damaged) > 1)} cannot be read as "
-            "DICOM, and a "
-            f"slice may be among them: {shown}. Copy the series again, or move what does not belong to it "
-            "away",
+            f"DICOM, and a slice may be among them: {shown}. Copy the series again, or move what does not "
+            "belong to it away",
             code=3253,
         )
     found = group(examined.images)
@@ -103,8 +102,7 @@ def choose(examined: Examined, uid: str | None, source: str) -> Series:
         others = f"; found {examined.others}" if examined.set_aside else "; it is empty"
         raise InputError(
             f"{source} holds no CT series: no CT Image and no Enhanced CT Image{others}. Give the folder of "
-            "a CT "
-            "series in Hounsfield units",
+            "a CT series in Hounsfield units",
             code=3251,
         )
     if uid is not None:
@@ -121,8 +119,7 @@ def choose(examined: Examined, uid: str | None, source: str) -> Series:
     if len(found) > 1:
         raise InputError(
             f"{source} holds {_how_many(found)}, expected one series: {_listed(found)}. Choose one with "
-            "--series UID, "
-            "or give its folder",
+            "--series UID, or give its folder",
             code=3252,
         )
     return found[0]

@@ -66,8 +66,8 @@ def affine_from_header(fields: HeaderFields, assume_orientation: str | None) -> 
     if not lowest <= min(spacing_mm) <= max(spacing_mm) <= highest:
         fields.refuse_geometry(
             3014,
-            f"has voxels of {' x '.join(f'{step:g}' for step in spacing_mm)} mm (header pixdim, "
-            f"xyzt_units), expected {lowest:g}..{highest:g} mm; correct spacing or unit",
+            f"has voxels of {' x '.join(f'{step:g}' for step in spacing_mm)} mm (header pixdim, xyzt_units), "
+            f"expected {lowest:g}..{highest:g} mm; correct spacing or unit",
         )
 
     qform_code, sform_code = fields.get(252, "2h")
@@ -148,10 +148,8 @@ def _refuse_tilt(fields: HeaderFields, sform: Affine, spacing_mm: list[float]) -
         fields.refuse_geometry(
             3259,
             f"was taken with the gantry tilted by {degrees:.1f} degrees: by the sform its slices do not lie "
-            "one "
-            "above the other. dcm2niix writes the straightened volume beside it (*_Tilt.nii): give that "
-            "file, or "
-            "a series without a tilt",
+            "one above the other. dcm2niix writes the straightened volume beside it (*_Tilt.nii): give that "
+            "file, or a series without a tilt",
         )
 
 
@@ -171,14 +169,14 @@ def _assumed(fields: HeaderFields, spacing_mm: list[float], orientation: str | N
     if orientation is None:
         fields.refuse_geometry(
             3016,
-            "does not say where left and right are (qform_code and sform_code are 0). Convert the scan "
-            "again from its DICOM files, or state the orientation, for example LAS, if you know it",
+            "does not say where left and right are (qform_code and sform_code are 0). Convert the scan again "
+            "from its DICOM files, or state the orientation, for example LAS, if you know it",
         )
     if orientation not in ORIENTATIONS:
         fields.refuse_geometry(
             3016,
-            f"was to be read in orientation {orientation!r}; expected three letters of L/R, A/P, S/I such "
-            "as LAS",
+            f"was to be read in orientation {orientation!r}; expected three letters of L/R, A/P, S/I such as "
+            "LAS",
         )
     affine = np.eye(4)
     affine[:3, :3] = 0.0

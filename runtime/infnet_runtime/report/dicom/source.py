@@ -125,8 +125,8 @@ def _refuse_changed(headers: Sequence[Dataset], source: DicomSource) -> None:
     found = {str(header.get("SOPInstanceUID")) for header in headers}
     if found != set(source.instance_uids):
         raise OutputError(
-            f"the files of the series {source.series_uid} hold other images than when the scan was read; "
-            "run it again on files that stay as they are",
+            f"the files of the series {source.series_uid} hold other images than when the scan was read; run "
+            "it again on files that stay as they are",
             code=8053,
         )
 
@@ -159,8 +159,8 @@ def source_images(headers: Sequence[Dataset]) -> SourceImages:
         )
     if len(headers) > 1 and _FRAMES in headers[0]:
         raise OutputError(
-            f"the series is {len(headers)} objects of many frames each, a segmentation is of one; "
-            "send the series as one object, or as single images",
+            f"the series is {len(headers)} objects of many frames each, a segmentation is of one; send the "
+            "series as one object, or as single images",
             code=8057,
         )
     try:

@@ -48,8 +48,8 @@ def test_what_is_missing_empty_or_damaged(tmp_path: Path) -> None:
         one.SpecificCharacterSet = "ISO_IR 192"
     world.write(tmp_path, series)
     for file in tmp_path.rglob("*.dcm"):
-        file.write_bytes(file.read_bytes().replace(b"Geheim^Name", b"A\xff\n\x1b[2J^NN"))
+        file.write_bytes(file.read_bytes().replace(b"Geheim^Name", b"A\xff\n\x1b[2J^NNN"))
     patient = patient_of(read_dicom(tmp_path).source)
     assert (patient.sex, patient.accession_number) == (None, None)
-    assert patient.name == "A\N{REPLACEMENT CHARACTER}" + 2 * "\N{REPLACEMENT CHARACTER}" + "[2J^NN"
+    assert patient.name == "A\N{REPLACEMENT CHARACTER}" + 2 * "\N{REPLACEMENT CHARACTER}" + "[2J^NNN"
     assert "sex" not in patient.line
