@@ -131,6 +131,7 @@ def infer(
         bool,
         typer.Option(
             "--montage",
+            "--overlay",
             help="Also write NAME.montage.png: axial, coronal and sagittal planes, lungs and infection "
             "outlined.",
         ),
