@@ -93,6 +93,14 @@ def infer(
             "docs/slice-gate.md.",
         ),
     ] = False,
+    flip_check: Annotated[
+        bool,
+        typer.Option(
+            "--flip-check",
+            help="Also look at the mirrored slices, and warn where the marks differ: check this scan. Twice "
+            "the network's time; see docs/quantification.md.",
+        ),
+    ] = False,
     intensity: Annotated[
         str, typer.Option(help="auto, hu, or windowed (8-bit grey in the lung window).")
     ] = "auto",
@@ -235,6 +243,7 @@ def infer(
         include_phi=include_phi,
         fast=fast,
         silence_slices=slice_gate,
+        flip_check=flip_check,
         read_ahead=(threads or usable_cores()) > 1,
         show_progress=not quiet and sys.stderr.isatty(),
     )

@@ -13,6 +13,7 @@ from infnet_runtime.arrays import ByteArray
 from infnet_runtime.errors import InputError
 from infnet_runtime.measure.field_of_view import has_room_for
 from infnet_runtime.measure.flags import Flag
+from infnet_runtime.measure.flip import Flip
 from infnet_runtime.measure.region import Ruler, numbers_of, outside_the_picture, split_by_hu
 from infnet_runtime.measure.remarks import remarks
 from infnet_runtime.measure.result import (
@@ -43,6 +44,7 @@ def quantify(
     slice_mm: float | None = None,
     outside_voxels: int = 0,
     infection_ml_band: Mapping[str, float] | None = None,
+    flip: Flip | None = None,
     false_marks: FalseMarks | None = None,
     flags: tuple[Flag, ...] = (),
 ) -> Quantification:
@@ -66,6 +68,8 @@ def quantify(
         Voxels that the network marked outside the lungs.
     infection_ml_band
         Threshold to volume, where probabilities are at hand.
+    flip
+        Agreement with the mirror image, where that was looked at.
     false_marks
         Level of the model, below which a result may be nothing.
     flags
@@ -135,7 +139,7 @@ def quantify(
         zones=zones,
         hu_classes=by_hu,
         hu_histogram=histogram,
-        uncertainty=_uncertainty(infection_ml_band, voxel_volume_ml, reasons.get("both")),
+        uncertainty=_uncertainty(infection_ml_band, flip, voxel_volume_ml, reasons.get("both")),
     )
 
 
@@ -193,12 +197,25 @@ def _zones(
 
 
 def _uncertainty(
-    band: Mapping[str, float] | None, voxel_ml: float | None, no_lung: str | None
+    band: Mapping[str, float] | None, flip: Flip | None, voxel_ml: float | None, no_lung: str | None
 ) -> Uncertainty:
-    if band is not None and voxel_ml is not None and no_lung is None:
-        return Uncertainty(dict(band), {})
-    why = no_lung or ("no_voxel_size" if voxel_ml is None else "probability_not_kept")
-    return Uncertainty(None, {"infection_ml_band": why})
+    known = None if no_lung else flip
+    kept = None if no_lung or voxel_ml is None else band
+    reasons = {}
+    if kept is None:
+        reasons["infection_ml_band"] = no_lung or (
+            "no_voxel_size" if voxel_ml is None else "probability_not_kept"
+        )
+    if known is None:
+        reasons["flip_disagreement"] = no_lung or "flip_not_run"
+    if known is None or voxel_ml is None:
+        reasons["flipped_infection_ml"] = no_lung or ("flip_not_run" if known is None else "no_voxel_size")
+    return Uncertainty(
+        infection_ml_band=None if kept is None else dict(kept),
+        flip_disagreement=None if known is None else known.disagreement,
+        flipped_infection_ml=None if known is None or voxel_ml is None else known.infection_voxels * voxel_ml,
+        reasons=reasons,
+    )
 
 
 def _by_hu(

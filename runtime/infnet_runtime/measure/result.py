@@ -196,11 +196,17 @@ class Uncertainty:
     infection_ml_band : ml
         Threshold of the probability to the volume at it; no interval of confidence. None where the
         probabilities were not kept.
+    flip_disagreement
+        1 - Dice of the mask and that of the mirrored slices; None where these were not looked at.
+    flipped_infection_ml : ml
+        Volume of the latter.
     reasons
         As in :class:`Classes`.
     """
 
     infection_ml_band: dict[str, float] | None
+    flip_disagreement: float | None
+    flipped_infection_ml: float | None
     reasons: dict[str, str]
 
 

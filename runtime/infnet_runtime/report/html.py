@@ -194,6 +194,9 @@ def _notes(q: Quantification) -> str:
     if band:
         told = ", ".join(f"{in_words(ml, 'ml')} at {threshold}" for threshold, ml in band.items())
         notes.append(f"infection by threshold of the probability: {told}; no interval of confidence")
+    flip = q.uncertainty.flip_disagreement
+    if flip is not None and "check_this_scan" not in q.flags:
+        notes.append(f"the mask and that of the mirrored slices differ by {100 * flip:.0f} % (1 - Dice)")
     if q.infection_outside_lungs_ml:
         ml = in_words(q.infection_outside_lungs_ml, "ml")
         notes.append(f"{ml} were marked outside of the lungs and are not counted")

@@ -12,6 +12,7 @@ REASONS = {
     "too_few_slices": "too few slices",
     "lobe_mask_missing": "no lobe mask given",
     "lobe_missing": "lobe not in the mask",
+    "flip_not_run": "mirrored slices not looked at",
     "probability_not_kept": "probabilities not kept",
 }
 """Why a number is missing, in words."""

@@ -11,14 +11,18 @@ from bisect import bisect_right
 from contextlib import closing
 from dataclasses import dataclass
 
+import numpy as np
+
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session
 from infnet_runtime.backends.session import classes_of, logits_of, run_checked, whole_infection
 from infnet_runtime.cancel import go_on
+from infnet_runtime.host.buffers import NO_TARGETS
 from infnet_runtime.lungs.lobes import given_lobes, sides_of_lobes
 from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.classes import with_classes
+from infnet_runtime.measure.flip import compared
 from infnet_runtime.measure.slices import findings, is_silenced
 from infnet_runtime.measure.slices import remark as gate_remark
 from infnet_runtime.model.manifest import ModelManifest, OutputSpec
@@ -94,6 +98,10 @@ def segmented(
     watch.lap("lungs")
 
     marked = _mark(scan, looked_at, wanted, loaded)
+    flip = None
+    if wanted.flip_check:
+        flip = compared(marked.mask, _mark(scan, looked_at, wanted, loaded, mirrored=True).mask)
+        flags = (*flags, *flip.flags(grid.voxel_ml))
     go_on()
     watch.lap("network")
 
@@ -113,6 +121,7 @@ def segmented(
         lobes=None if lobes is None else grid.to_lps(lobes),
         slice_mm=grid.slice_mm,
         infection_ml_band=marked.band_ml(grid.voxel_ml),
+        flip=flip,
         outside_voxels=marked.outside_voxels,
         false_marks=loaded.manifest.false_marks,
         flags=flags,
@@ -138,43 +147,62 @@ def segmented(
     )
 
 
-def _mark(scan: CtVolume, looked_at: Region, wanted: Wanted, loaded: Loaded) -> Marking:
-    """Send the slices through the network, and mark infection where it counts."""
+def _mark(
+    scan: CtVolume, looked_at: Region, wanted: Wanted, loaded: Loaded, *, mirrored: bool = False
+) -> Marking:
+    """Send the slices through the network, and mark infection where it counts.
+
+    Parameters
+    ----------
+    mirrored
+        Left to right on the way in, and back on the way out; nothing but the mask is made then.
+    """
     voxels = scan.to_lps()  # (slice, row, column)
     spec, spacing_mm = loaded.manifest.preprocess, scan.lps_spacing_mm[0]
     box = looked_at.rows, looked_at.columns
+    keep_probability = wanted.keep_probability and not mirrored
+    kinds = None if mirrored else loaded.kinds
     # Only a mask is made from coarse logits: where probabilities are needed, all of them are enlarged.
-    whole = wanted.keep_probability or looked_at.run != looked_at.slices
+    whole = keep_probability or looked_at.run != looked_at.slices
     coarse = None if whole else loaded.session.coarse
     marking = Marking(
         looked_at,
         loaded.manifest.output,
-        keep_probability=wanted.keep_probability,
+        keep_probability=keep_probability,
         coarse=coarse,
-        with_classes=loaded.kinds is not None,
-        targets=wanted.targets.to_lps(scan.grid),
+        with_classes=kinds is not None,
+        targets=NO_TARGETS if mirrored else wanted.targets.to_lps(scan.grid),
     )
 
     def prepare(picked: Picked) -> FloatArray:
-        return volume_to_network(voxels, picked, box, scan.intensity, spec, spacing_mm=spacing_mm)
+        batch = volume_to_network(voxels, picked, box, scan.intensity, spec, spacing_mm=spacing_mm)
+        return _mirrored(batch) if mirrored else batch
 
     def compute(batch: FloatArray) -> Given:
         go_on()
         outputs = run_checked(loaded.session, batch)
-        classes = None if loaded.kinds is None else classes_of(outputs, loaded.manifest)
+        classes = None if kinds is None else classes_of(outputs, loaded.manifest)
         if coarse is None:
-            return Given(whole_infection(outputs, loaded.session), classes)
-        return Given(logits_of(outputs, loaded.manifest, coarse), classes)
+            infection = whole_infection(outputs, loaded.session)
+        else:
+            infection = logits_of(outputs, loaded.manifest, coarse)
+        return Given(_mirrored(infection) if mirrored else infection, classes)
 
+    turns, turn = (2, int(mirrored)) if wanted.flip_check else (1, 0)
     in_order = overlapped if loaded.overlaps else one_after_another
     batches = looked_at.batches(wanted.batch_size)
     with closing(in_order(batches, prepare, compute, marking.add)) as finished:
         for picked in finished:
             if wanted.progress:
                 # Those between slices that ran are done with them.
-                done = bisect_right(looked_at.slices, numbers(picked)[-1])
-                wanted.progress(done, len(looked_at.slices))
+                done, every = bisect_right(looked_at.slices, numbers(picked)[-1]), len(looked_at.slices)
+                wanted.progress(turn * every + done, turns * every)
     return marking
+
+
+def _mirrored(planes: FloatArray) -> FloatArray:
+    """Columns in the opposite order."""
+    return np.ascontiguousarray(planes[..., ::-1])
 
 
 def _provenance(looked_at: Region, wanted: Wanted, loaded: Loaded, seconds: dict[str, float]) -> Provenance:

@@ -109,6 +109,7 @@ class Segmenter(ClosedByBlock):
         keep_probability: bool = False,
         fast: bool = False,
         silence_slices: bool = False,
+        flip_check: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Segmentation:
@@ -139,6 +140,10 @@ class Segmenter(ClosedByBlock):
             Take out what was marked in the lungs in slices that the model's gate does not call infected
             (``docs/slice-gate.md``); ``slices`` of the result says which. Without effect where the scan has
             no voxel size; the flags say what was done.
+        flip_check
+            Also send the slices through the network mirrored left to right, and say how far the masks agree:
+            ``quantification.uncertainty``, and the flag ``check_this_scan``. It takes twice the network's
+            time, and a second mask of memory.
         progress
             Called with (slices done, slices to do), those that are interpolated among them, in the thread
             that called. What it raises ends the run and comes back as it is.
@@ -163,6 +168,7 @@ class Segmenter(ClosedByBlock):
                 batch_size=batch_size,
                 fast=fast,
                 silence_slices=silence_slices,
+                flip_check=flip_check,
                 progress=progress,
                 quantitative=quantitative,
                 keep_probability=keep_probability,
@@ -188,6 +194,7 @@ class Segmenter(ClosedByBlock):
         batch_size: int | None = None,
         fast: bool = False,
         silence_slices: bool = False,
+        flip_check: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Segmentation:
@@ -221,7 +228,7 @@ class Segmenter(ClosedByBlock):
             Of uint8, for the classes of the infection; of a model that was loaded with them.
         probability_out : (i, j, k)
             Of float16, for the probabilities, which are kept if it is given.
-        lungs, lobes, batch_size, fast, silence_slices, progress, cancel
+        lungs, lobes, batch_size, fast, silence_slices, flip_check, progress, cancel
             As for :meth:`predict`; lungs and lobes too as any buffer.
 
         Returns
@@ -253,6 +260,7 @@ class Segmenter(ClosedByBlock):
                 batch_size=batch_size,
                 fast=fast,
                 silence_slices=silence_slices,
+                flip_check=flip_check,
                 progress=progress,
             )
             values = rescaled(voxels, *slope_and_intercept(rescale, name), source=name)
@@ -276,6 +284,7 @@ class Segmenter(ClosedByBlock):
         batch_size: int | None = None,
         fast: bool = False,
         silence_slices: bool = False,
+        flip_check: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Stream:
@@ -298,7 +307,7 @@ class Segmenter(ClosedByBlock):
             is until the stream has ended.
         intensity, rescale, name, out, lungs_out, classes_out, probability_out
             As for :meth:`predict_buffer`.
-        lungs, batch_size, fast, silence_slices, progress, cancel
+        lungs, batch_size, fast, silence_slices, flip_check, progress, cancel
             As for :meth:`predict_buffer`. Lungs may also be given at the end.
 
         Raises
@@ -334,6 +343,7 @@ class Segmenter(ClosedByBlock):
             batch_size=batch_size,
             fast=fast,
             silence_slices=silence_slices,
+            flip_check=flip_check,
             progress=progress,
         )
         wanted_with(lungs=lungs)  # what is wrong with it is said now
@@ -376,6 +386,7 @@ class Segmenter(ClosedByBlock):
         batch_size: int | None,
         fast: bool,
         silence_slices: bool,
+        flip_check: bool,
         progress: Progress | None,
         lobes: object = None,
     ) -> Wanted:
@@ -393,6 +404,7 @@ class Segmenter(ClosedByBlock):
             batch_size=batch_size,
             fast=fast,
             silence_slices=silence_slices,
+            flip_check=flip_check,
             progress=progress,
             keep_probability=results["probability"] is not None,
             lobes=by_lobe,
@@ -406,6 +418,7 @@ class Segmenter(ClosedByBlock):
         batch_size: int | None,
         fast: bool,
         silence_slices: bool,
+        flip_check: bool,
         progress: Progress | None,
         quantitative: bool = True,
         keep_probability: bool,
@@ -418,6 +431,7 @@ class Segmenter(ClosedByBlock):
             batch_size=self._session.batch_size if batch_size is None else batch_size,
             fast=fast,
             gate=self.slice_gate if silence_slices else None,
+            flip_check=flip_check,
             progress=progress,
             quantitative=quantitative,
             keep_probability=keep_probability,

@@ -39,6 +39,7 @@ class Wanted:
     quantitative: bool = True
     keep_probability: bool = False
     lobes: AnyArray | None = None
+    flip_check: bool = False
     targets: Targets = NO_TARGETS
 
     def __post_init__(self) -> None:

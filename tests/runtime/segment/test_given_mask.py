@@ -93,7 +93,7 @@ def test_the_band_is_that_of_the_probabilities(segmenter: Segmenter) -> None:
         assert ml == pytest.approx(np.count_nonzero(marked) * VOLUME.voxel_volume_ml, rel=0.02)
     without = segmenter.predict(VOLUME, lungs=LUNGS).quantification
     assert without.uncertainty.infection_ml_band is None
-    assert without.uncertainty.reasons == {"infection_ml_band": "probability_not_kept"}
+    assert without.uncertainty.reasons["infection_ml_band"] == "probability_not_kept"
     assert result.quantification == without
 
 

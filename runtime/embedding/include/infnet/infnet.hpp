@@ -699,6 +699,7 @@ struct Options {
   std::optional<int> batch_size;           ///< slices handed over at a time; what suits the backend where absent
   bool fast = false;                       ///< interpolate between slices that lie close together (docs/fast.md)
   bool silence_slices = false;             ///< the model's slice gate (docs/slice-gate.md)
+  bool flip_check = false;                 ///< look at the mirrored slices too (docs/quantification.md)
   Progress progress;
   const Cancel* cancel = nullptr;  ///< must outlive the call, or the stream
 };
@@ -836,6 +837,7 @@ struct Arguments {
     if (options.batch_size) keywords["batch_size"] = *options.batch_size;
     keywords["fast"] = options.fast;
     keywords["silence_slices"] = options.silence_slices;
+    keywords["flip_check"] = options.flip_check;
     if (options.progress) keywords["progress"] = progress_of(options.progress, thrown);
     if (options.cancel != nullptr) keywords["cancel"] = options.cancel->to_python();
   }
