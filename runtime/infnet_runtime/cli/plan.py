@@ -28,6 +28,7 @@ from infnet_runtime.io.formats import (
 )
 from infnet_runtime.report.files import ResultFiles, is_result, result_files
 
+_NO_SERIES = 3251  # DICOM objects of other kinds, which are no failure beside scans
 _LONGEST_NAME = 255  # bytes, of the common file systems
 
 
@@ -159,8 +160,15 @@ def _found(
             yield _Given(scan, place, found=True)
         for folder, refusal in content.unreadable.items():
             yield _Given(folder, folder, refusal)
-        if has_dicom:
-            yield from _dicom([path], path, out, notes, series)
+        for one in _dicom([path], path, out, notes, series) if has_dicom else ():
+            if (
+                one.refusal is not None
+                and one.refusal.code == _NO_SERIES
+                and len(content.scans) > len(pictures)
+            ):
+                notes.append(f"left out of {path}: {one.refusal.args[0]}")
+            else:
+                yield one
         if pictures:
             more = f" and {len(pictures) - 1} more" if len(pictures) > 1 else ""
             notes.append(f"left out {pictures[0]}{more}: pictures beside DICOM files are no scans")

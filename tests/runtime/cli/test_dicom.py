@@ -138,3 +138,18 @@ def test_an_ambiguous_study_is_refused_with_a_list_and_writes_nothing(tmp_path: 
     assert UID in str(done.exception)
     assert world.PLANTED not in str(done.exception)
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_of_other_objects_is_refused_by_their_names(tmp_path: Path) -> None:
+    report = world.slices()[0]
+    report.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.33"  # Comprehensive SR
+    world.write(tmp_path / "in", [report])
+    with pytest.raises(InfnetError, match=r"INF-3251.*no CT series.*1 x Comprehensive SR"):
+        raise (
+            plan_cases([tmp_path / "in"], out=tmp_path / "out", kinds=("mask",)).cases[0].refusal
+            or AssertionError
+        )
+    write_nifti(tmp_path / "in/ct.nii.gz", PHANTOM.hu.transpose(2, 1, 0), world.affine(PHANTOM))
+    plan = plan_cases([tmp_path / "in"], out=tmp_path / "out", kinds=("mask",))
+    assert [case.path.name for case in plan.cases] == ["ct.nii.gz"]
+    assert "Comprehensive SR" in "".join(plan.notes)

@@ -60,7 +60,7 @@ def dicom_cases(paths: Sequence[Path], wanted: Sequence[str] = ()) -> list[Dicom
         there = [uid for uid in dict.fromkeys(wanted) if any(one.uid == uid for one in group(found.images))]
         return [_case(tuple(paths), found, uid) for uid in there or wanted[:1]]
     if len(paths) == 1 and paths[0].is_dir():
-        return list(_below(paths[0], examined))
+        return list(_below(paths[0], examined)) or [_case(tuple(paths), found, None)]  # which is refused
     return [_case(tuple(paths), found, None)]
 
 

@@ -11,6 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from infnet_runtime.cli.case import CaseOptions, open_case
+from infnet_runtime.cli.plan import plan_cases
 from infnet_runtime.errors import InfnetError
 from infnet_runtime.io.dicom import DicomScan, read_dicom
 from infnet_runtime.io.nifti import read_nifti
@@ -166,6 +168,33 @@ def check(root: Path, name: str) -> None:
     else:
         patterns = [pattern for one in truth["expect"] for pattern in one.get("refuse", ())]
         assert any(re.search(pattern, str(found)) for pattern in patterns), found
+
+
+def test_the_command_refuses_what_the_reader_refuses(field: Path, derived: Path, tmp_path: Path) -> None:
+    for root in (field, derived):
+        for name, truth in json.loads((root / "truth.json").read_text()).items():
+            patterns = [pattern for one in truth["expect"] for pattern in one.get("refuse", ())]
+            if name not in READ:
+                said = refusals_of_the_command(root / truth["input"], tmp_path)
+                assert any(re.search(pattern, said) for pattern in patterns), (name, said)
+
+
+def refusals_of_the_command(path: Path, out: Path) -> str:
+    try:
+        plan = plan_cases([path], out=out, kinds=("mask",))
+    except InfnetError as error:
+        return str(error)
+    said = []
+    for case in plan.cases:
+        try:
+            if case.refusal:
+                raise case.refusal
+            open_case(case, CaseOptions())
+        except InfnetError as error:
+            said.append(str(error))
+        else:
+            raise AssertionError(f"{case.path} is read")
+    return "\n".join(said)
 
 
 def outcome(path: Path) -> DicomScan | InfnetError:
