@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
@@ -242,3 +243,24 @@ def affine(phantom: ChestPhantom | None = None) -> Affine:
     made = np.diag([-column_mm, -row_mm, step_mm, 1.0])
     made[:3, 3] = np.multiply(ORIGIN_MM, (-1, -1, 1))
     return made
+
+
+def pack_with_gdcm(path: Path, syntax: str) -> None:
+    """Pack a file again, in what pydicom does not write.
+
+    Parameters
+    ----------
+    syntax
+        As GDCM calls it, ``JPEGLosslessProcess14_1`` for one.
+    """
+    gdcm = pytest.importorskip("gdcm")
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path))
+    assert writer.Write()

@@ -11,26 +11,11 @@ from infnet_runtime.io.dicom import read_dicom
 from infnet_runtime.io.dicom.codestream import fault_of
 
 pydicom = pytest.importorskip("pydicom")
-gdcm = pytest.importorskip("gdcm")
+pytest.importorskip("gdcm")
 
 import dicom_world  # noqa: E402 - which needs pydicom
 
 PICTURE = (np.arange(24 * 32).reshape(24, 32) // 3).astype(np.uint8)
-
-
-def packed(path: Path, syntax: int) -> None:
-    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-    reader.SetFileName(str(path))
-    assert reader.Read()
-    change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    writer.SetFileName(str(path))
-    assert writer.Write()
-
-
 SIZE = PICTURE.shape
 ONE, TWO = "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.90"  # JPEG, JPEG 2000
 JPEG = cv2.imencode(".jpg", PICTURE)[1].tobytes()  # begins with a part of JFIF
@@ -102,7 +87,7 @@ def test_a_frame_of_another_size_is_refused_before_it_is_decoded(name: str, tmp_
     """A decoder would take memory for what the frame claims."""
     paths = dicom_world.write(tmp_path, dicom_world.slices())
     for path in paths:
-        packed(path, getattr(gdcm.TransferSyntax, name))
+        dicom_world.pack_with_gdcm(path, name)
     assert read_dicom(tmp_path).volume.voxels.shape == (32, 24, 6)
     dataset = pydicom.dcmread(paths[1])
     frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
