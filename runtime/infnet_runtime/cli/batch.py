@@ -63,7 +63,8 @@ def run_plan(
                 result = _one(segmenter, case, options, reader)
             except Exception as error:
                 code, message = _reason(error)
-                failed(failure_document(case.path, code=code, message=message))
+                series = case.dicom.series if case.dicom else None
+                failed(failure_document(case.path, code=code, message=message, series_uid=series))
                 if len(plan.cases) == 1:
                     raise
                 _LOG.info("%s failed:", case.path, exc_info=True)

@@ -87,17 +87,22 @@ def json_line(document: dict[str, Any]) -> str:
     return json.dumps(document, allow_nan=False)
 
 
-def failure_document(path: Path, *, code: int | None, message: str) -> dict[str, Any]:
+def failure_document(
+    path: Path, *, code: int | None, message: str, series_uid: str | None = None
+) -> dict[str, Any]:
     """What stands in the stream in place of the report of a scan that failed.
 
     Parameters
     ----------
     code
         Of the error; None for a bug.
+    series_uid
+        Of a scan from DICOM, where it is certain which one is meant.
     """
+    series = {} if series_uid is None else {"series_uid": series_uid}
     return {
         "schema": FAILURE_SCHEMA,
-        "input": {"file": printable(path.name), "path": printable(str(path))},
+        "input": {"file": printable(path.name), "path": printable(str(path)), **series},
         "error": {"code": code, "message": printable(message)},
     }
 

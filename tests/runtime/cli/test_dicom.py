@@ -153,3 +153,19 @@ def test_a_folder_of_other_objects_is_refused_by_their_names(tmp_path: Path) -> 
     plan = plan_cases([tmp_path / "in"], out=tmp_path / "out", kinds=("mask",))
     assert [case.path.name for case in plan.cases] == ["ct.nii.gz"]
     assert "Comprehensive SR" in "".join(plan.notes)
+
+
+def test_two_series_that_fail_are_told_apart(tmp_path: Path, model: Path) -> None:
+    uids = []
+    for name in ("one", "other"):
+        series = world.slices(PHANTOM, series=name)
+        del series[3]
+        uids.append(str(series[0].SeriesInstanceUID))
+        world.write(tmp_path / "in" / name, series)
+    command = [str(tmp_path / "in"), "--model", str(model), "-o", str(tmp_path / "out"), "--json"]
+    ran = CliRunner().invoke(app, [*command, *(f"--series={uid}" for uid in uids)])
+    documents = [json.loads(line) for line in ran.stdout.splitlines()]
+    for document in documents:
+        validate(document, json.loads(SCHEMA.with_name("failure.schema.json").read_text()))
+    assert [document["error"]["code"] for document in documents] == [3260, 3260]
+    assert [document["input"]["series_uid"] for document in documents] == uids
