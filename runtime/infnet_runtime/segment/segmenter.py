@@ -277,6 +277,7 @@ class Segmenter(ClosedByBlock):
         rescale: tuple[float, float] | None = None,
         name: str = "stream",
         lungs: object = None,
+        lobes: object = None,
         out: object = None,
         lungs_out: object = None,
         classes_out: object = None,
@@ -307,7 +308,7 @@ class Segmenter(ClosedByBlock):
             is until the stream has ended.
         intensity, rescale, name, out, lungs_out, classes_out, probability_out
             As for :meth:`predict_buffer`.
-        lungs, batch_size, fast, silence_slices, flip_check, progress, cancel
+        lungs, lobes, batch_size, fast, silence_slices, flip_check, progress, cancel
             As for :meth:`predict_buffer`. Lungs may also be given at the end.
 
         Raises
@@ -334,6 +335,7 @@ class Segmenter(ClosedByBlock):
             kept,
             grid,
             name,
+            lobes=lobes,
             results={
                 "mask": out,
                 "lungs": lungs_out,
@@ -388,7 +390,7 @@ class Segmenter(ClosedByBlock):
         silence_slices: bool,
         flip_check: bool,
         progress: Progress | None,
-        lobes: object = None,
+        lobes: object,
     ) -> Wanted:
         """What a program wants whose volume is in memory."""
         if results["classes"] is not None and self._loaded.kinds is None:

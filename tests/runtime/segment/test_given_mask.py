@@ -71,6 +71,14 @@ def test_lobes_alone_give_the_lungs(segmenter: Segmenter) -> None:
     )
 
 
+def test_a_stream_takes_lobes(segmenter: Segmenter) -> None:
+    expected = segmenter.predict(VOLUME, lobes=LOBES).quantification
+    with segmenter.stream(VOLUME.grid, voxels=VOLUME.voxels, lobes=LOBES) as stream:
+        for k in range(VOLUME.grid.lps_shape[0]):
+            stream.push(k)
+        assert stream.finish().quantification == expected
+
+
 def test_lobes_on_another_grid_are_refused(segmenter: Segmenter) -> None:
     with pytest.raises(GeometryError, match="INF-3033"):
         segmenter.predict(VOLUME, lobes=LOBES[1:])
