@@ -21,7 +21,7 @@ from infnet_runtime.backends.session import ClosedByBlock
 from infnet_runtime.errors import InputError
 from infnet_runtime.host.buffers import VOXEL_TYPES, known_grid, plane_view, volume_view
 from infnet_runtime.lungs.arriving import ArrivingScan
-from infnet_runtime.lungs.reduced import Reduced
+from infnet_runtime.lungs.reduced import Reduced, ReducedScan
 from infnet_runtime.scan.ct import Intensity, check_values
 from infnet_runtime.scan.grid import Grid, lps_axes
 from infnet_runtime.scan.rescaled import rescaled
@@ -114,7 +114,7 @@ def values_of(plane: AnyArray, scaling: tuple[float, float], name: str) -> AnyAr
     return values
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Held:
     """What a stream lets go of when it ends."""
 
@@ -122,6 +122,12 @@ class _Held:
     lungs: object
     arriving: ArrivingScan | None
     finish: Finish
+
+    def reduced(self) -> ReducedScan | None:
+        """What was made of the planes as they came, given away: its memory is free when lungs are found."""
+        arriving, self.arriving = self.arriving, None
+        assert arriving is not None
+        return arriving.finished()
 
 
 class Stream(ClosedByBlock):
@@ -305,7 +311,7 @@ class Stream(ClosedByBlock):
             As of ``predict``.
         """
         with self._within(), self._all_there() as held:
-            reduced = None if held.arriving is None else held.arriving.finished
+            reduced = None if held.arriving is None else held.reduced  # made of the volume if done again
             result = held.finish(held.voxels, held.lungs if lungs is None else lungs, reduced)
             self.close()
             return result

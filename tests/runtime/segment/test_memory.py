@@ -54,7 +54,7 @@ with load(model, device="cpu", threads=2) as segmenter:
     print(json.dumps({"base": base, "peak": peak(), "raw": raw, "slices": slices}))
 """
 
-# A stream of 200 slices against the same volume as a whole: 1.72 times its raw voxels each.
+# A stream of 200 slices against the same volume as a whole: 1.63 to 1.66 times its raw voxels each.
 MOST_MORE_STREAMED = 0.1
 MOST_TIMES_STREAMED = 1.9
 STREAM_PROGRAM = (
@@ -178,7 +178,7 @@ def test_a_stream_holds_one_volume(tmp_path: Path) -> None:
         times_raw.append((found["peak"] - found["base"]) / found["raw"])
     assert min(times_raw) > 1  # the measure sees the volume that there is
     assert max(times_raw) < MOST_TIMES_STREAMED
-    assert max(times_raw) - times_raw[0] < MOST_MORE_STREAMED
+    assert max(times_raw) - times_raw[0] < MOST_MORE_STREAMED, times_raw
 
 
 on_linux = pytest.mark.skipif(
