@@ -11,7 +11,6 @@ import numpy as np
 from fuzzing.kinds import Kind, write
 from fuzzing.mutations import INTEGERS, spoil_bytes
 from fuzzing.scans import read_scan
-from infnet_runtime.opencv import cv2
 
 _MAGIC = b"\x89PNG\r\n\x1a\n"
 _ROWS, _COLUMNS = 40, 48
@@ -99,32 +98,6 @@ def _png(rng: Random) -> bytes:
 def _spoilt_png(rng: Random, folder: Path) -> Path:
     content = _png(rng)
     return write(folder, "slice.png", spoil_bytes(rng, content) if rng.random() < 0.15 else content)
-
-
-@cache
-def _jpegs() -> tuple[bytes, ...]:
-    ways = (
-        [],
-        [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
-        [cv2.IMWRITE_JPEG_RST_INTERVAL, 2],
-        [cv2.IMWRITE_JPEG_QUALITY, 5],
-    )
-    pictures = (_grey(), np.repeat(_grey()[..., None], 3, axis=2))
-    made = [cv2.imencode(".jpg", picture, way)[1].tobytes() for picture in pictures for way in ways]
-    tag = b"\xff\xe1" + struct.pack(">H", len(_EXIF) + 8) + b"Exif\0\0" + _EXIF
-    return (*made, *(content[:2] + tag + content[2:] for content in made))
-
-
-def _spoilt_jpeg(rng: Random, folder: Path) -> Path:
-    content = rng.choice(_jpegs())
-    if rng.random() < 0.9:
-        # Mostly in the tables before the picture, and with its end in place.
-        start = content.find(b"\xff\xda")
-        at = rng.choice((start, len(content) - 2))
-        content = spoil_bytes(rng, content[:at], _jpegs()) + content[at:]
-    if rng.random() < 0.1:
-        content = spoil_bytes(rng, content)
-    return write(folder, "slice.jpg", content)
 
 
 KINDS = (Kind("png", 20, _spoilt_png, read_scan),)

@@ -38,11 +38,6 @@ class Kind:
     side: Code | None
     rgb: tuple[int, int, int]
 
-    @property
-    def is_lung(self) -> bool:
-        """Whether it is lung and not infection."""
-        return bool(self.category == codes.ANATOMICAL)
-
 
 _INFECTION, _GROUND_GLASS, _CONSOLIDATION = 4, 5, 6
 _KINDS = {
