@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray, ByteArray, sparse_zeros
-from infnet_runtime.lungs.lobes import given_lobes, sides_of_lobes
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.classes import GIVEN, with_classes
 from infnet_runtime.measure.result import Quantification
@@ -17,7 +16,7 @@ from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.infection_labels import CONSOLIDATION_LABEL, infection_labels
 from infnet_runtime.scan.lung_mask import LungMask
-from infnet_runtime.segment.region import lungs_of
+from infnet_runtime.segment.region import lungs_and_lobes, lungs_of
 from infnet_runtime.segment.stopwatch import Stopwatch
 from infnet_runtime.version import __version__
 
@@ -106,10 +105,8 @@ def measure_mask(
     grid = scan.grid
     refuse_lost_geometry(grid, scan.source)
     given = scan.to_lps(infection_labels(mask, "array"))
-    by_lobe = None if lobes is None else given_lobes(lobes, grid, source=scan.source)
-    from_lobes = lungs is None and by_lobe is not None
-    if lungs is None and by_lobe is not None:
-        lungs = sides_of_lobes(by_lobe)
+    from_lobes = lungs is None and lobes is not None
+    lungs, by_lobe = lungs_and_lobes(lungs, lobes, grid, scan.source)
     lung_labels, flags = lungs_of(scan, lungs)
     flags = (*flags, *doubts(scan, lung_labels, has_size=grid.has_size, for_network=False))
     watch.lap("lungs")

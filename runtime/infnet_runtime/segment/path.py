@@ -18,7 +18,6 @@ from infnet_runtime.backends import Session
 from infnet_runtime.backends.session import classes_of, logits_of, run_checked, whole_infection
 from infnet_runtime.cancel import go_on
 from infnet_runtime.host.buffers import NO_TARGETS
-from infnet_runtime.lungs.lobes import given_lobes, sides_of_lobes
 from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.classes import with_classes
@@ -31,7 +30,7 @@ from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.segment.marking import Given, Marking
 from infnet_runtime.segment.overlap import one_after_another, overlapped
-from infnet_runtime.segment.region import Region, lungs_of, numbers, region
+from infnet_runtime.segment.region import Region, lungs_and_lobes, lungs_of, numbers, region
 from infnet_runtime.segment.result import Provenance, Segmentation
 from infnet_runtime.segment.stopwatch import Stopwatch
 from infnet_runtime.segment.thinned import remark
@@ -86,10 +85,7 @@ def segmented(
     watch.lap("read")
 
     refuse_lost_geometry(grid, scan.source)
-    lobes = None if wanted.lobes is None else given_lobes(wanted.lobes, grid, source=scan.source)
-    lungs = wanted.lungs
-    if lungs is None and lobes is not None:
-        lungs = sides_of_lobes(lobes)
+    lungs, lobes = lungs_and_lobes(wanted.lungs, wanted.lobes, grid, scan.source)
     lung_labels, flags = lungs_of(scan, lungs, out=wanted.targets.lungs, reduced=reduced)
     flags = (*flags, *doubts(scan, lung_labels, has_size=grid.has_size))
     looked_at = region(lung_labels, grid, loaded.manifest.preprocess.crop_margin_mm, fast=wanted.fast)

@@ -7,6 +7,7 @@ import numpy as np
 
 from infnet_runtime.arrays import AnyArray, ByteArray
 from infnet_runtime.lungs import find_lungs, given_lungs, lung_box, slices_with_lung
+from infnet_runtime.lungs.lobes import given_lobes, sides_of_lobes
 from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.measure.flags import LUNGS_BY_THRESHOLD, NO_LUNG, Flag
 from infnet_runtime.scan.ct import CtVolume
@@ -52,6 +53,22 @@ class Region:
             part = self.run[start : start + size]
             neighbours = part[-1] - part[0] == len(part) - 1
             yield slice(part[0], part[-1] + 1) if neighbours else part
+
+
+def lungs_and_lobes(
+    lungs: LungMask | AnyArray | None, lobes: AnyArray | None, grid: Grid, source: str
+) -> tuple[LungMask | AnyArray | None, ByteArray | None]:
+    """Lungs and lobes as they were given, the lobes checked; where lobes alone were, the lungs are theirs.
+
+    Raises
+    ------
+    InputError, GeometryError
+        If the lobes are refused.
+    """
+    if lobes is None:
+        return lungs, None
+    by_lobe = given_lobes(lobes, grid, source=source)
+    return sides_of_lobes(by_lobe) if lungs is None else lungs, by_lobe
 
 
 def lungs_of(
