@@ -12,6 +12,7 @@ from typing import Any
 
 from infnet_runtime.measure.result import Burden, ClassBurden, Quantification, Scores
 from infnet_runtime.measure.scores import lobe_scores
+from infnet_runtime.measure.tally import LOBES, SIDES
 
 DONE, FAILED, NOT_DONE = "done", "failed", "not done"
 _FORMULA = (
@@ -28,8 +29,6 @@ _FORMULA = (
     "\uff20",
 )  # the last are wide forms
 
-_SIDES = ("both", "right", "left")
-_LOBES = ("left_upper", "left_lower", "right_upper", "right_middle", "right_lower")
 _LOBE_NUMBERS = ("lung_ml", "infection_ml", "infection_percent", "pho_percent")
 _NUMBERS = tuple(one.name for one in fields(Burden))
 _KINDS = tuple(one.name for one in fields(ClassBurden))
@@ -65,7 +64,7 @@ SCAN_COLUMNS = (
         for name in _KINDS
     ),
     *_SCORES,
-    *(f"{lobe}_{name}" for lobe in _LOBES for name in _LOBE_NUMBERS),
+    *(f"{lobe}_{name}" for lobe in LOBES for name in _LOBE_NUMBERS),
     "slices",
     "slices_with_lung",
     "slices_with_infection",
@@ -93,14 +92,14 @@ def scan_row(document: Mapping[str, Any]) -> dict[str, object]:
         "remarks": "; ".join(name for name in q["flags"] if name not in q["warnings"]),
         "missing": "; ".join(f"{name}: {why}" for name, why in q["reasons"].items()),
     }
-    for side in _SIDES:
+    for side in SIDES:
         prefix = "" if side == "both" else f"{side}_"
         row |= {f"{prefix}{name}": (q[side] or {}).get(name) for name in _NUMBERS}
         for source, kinds in (("hu", q["hu_classes"]), ("model", q.get("classes"))):
             of_side = (kinds or {}).get(side) or {}
             row |= {f"{prefix}{name}_by_{source}": of_side.get(name) for name in _KINDS}
     row |= {name: q["scores"][name] for name in _SCORES}
-    for lobe in _LOBES:
+    for lobe in LOBES:
         burden = (q["lobes"] or {}).get(lobe) or {}
         row |= {f"{lobe}_{name}": burden.get(name) for name in _LOBE_NUMBERS}
     for name in ("slices", "slices_with_lung", "slices_with_infection", "infection_outside_lungs_ml"):

@@ -19,7 +19,7 @@ from infnet_runtime.io.dicom import DicomSource
 from infnet_runtime.report.dicom import codes
 from infnet_runtime.report.dicom.identity import MANUFACTURER, RESEARCH, ascii_text, take_identity
 from infnet_runtime.report.dicom.segments import Segment, segments
-from infnet_runtime.report.dicom.source import SourceImages, placement, read_source
+from infnet_runtime.report.dicom.source import SourceImages, images_of, placement
 from infnet_runtime.report.dicom.whole import write_object
 from infnet_runtime.segment.result import Provenance, Segmentation
 
@@ -67,8 +67,7 @@ def write_segmentation(
         If the result does not lie on the grid of the images, no lung was found, or the file cannot be
         written.
     """
-    if isinstance(source, DicomSource):
-        source = read_source(source)
+    source = images_of(source)
     placed = placement(result.volume, source)
     numbers, found = segments(result, placed)
     step_mm = result.volume.spacing_mm[placed.axes[0]]

@@ -95,6 +95,11 @@ class _Plane:
     measures: Dataset
 
 
+def images_of(source: SourceImages | DicomSource) -> SourceImages:
+    """The images that an object refers to, read where they are not at hand; as :func:`read_source`."""
+    return read_source(source) if isinstance(source, DicomSource) else source
+
+
 def read_source(source: DicomSource | Sequence[Path]) -> SourceImages:
     """Read the headers of a series.
 

@@ -39,7 +39,7 @@ from infnet_runtime.report.dicom import codes
 from infnet_runtime.report.dicom.identity import ALWAYS, MANUFACTURER, RESEARCH, ascii_text, take_identity
 from infnet_runtime.report.dicom.segmentation import WrittenSegmentation, not_made, version
 from infnet_runtime.report.dicom.segments import Segment
-from infnet_runtime.report.dicom.source import SourceImages, read_source
+from infnet_runtime.report.dicom.source import SourceImages, images_of
 from infnet_runtime.report.dicom.whole import write_object
 from infnet_runtime.segment.result import Provenance, Segmentation
 
@@ -76,8 +76,7 @@ def write_structured_report(
     OutputError
         If the file cannot be written.
     """
-    if isinstance(source, DicomSource):
-        source = read_source(source)
+    source = images_of(source)
     try:
         made = _object(result, source, segmentation)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
