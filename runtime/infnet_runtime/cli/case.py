@@ -13,7 +13,7 @@ from infnet_runtime.errors import OutputError
 from infnet_runtime.io import DEFAULT_MAX_BYTES, Scan, open_scan, prepare_folder, read_lungs
 from infnet_runtime.io.atomic import atomic_write
 from infnet_runtime.io.dicom import DicomScan, read_dicom
-from infnet_runtime.io.dicom.patient import Patient, patient_of
+from infnet_runtime.io.dicom.patient import Patient, read_patient
 from infnet_runtime.io.lobe_masks import read_lobes
 from infnet_runtime.report.files import ResultFiles, earlier_result, printable
 from infnet_runtime.report.text_and_json import json_file, to_document, to_text
@@ -135,7 +135,7 @@ def process_case(
     result = _with_reading(result, read_s)
     if source is not None:
         _write_dicom(result, source, case.files.files)
-    patient = patient_of(scan.source) if options.include_phi and isinstance(scan, DicomScan) else None
+    patient = read_patient(scan) if options.include_phi else None
     _write(scan, result, case.files.files, patient)
     document = to_document(
         result,

@@ -7,8 +7,7 @@ from pathlib import Path
 from infnet_runtime.errors import OutputError
 from infnet_runtime.io import open_scan, prepare_folder, read_lungs
 from infnet_runtime.io.atomic import atomic_write, refuse_existing
-from infnet_runtime.io.dicom import DicomScan
-from infnet_runtime.io.dicom.patient import Patient, patient_of
+from infnet_runtime.io.dicom.patient import Patient, read_patient
 from infnet_runtime.io.infection_masks import read_infection
 from infnet_runtime.io.lobe_masks import expect_lobes, read_lobes
 from infnet_runtime.io.lung_masks import expect_mask_file
@@ -134,7 +133,7 @@ def measure_files(
         lobes=read_lobes(lobes, scan) if lobes else None,
     )
     measured = _named(measured, mask)
-    patient = patient_of(opened.source) if include_phi and isinstance(opened, DicomScan) else None
+    patient = read_patient(opened) if include_phi else None
     document = to_document(measured, outputs={}, path=ct, patient=patient)
     if pictures:
         pictures.write(measured, patient)

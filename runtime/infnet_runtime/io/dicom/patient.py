@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from infnet_runtime.io.dicom.fields import Fields
 from infnet_runtime.io.dicom.library import pydicom
-from infnet_runtime.io.dicom.scan import DicomSource
+from infnet_runtime.io.dicom.scan import DicomScan
 
 _TAGS = {
     "name": "PatientName",
@@ -52,8 +52,8 @@ class Patient:
         return ", ".join(f"{what}{value}" for what, value in told.items() if value)
 
 
-def patient_of(source: DicomSource) -> Patient:
-    """Read patient and study from the first file of a scan.
+def read_patient(scan: object) -> Patient | None:
+    """Read patient and study from the first file of a scan; None of one that is not from DICOM.
 
     Letters that do not fit the file's SpecificCharacterSet become the replacement character.
 
@@ -62,8 +62,10 @@ def patient_of(source: DicomSource) -> Patient:
     InputError
         If the file is no longer there.
     """
+    if not isinstance(scan, DicomScan):
+        return None
     package = pydicom()
-    with source.files[0].open() as stream:
+    with scan.source.files[0].open() as stream:
         header = package.dcmread(
             stream,
             stop_before_pixels=True,

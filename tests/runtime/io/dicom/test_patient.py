@@ -7,12 +7,14 @@ from pydicom.dataset import Dataset
 
 import dicom_world as world
 from infnet_runtime.io.dicom import read_dicom
-from infnet_runtime.io.dicom.patient import Patient, patient_of
+from infnet_runtime.io.dicom.patient import Patient, read_patient
 
 
 def read(folder: Path, series: list[Dataset]) -> Patient:
     world.write(folder, series)
-    return patient_of(read_dicom(folder).source)
+    patient = read_patient(read_dicom(folder))
+    assert patient is not None
+    return patient
 
 
 def test_fields_are_those_of_the_scan(tmp_path: Path) -> None:
@@ -49,7 +51,8 @@ def test_what_is_missing_empty_or_damaged(tmp_path: Path) -> None:
     world.write(tmp_path, series)
     for file in tmp_path.rglob("*.dcm"):
         file.write_bytes(file.read_bytes().replace(b"Geheim^Name", b"A\xff\n\x1b[2J^NNN"))
-    patient = patient_of(read_dicom(tmp_path).source)
+    patient = read_patient(read_dicom(tmp_path))
+    assert patient is not None
     assert (patient.sex, patient.accession_number) == (None, None)
     assert patient.name == "A\N{REPLACEMENT CHARACTER}" + 2 * "\N{REPLACEMENT CHARACTER}" + "[2J^NNN"
     assert "sex" not in patient.line
