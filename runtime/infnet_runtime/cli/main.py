@@ -9,13 +9,16 @@ from typing import Annotated, Any, ClassVar
 import typer
 
 from infnet_runtime.cli.options import (
+    AllowGapsOption,
     BackendOption,
     BatchOption,
     DeviceOption,
     IncludePhiOption,
+    IntensityOption,
     JsonOption,
     LobesOption,
     ModelOption,
+    OrientationOption,
     PrecisionOption,
     ThreadsOption,
     VersionOption,
@@ -101,12 +104,8 @@ def infer(
             "the network's time; see docs/quantification.md.",
         ),
     ] = False,
-    intensity: Annotated[
-        str, typer.Option(help="auto, hu, or windowed (8-bit grey in the lung window).")
-    ] = "auto",
-    assume_orientation: Annotated[
-        str | None, typer.Option(help="Orientation, such as LAS, of a NIfTI file that does not say.")
-    ] = None,
+    intensity: IntensityOption = "auto",
+    assume_orientation: OrientationOption = None,
     series: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,14 +113,7 @@ def infer(
             help="The DICOM series that is meant where there are several; infnet-infer series lists them.",
         ),
     ] = None,
-    allow_gaps: Annotated[
-        bool,
-        typer.Option(
-            "--allow-gaps",
-            help="Take a DICOM series in which slices are missing, and measure what is there "
-            "(docs/reading-dicom.md).",
-        ),
-    ] = False,
+    allow_gaps: AllowGapsOption = False,
     lungs_out: Annotated[
         bool,
         typer.Option("--lungs-out", help="Also write NAME.lungs.nii.gz: 1 right, 2 left, 3 unknown side."),
@@ -429,19 +421,13 @@ def quantify(
     csv_regions: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Also write measures by lung, and by lobe.")
     ] = None,
-    intensity: Annotated[
-        str, typer.Option(help="auto, hu, or windowed (8-bit grey in the lung window).")
-    ] = "auto",
-    assume_orientation: Annotated[
-        str | None, typer.Option(help="Orientation, such as LAS, of a NIfTI scan that does not say.")
-    ] = None,
+    intensity: IntensityOption = "auto",
+    assume_orientation: OrientationOption = None,
     series: Annotated[
         str | None,
         typer.Option(metavar="UID", help="The DICOM series that is meant where CT holds several."),
     ] = None,
-    allow_gaps: Annotated[
-        bool, typer.Option("--allow-gaps", help="Take a DICOM series in which slices are missing.")
-    ] = False,
+    allow_gaps: AllowGapsOption = False,
     include_phi: IncludePhiOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -47,6 +47,20 @@ BatchOption: TypeAlias = Annotated[
         min=1,
     ),
 ]
+IntensityOption: TypeAlias = Annotated[
+    str, typer.Option(help="auto, hu, or windowed (8-bit grey in the lung window).")
+]
+OrientationOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="Orientation, such as LAS, of a NIfTI file that does not say.")
+]
+AllowGapsOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-gaps",
+        help="Take a DICOM series in which slices are missing, and measure what is there "
+        "(docs/reading-dicom.md).",
+    ),
+]
 LobesOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
