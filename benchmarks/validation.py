@@ -51,7 +51,7 @@ def measure(
     cases = [score_case(labelled_case(data, known), *masks_of_case(data, known, masks)) for known in VOLUMES]
     healthy = []
     for scan in examinations:
-        voxel_ml = [piece.voxel_volume_ml for piece in scan.pieces]
+        voxel_ml = [piece.voxel_volume_ml if scan.has_size else None for piece in scan.pieces]
         pieces = list(zip(masks_of_healthy(scan, masks), voxel_ml, strict=True))
         healthy.append(score_healthy(scan.name, scan.note, pieces))
     return {

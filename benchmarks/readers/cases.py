@@ -26,10 +26,10 @@ _FIRST = "radiopaedia-covid-volumes"
 _MORE = "radiopaedia-covid-volumes-2"
 _SECOND = Path("radiopaedia-second-reader")
 _PIECES = Path("healthy-ct-volumes")
+_NORMAL = Path("iq-othnccd-normal")
 
 NEVER = "never"
 PSEUDO_EARLY = "pseudo-labels, first two stages"
-PSEUDO = "pseudo-labels"
 MANUAL = "manual labels"
 
 
@@ -53,8 +53,8 @@ VOLUMES = (
     Known("radiopaedia_4_85506_1", _FIRST, "4", NEVER),
     Known("radiopaedia_29_86491_1", _FIRST, "29", PSEUDO_EARLY),
     Known("radiopaedia_29_86490_1", _MORE, "29", PSEUDO_EARLY),
-    Known("radiopaedia_10_85902_1", _MORE, "10", PSEUDO),
-    Known("radiopaedia_10_85902_3", _MORE, "10", PSEUDO),
+    Known("radiopaedia_10_85902_1", _MORE, "10", MANUAL),
+    Known("radiopaedia_10_85902_3", _MORE, "10", MANUAL),
     Known("radiopaedia_7_85703_0", _FIRST, "7", MANUAL),
 )
 
@@ -102,11 +102,16 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Healthy:
-    """An examination without infection, in one or several pieces."""
+    """An examination without infection, in one or several pieces, or pictures of several examinations."""
 
     name: str
     pieces: tuple[CtVolume, ...]
     note: str = ""
+
+    @property
+    def has_size(self) -> bool:
+        """Whether its voxels have a size; those of pictures have none."""
+        return all(piece.grid.has_size for piece in self.pieces)
 
 
 def labelled_case(data: Path, known: Known) -> Case:
@@ -144,12 +149,16 @@ def covered_slices(second: AnyArray) -> BoolArray:
 
 
 def healthy_examinations(data: Path) -> Iterator[Healthy]:
-    """Scans without infection that were in no training, in HU."""
+    """Examinations without infection: of those in HU the first was in no training, pictures neither."""
+    from infnet_train.data.negatives import normal_files
+
     yield Healthy(HEALTHY.name, (healthy_series(data),))
+    pictures = [open_scan(path).volume for path in normal_files(data / _NORMAL, held_back=True)]
+    yield Healthy("IQ-OTH/NCCD, normal", tuple(pictures), "slices one by one, held back")
     for name, note in (
-        ("LIDC-IDRI-0002", "two pieces"),
-        ("Lung_Dx-A0002-B40f", "two pieces, 8 mm"),
-        ("Lung_Dx-A0002-B70f", "the same, sharp kernel"),
+        ("LIDC-IDRI-0002", "two pieces, in training"),
+        ("Lung_Dx-A0002-B40f", "two pieces, 8 mm, in training"),
+        ("Lung_Dx-A0002-B70f", "the same, sharp kernel, in training"),
     ):
         paths = sorted((data / _PIECES).glob(f"{name}_*_ct.nii.gz"))
         yield Healthy(name, tuple(open_scan(path).volume for path in paths), note)

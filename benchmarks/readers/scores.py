@@ -151,22 +151,24 @@ def score_case(case: Case, marked: Marked, in_given_lungs: Marked) -> Row:
     }
 
 
-def score_healthy(name: str, note: str, pieces: Sequence[tuple[Marked, float]]) -> Row:
+def score_healthy(name: str, note: str, pieces: Sequence[tuple[Marked, float | None]]) -> Row:
     """Whatever is marked in an examination without infection.
 
     Parameters
     ----------
     pieces
-        Masks and the volume of a voxel in ml.
+        Masks and the volume of a voxel in ml; None where voxels have no size, and millilitres are None then.
     """
-    lung = sum(int(one.lungs.sum()) * ml for one, ml in pieces)
-    false = sum(int(one.infection.sum()) * ml for one, ml in pieces)
+    sizes = [ml for _, ml in pieces if ml is not None]
+    weights = sizes if len(sizes) == len(pieces) else [1.0] * len(pieces)
+    lung = sum(int(one.lungs.sum()) * ml for (one, _), ml in zip(pieces, weights, strict=True))
+    false = sum(int(one.infection.sum()) * ml for (one, _), ml in zip(pieces, weights, strict=True))
     return {
         "name": name,
         "note": note,
         "slices_with_lung": sum(int(one.lungs.any(axis=(1, 2)).sum()) for one, _ in pieces),
-        "lung_ml": lung,
-        "false_ml": false,
+        "lung_ml": lung if weights is sizes else None,
+        "false_ml": false if weights is sizes else None,
         "false_percent": 100 * false / lung if lung else None,
     }
 

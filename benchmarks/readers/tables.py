@@ -221,13 +221,17 @@ def _healthy(rows: Sequence[Row]) -> str:
             [
                 ", ".join(part for part in (row["name"], row["note"]) if part),
                 str(row["slices_with_lung"]),
-                f"{row['lung_ml']:.0f} ml",
-                f"{row['false_ml']:.1f} ml",
+                _ml(row["lung_ml"], 0),
+                _ml(row["false_ml"], 1),
                 f"{_number(row['false_percent'], 2)} %",
             ]
             for row in rows
         ),
     )
+
+
+def _ml(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f} ml"
 
 
 def _short(case: Row) -> str:

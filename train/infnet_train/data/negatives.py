@@ -30,6 +30,17 @@ def groups_held_back(groups: set[int]) -> set[int]:
     return {group for i, group in enumerate(sorted(groups)) if i % _OF_EVERY in _HELD_BACK}
 
 
+def normal_files(folder: Path, *, held_back: bool) -> list[Path]:
+    """Pictures of the groups for training, or of those that are held back.
+
+    Raises
+    ------
+    DataError
+        As of :func:`normal_slices`.
+    """
+    return [folder / "images" / file for files in _chosen(folder, held_back) for file in files]
+
+
 def normal_slices(folder: Path, *, held_back: bool) -> Iterator[PreparedSlice]:
     """Slices of the groups for training, or of those that are held back.
 
@@ -46,11 +57,7 @@ def normal_slices(folder: Path, *, held_back: bool) -> Iterator[PreparedSlice]:
     DataError
         If a file is missing or refused, or shows no lung.
     """
-    names = _read_groups(folder / "slices.csv")
-    chosen = groups_held_back(set(names))
-    for group, files in sorted(names.items()):
-        if (group in chosen) is not held_back:
-            continue
+    for files in _chosen(folder, held_back):
         margin_mm = PreprocessSpec().crop_margin_mm
         pictures = {file: read_grey(folder / "images" / file) for file in files}
         lungs = {
@@ -67,6 +74,13 @@ def normal_slices(folder: Path, *, held_back: bool) -> Iterator[PreparedSlice]:
         for file, grey in pictures.items():
             cut = np.ascontiguousarray(grey[rows, columns])
             yield PreparedSlice(Path(file).stem, cut, np.zeros_like(cut))
+
+
+def _chosen(folder: Path, held_back: bool) -> list[list[str]]:
+    """File names of each group for training, or of each that is held back."""
+    names = _read_groups(folder / "slices.csv")
+    chosen = groups_held_back(set(names))
+    return [files for group, files in sorted(names.items()) if (group in chosen) is held_back]
 
 
 def _read_groups(path: Path) -> dict[int, list[str]]:
