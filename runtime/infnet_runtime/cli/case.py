@@ -42,7 +42,7 @@ class CaseOptions:
         As for :func:`~infnet_runtime.io.dicom.read_dicom`.
     include_phi
         Patient and study of a DICOM scan go into the report and onto the page.
-    fast, silence_slices, flip_check
+    fast, silence_slices, keep_flat_marks, flip_check
         As for :meth:`~infnet_runtime.segment.segmenter.Segmenter.predict`.
     read_ahead
         Read the next scan while one is segmented, see :mod:`~infnet_runtime.cli.ahead`.
@@ -57,6 +57,7 @@ class CaseOptions:
     include_phi: bool = False
     fast: bool = False
     silence_slices: bool = False
+    keep_flat_marks: bool = False
     flip_check: bool = False
     read_ahead: bool = False
     show_progress: bool = False
@@ -129,6 +130,7 @@ def process_case(
             keep_probability="probability" in case.files.files,
             fast=options.fast,
             silence_slices=options.silence_slices,
+            keep_flat_marks=options.keep_flat_marks,
             flip_check=options.flip_check,
             progress=progress,
         )

@@ -96,6 +96,14 @@ def infer(
             "docs/slice-gate.md.",
         ),
     ] = False,
+    keep_flat_marks: Annotated[
+        bool,
+        typer.Option(
+            "--keep-flat-marks",
+            help="Leave marks in the mask that are large in one slice and go on in no other, as the dome of "
+            "the diaphragm is; else they are left out, see docs/quantification.md.",
+        ),
+    ] = False,
     flip_check: Annotated[
         bool,
         typer.Option(
@@ -235,6 +243,7 @@ def infer(
         include_phi=include_phi,
         fast=fast,
         silence_slices=slice_gate,
+        keep_flat_marks=keep_flat_marks,
         flip_check=flip_check,
         read_ahead=(threads or usable_cores()) > 1,
         show_progress=not quiet and sys.stderr.isatty(),

@@ -43,6 +43,7 @@ def quantify(
     lobes: ByteArray | None = None,
     slice_mm: float | None = None,
     outside_voxels: int = 0,
+    flat_voxels: int | None = None,
     infection_ml_band: Mapping[str, float] | None = None,
     flip: Flip | None = None,
     false_marks: FalseMarks | None = None,
@@ -66,6 +67,8 @@ def quantify(
         ``grid.slice_mm`` of the scan.
     outside_voxels
         Voxels that the network marked outside the lungs.
+    flat_voxels
+        Voxels of flat marks that were left out of the mask; absent where none were looked for.
     infection_ml_band
         Threshold to volume, where probabilities are at hand.
     flip
@@ -108,10 +111,16 @@ def quantify(
     if zones is None:
         reasons["zones"] = no_zones
     outside_ml: float | None = None
+    flat_ml: float | None = None
     if voxel_volume_ml is not None and counted.slices_with_lung:
         outside_ml = outside_voxels * voxel_volume_ml
+        if flat_voxels is None:
+            reasons["flat_marks_ml"] = "flat_marks_kept"
+        else:
+            flat_ml = flat_voxels * voxel_volume_ml
     else:
-        reasons["infection_outside_lungs_ml"] = "no_lung" if voxel_volume_ml else "no_voxel_size"
+        why_none = "no_lung" if voxel_volume_ml else "no_voxel_size"
+        reasons |= dict.fromkeys(("infection_outside_lungs_ml", "flat_marks_ml"), why_none)
     found = remarks(
         counted,
         sides,
@@ -130,6 +139,7 @@ def quantify(
         slices_with_lung=counted.slices_with_lung,
         slices_with_infection=counted.marked_slices,
         infection_outside_lungs_ml=outside_ml,
+        flat_marks_ml=flat_ml,
         flags=tuple(flag.name for flag in flags),
         flag_texts={flag.name: flag.text for flag in flags},
         warnings=tuple(flag.name for flag in flags if flag.warns),

@@ -34,6 +34,27 @@ class _Plane:
     first: int
 
 
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """All pieces, and their parts: what of a piece hangs together within one plane.
+
+    Parameters
+    ----------
+    first, last : (pieces,)
+        Numbers of the lowest and of the highest plane.
+    widest : (pieces,)
+        Voxels in the plane with most of them.
+    plane, piece : (parts,)
+        Of each part, in the order in which planes were added and in that of the labels of :func:`labelled`.
+    """
+
+    first: AnyArray
+    last: AnyArray
+    widest: AnyArray
+    plane: AnyArray
+    piece: AnyArray
+
+
 class Components:
     """Pieces whose voxels touch by faces, edges or corners. Planes come in order; empty ones may be left out.
 
@@ -50,7 +71,8 @@ class Components:
 
     def __init__(self) -> None:
         self._count = 0
-        self._voxels: list[AnyArray] = []
+        self._numbers: list[int] = []  # of the planes with marks
+        self._voxels: list[AnyArray] = []  # of the parts in each of them
         self._touching: list[AnyArray] = []  # pairs of pieces, (2, n) each
         self._last: _Plane | None = None
 
@@ -64,13 +86,13 @@ class Components:
         place
             Row and column of its first pixel.
         """
-        column, row, columns, rows = cv2.boundingRect(marked)
-        if not rows:
+        found = labelled(marked)
+        if found is None:
             return
-        part = np.ascontiguousarray(marked[row : row + rows, column : column + columns])
-        count, labels = cv2.connectedComponents(part, connectivity=8)
+        count, labels, row, column = found
+        self._numbers.append(number)
         self._voxels.append(np.bincount(labels.ravel(), minlength=count)[1:])
-        plane = _Plane(number, np.asarray(labels), row + place[0], column + place[1], self._count)
+        plane = _Plane(number, labels, row + place[0], column + place[1], self._count)
         if self._last is not None and self._last.number == number - 1:
             self._join(self._last, plane)
         self._last = plane
@@ -84,6 +106,21 @@ class Components:
         of_root = np.zeros(self._count, np.int64)
         np.add.at(of_root, self._roots(), np.concatenate(self._voxels))
         return sorted(of_root[of_root > 0].tolist(), reverse=True)
+
+    def pieces(self) -> Pieces:
+        """Where each piece lies, and of what it consists."""
+        roots, piece = np.unique(self._roots(), return_inverse=True)
+        plane = np.repeat(self._numbers, [len(parts) for parts in self._voxels]).astype(np.int64)
+        first, last, widest = (np.zeros(len(roots), np.int64) for _ in range(3))
+        if len(roots):
+            first[:] = plane.max()
+            np.minimum.at(first, piece, plane)
+            np.maximum.at(last, piece, plane)
+            planes = int(plane.max()) + 1
+            in_plane, at = np.unique(piece * planes + plane, return_inverse=True)
+            voxels = np.bincount(at, weights=np.concatenate(self._voxels)).astype(np.int64)
+            np.maximum.at(widest, in_plane // planes, voxels)
+        return Pieces(first, last, widest, plane, piece)
 
     def _roots(self) -> AnyArray:
         """The first of all pieces that each one hangs together with."""
@@ -117,6 +154,27 @@ class Components:
             pairs.append((beside[beside > 0], labels[beside > 0]))
         one, other = _distinct(pairs, int(under.max()) + 1, int(above.labels.max()) + 1)
         self._touching.append(np.stack([one + (below.first - 1), other + (above.first - 1)]))
+
+
+def labelled(marked: ByteArray) -> tuple[int, AnyArray, int, int] | None:
+    """Label what touches within a plane, by faces or corners.
+
+    Parameters
+    ----------
+    marked : (rows, columns), contiguous
+        Everything but 0.
+
+    Returns
+    -------
+    Number of labels with that of the background, the labels of the box that holds all marks, and row and
+    column of its first pixel; None where nothing is marked.
+    """
+    column, row, columns, rows = cv2.boundingRect(marked)
+    if not rows:
+        return None
+    part = np.ascontiguousarray(marked[row : row + rows, column : column + columns])
+    count, labels = cv2.connectedComponents(part, connectivity=8)
+    return count, np.asarray(labels), row, column
 
 
 def _seen_from(plane: _Plane, other: _Plane) -> AnyArray:

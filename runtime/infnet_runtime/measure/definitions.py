@@ -23,6 +23,9 @@ MASS_DENSITIES = (0.0, 1.1)
 """g per ml that a voxel of lung can have; what lies beyond is padding or metal, and is clipped."""
 
 COMPONENT_FLOOR_ML = 0.1
+FLATTEST = 3.5
+"""The widest a piece may be for its height. No lesion of 0.1 ml or more that one of two groups of readers
+labelled in six volumes is flatter than 3.4 (``benchmarks/flat_marks.py``)."""
 LOBE_FLOOR_ML, LOBE_FLOOR_PERCENT = 0.1, 0.1
 """Below either, a lobe counts as free: a model hardly ever marks exactly nothing."""
 
@@ -87,6 +90,10 @@ DEFINITIONS: dict[str, Any] = {
     "upper end",
     "zones": "thirds of each lung's height by its slices, of the part that is in the scan; published zones "
     "use the carina and the veins, so the key ends in _geometric",
+    "flat_marks_ml": "pieces of what a model marked that are wider than "
+    f"{FLATTEST:g} times their height, where width is the diameter of the disc of the area in the largest "
+    "slice, and that reach no slice beyond which was not looked; not part of the infection unless "
+    "keep_flat_marks in the provenance is true",
     "lobes": "of the lobe mask, inside the lungs",
     "hu_histogram": "voxels by HU; the first bin also holds all below it, the last all above",
     "ml": "number of voxels times |det(affine)| / 1000",

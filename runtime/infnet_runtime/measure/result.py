@@ -224,6 +224,9 @@ class Quantification:
     infection_outside_lungs_ml : ml
         What the network marked outside the lungs; not part of the mask. None without lung: the network
         does not run then.
+    flat_marks_ml : ml
+        What the network marked in one slice and hardly in the next ones; not part of the mask. None where
+        such marks were kept or not looked for, see :mod:`~infnet_runtime.measure.flat_marks`.
     flags
         Names of what a reader must know before trusting a number; see :mod:`~infnet_runtime.measure.flags`.
     flag_texts
@@ -234,7 +237,7 @@ class Quantification:
         Name of a missing number, such as ``left`` or ``both.lung_ml``, to why it is missing:
         ``no_voxel_size``, ``no_hu``, ``no_lung``, ``no_infection``, ``side_unknown``,
         ``outside_the_picture``, ``no_reference``, ``too_few_slices``, ``lobe_mask_missing``,
-        ``lobe_missing`` or ``slice_distance_unknown``.
+        ``lobe_missing``, ``slice_distance_unknown`` or ``flat_marks_kept``.
     lobes
         Name of a lobe to its numbers; None without a lobe mask, and a lobe where none of it is in the mask.
     scores
@@ -258,6 +261,7 @@ class Quantification:
     slices_with_lung: int
     slices_with_infection: int
     infection_outside_lungs_ml: float | None
+    flat_marks_ml: float | None
     flags: tuple[str, ...]
     flag_texts: dict[str, str]
     warnings: tuple[str, ...]

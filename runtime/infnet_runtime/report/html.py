@@ -200,6 +200,8 @@ def _notes(q: Quantification) -> str:
     if q.infection_outside_lungs_ml:
         ml = in_words(q.infection_outside_lungs_ml, "ml")
         notes.append(f"{ml} were marked outside of the lungs and are not counted")
+    if q.flat_marks_ml and "flat_marks_removed" not in q.flags:
+        notes.append(f"{in_words(q.flat_marks_ml, 'ml')} of flat marks were left out")
     if not notes:
         notes = ["nothing beyond the warnings above" if q.warnings else "no warnings and no remarks"]
     return f'<ul class="plain">{"".join(f"<li>{_safe(note)}</li>" for note in notes)}</ul>'
@@ -254,11 +256,12 @@ def _by_a_model(p: Provenance) -> Iterator[tuple[str, str]]:
         "computed by",
         f"{p.backend} on {p.device}, in {p.precision}" + (f"; {p.choice}" if p.choice else ""),
     )
+    flat = "kept" if p.keep_flat_marks else "left out"
     gate = "off" if p.slice_gate_mm2 is None else f"{p.slice_gate_mm2:g} mm²"
     yield (
         "options",
         f"threshold {p.threshold:g}, temperature {p.temperature:g}, batch size {p.batch_size}, fast "
-        f"{'on' if p.fast else 'off'}, slice gate {gate}",
+        f"{'on' if p.fast else 'off'}, slice gate {gate}, flat marks {flat}",
     )
     yield (
         "slices",

@@ -46,6 +46,13 @@ _PROVENANCE = (
     "fast",
     "slice_gate_mm2",
 )
+_COUNTS = (
+    "slices",
+    "slices_with_lung",
+    "slices_with_infection",
+    "infection_outside_lungs_ml",
+    "flat_marks_ml",
+)
 SCAN_COLUMNS = (
     "status",
     "file",
@@ -65,10 +72,7 @@ SCAN_COLUMNS = (
     ),
     *_SCORES,
     *(f"{lobe}_{name}" for lobe in LOBES for name in _LOBE_NUMBERS),
-    "slices",
-    "slices_with_lung",
-    "slices_with_infection",
-    "infection_outside_lungs_ml",
+    *_COUNTS,
     *_PROVENANCE,
     "missing",
 )
@@ -102,8 +106,7 @@ def scan_row(document: Mapping[str, Any]) -> dict[str, object]:
     for lobe in LOBES:
         burden = (q["lobes"] or {}).get(lobe) or {}
         row |= {f"{lobe}_{name}": burden.get(name) for name in _LOBE_NUMBERS}
-    for name in ("slices", "slices_with_lung", "slices_with_infection", "infection_outside_lungs_ml"):
-        row[name] = q[name]
+    row |= {name: q[name] for name in _COUNTS}
     return row | {name: provenance[name] for name in _PROVENANCE}
 
 

@@ -13,6 +13,7 @@ REASONS = {
     "lobe_mask_missing": "no lobe mask given",
     "lobe_missing": "lobe not in the mask",
     "flip_not_run": "mirrored slices not looked at",
+    "flat_marks_kept": "flat marks not looked for",
     "probability_not_kept": "probabilities not kept",
 }
 """Why a number is missing, in words."""

@@ -3,25 +3,21 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray, HalfArray, zeros_in
 from infnet_runtime.host.buffers import NO_TARGETS, Targets
+from infnet_runtime.measure.flat_marks import FlatPart
 from infnet_runtime.model.coarse_logits import CoarseSpec
 from infnet_runtime.model.manifest import OutputSpec
+from infnet_runtime.segment.band import BAND, Band
 from infnet_runtime.segment.class_map import ClassMap, classes_on_grid
 from infnet_runtime.segment.region import Region, numbers
 from infnet_runtime.segment.thinned import Between
 from infnet_runtime.slices.enlarge import infected_from_logits
 from infnet_runtime.slices.neighbours import Picked
 from infnet_runtime.slices.preprocess import from_network, infected_on_grid
-
-BAND = (0.3, 0.5, 0.7)
-"""Thresholds at which the volume is given too, where probabilities are kept."""
-_Counts: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class Marking:
             zeros_in(targets.probability, shape, np.float16) if keep_probability else None
         )
         self.outside_voxels = 0
-        self._band: _Counts | None = np.zeros((shape[0], len(BAND)), np.int64) if keep_probability else None
+        self._band = Band(shape[0], output.threshold) if keep_probability else None
         self.class_map = (
             ClassMap(shape, looked_at.rows, looked_at.columns, out=targets.classes) if with_classes else None
         )
@@ -130,16 +126,46 @@ class Marking:
         """Take out what was marked in the lungs of a slice."""
         self.mask[number] = 0
         if self._band is not None:
-            self._band[number] = 0
+            self._band.silence(number)
         if self.class_map is not None:
             self.class_map.labels[number] = 0
+
+    def drop(self, parts: Iterable[FlatPart]) -> int:
+        """Take parts out of what was marked in the lungs; probabilities stay.
+
+        Returns
+        -------
+        Voxels that were taken out.
+        """
+        voxels = 0
+        for part in parts:
+            self.mask[part.box][part.where] = 0
+            if self.class_map is not None:
+                self.class_map.labels[part.box][part.where] = 0
+            self._drop_from_band(part)
+            voxels += int(np.count_nonzero(part.where))
+        return voxels
 
     def band_ml(self, voxel_ml: float | None) -> dict[str, float] | None:
         """Volume in ml of what counts at each threshold; None where probabilities are not kept."""
         if self._band is None or voxel_ml is None:
             return None
-        voxels = self._band.sum(axis=0).tolist()
-        return {f"{threshold:g}": n * voxel_ml for threshold, n in zip(BAND, voxels, strict=True)}
+        return self._band.ml(voxel_ml)
+
+    def _drop_from_band(self, part: FlatPart) -> None:
+        if self.probability is None or self._band is None:
+            return
+        gone = np.zeros(self.mask.shape[1:], np.bool_)
+        gone[part.rows, part.columns] = part.where
+        rows, columns = self._looked_at.rows, self._looked_at.columns
+        box = part.number, rows, columns
+        self._band.drop(
+            part.number,
+            self.probability[box],
+            self._looked_at.inside[box] > 0,
+            self.mask[box] > 0,
+            gone[rows, columns],
+        )
 
     def _add_between(
         self, run: Sequence[int], planes: FloatArray, infected: BoolArray, classes: FloatArray | None
@@ -166,9 +192,7 @@ class Marking:
         self.probability[box] = probability
         if probability.max() < min(BAND):
             return
-        inside = self._looked_at.inside[box] > 0
-        for column, threshold in enumerate(BAND):
-            self._band[picked, column] = ((probability >= threshold) & inside).sum(axis=(1, 2))
+        self._band.count(picked, probability, self._looked_at.inside[box] > 0)
 
     def _mark(self, picked: Picked, infected: BoolArray, classes: FloatArray | None) -> None:
         """Mark slices that ran; of classes come the network's own probabilities."""

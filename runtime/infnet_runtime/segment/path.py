@@ -21,6 +21,8 @@ from infnet_runtime.host.buffers import NO_TARGETS
 from infnet_runtime.lungs.reduced import Reduced
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.classes import with_classes
+from infnet_runtime.measure.flat_marks import flat_marks
+from infnet_runtime.measure.flat_marks import remark as flat_remark
 from infnet_runtime.measure.flip import compared
 from infnet_runtime.measure.slices import findings, is_silenced
 from infnet_runtime.measure.slices import remark as gate_remark
@@ -28,6 +30,7 @@ from infnet_runtime.model.manifest import ModelManifest, OutputSpec
 from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.scan.ct import CtVolume, Intensity
+from infnet_runtime.scan.grid import Grid
 from infnet_runtime.segment.marking import Given, Marking
 from infnet_runtime.segment.overlap import one_after_another, overlapped
 from infnet_runtime.segment.region import Region, lungs_and_lobes, lungs_of, numbers, region
@@ -94,9 +97,14 @@ def segmented(
     watch.lap("lungs")
 
     marked = _mark(scan, looked_at, wanted, loaded)
+    flat_voxels = _drop_flat(marked, looked_at, grid, wanted)
+    if flat_voxels and grid.voxel_ml:
+        flags = (*flags, *flat_remark(flat_voxels, grid.voxel_ml))
     flip = None
     if wanted.flip_check:
-        flip = compared(marked.mask, _mark(scan, looked_at, wanted, loaded, mirrored=True).mask)
+        mirrored = _mark(scan, looked_at, wanted, loaded, mirrored=True)
+        _drop_flat(mirrored, looked_at, grid, wanted)
+        flip = compared(marked.mask, mirrored.mask)
         flags = (*flags, *flip.flags(grid.voxel_ml))
     go_on()
     watch.lap("network")
@@ -119,6 +127,7 @@ def segmented(
         infection_ml_band=marked.band_ml(grid.voxel_ml),
         flip=flip,
         outside_voxels=marked.outside_voxels,
+        flat_voxels=flat_voxels,
         false_marks=loaded.manifest.false_marks,
         flags=flags,
     )
@@ -196,6 +205,14 @@ def _mark(
     return marking
 
 
+def _drop_flat(marked: Marking, looked_at: Region, grid: Grid, wanted: Wanted) -> int | None:
+    """Take flat marks out; how many voxels, or None where none were looked for."""
+    if wanted.keep_flat_marks or grid.pixel_mm2 is None or grid.plane_mm is None:
+        return None
+    slices, pixel_mm2 = looked_at.slices, grid.pixel_mm2
+    return marked.drop(flat_marks(marked.mask, slices, pixel_mm2=pixel_mm2, plane_mm=grid.plane_mm))
+
+
 def _mirrored(planes: FloatArray) -> FloatArray:
     """Columns in the opposite order."""
     return np.ascontiguousarray(planes[..., ::-1])
@@ -223,4 +240,5 @@ def _provenance(looked_at: Region, wanted: Wanted, loaded: Loaded, seconds: dict
         choice=loaded.choice,
         slice_gate_mm2=None if wanted.gate is None else wanted.gate.mm2,
         lobes="none" if wanted.lobes is None else "given",
+        keep_flat_marks=wanted.keep_flat_marks,
     )

@@ -36,6 +36,8 @@ class Provenance:
         What was left open when the model was loaded, what was chosen and why; empty where nothing was.
     slice_gate_mm2 : mm2
         Where the gate was to silence slices, the least score that it asks for; None where it was not.
+    keep_flat_marks
+        Whether flat marks were to be left in the mask.
     """
 
     infnet: str
@@ -57,6 +59,7 @@ class Provenance:
     choice: str = ""
     slice_gate_mm2: float | None = None
     lobes: str = "none"
+    keep_flat_marks: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -76,8 +79,8 @@ class Segmentation:
     lungs : (i, j, k)
         1 is the patient's right lung, 2 the left.
     probability : (i, j, k), float16
-        Probability of infection where the network ran, and between, else 0; None unless asked for. The slice
-        gate does not touch it.
+        Probability of infection where the network ran, and between, else 0; None unless asked for. Neither
+        the slice gate nor the rule of flat marks touches it.
     classes : (i, j, k), 0 to 2
         Where the mask is, 1 ground glass or 2 consolidation; None unless asked for.
     slices

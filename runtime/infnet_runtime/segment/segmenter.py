@@ -109,6 +109,7 @@ class Segmenter(ClosedByBlock):
         keep_probability: bool = False,
         fast: bool = False,
         silence_slices: bool = False,
+        keep_flat_marks: bool = False,
         flip_check: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
@@ -140,6 +141,10 @@ class Segmenter(ClosedByBlock):
             Take out what was marked in the lungs in slices that the model's gate does not call infected
             (``docs/slice-gate.md``); ``slices`` of the result says which. Without effect where the scan has
             no voxel size; the flags say what was done.
+        keep_flat_marks
+            Leave marks that are large in one slice and go on in no other in the mask, which are false as a
+            rule (``docs/quantification.md``); ``quantification.flat_marks_ml`` says how much was left out.
+            Without effect where the scan has no voxel size.
         flip_check
             Also send the slices through the network mirrored left to right, and say how far the masks agree:
             ``quantification.uncertainty``, and the flag ``check_this_scan``. It takes twice the network's
@@ -168,6 +173,7 @@ class Segmenter(ClosedByBlock):
                 batch_size=batch_size,
                 fast=fast,
                 silence_slices=silence_slices,
+                keep_flat_marks=keep_flat_marks,
                 flip_check=flip_check,
                 progress=progress,
                 quantitative=quantitative,
@@ -194,6 +200,7 @@ class Segmenter(ClosedByBlock):
         batch_size: int | None = None,
         fast: bool = False,
         silence_slices: bool = False,
+        keep_flat_marks: bool = False,
         flip_check: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
@@ -228,7 +235,7 @@ class Segmenter(ClosedByBlock):
             Of uint8, for the classes of the infection; of a model that was loaded with them.
         probability_out : (i, j, k)
             Of float16, for the probabilities, which are kept if it is given.
-        lungs, lobes, batch_size, fast, silence_slices, flip_check, progress, cancel
+        lungs, lobes, batch_size, fast, silence_slices, keep_flat_marks, flip_check, progress, cancel
             As for :meth:`predict`; lungs and lobes too as any buffer.
 
         Returns
@@ -260,6 +267,7 @@ class Segmenter(ClosedByBlock):
                 batch_size=batch_size,
                 fast=fast,
                 silence_slices=silence_slices,
+                keep_flat_marks=keep_flat_marks,
                 flip_check=flip_check,
                 progress=progress,
             )
@@ -285,6 +293,7 @@ class Segmenter(ClosedByBlock):
         batch_size: int | None = None,
         fast: bool = False,
         silence_slices: bool = False,
+        keep_flat_marks: bool = False,
         flip_check: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
@@ -308,7 +317,7 @@ class Segmenter(ClosedByBlock):
             is until the stream has ended.
         intensity, rescale, name, out, lungs_out, classes_out, probability_out
             As for :meth:`predict_buffer`.
-        lungs, lobes, batch_size, fast, silence_slices, flip_check, progress, cancel
+        lungs, lobes, batch_size, fast, silence_slices, keep_flat_marks, flip_check, progress, cancel
             As for :meth:`predict_buffer`. Lungs may also be given at the end.
 
         Raises
@@ -345,6 +354,7 @@ class Segmenter(ClosedByBlock):
             batch_size=batch_size,
             fast=fast,
             silence_slices=silence_slices,
+            keep_flat_marks=keep_flat_marks,
             flip_check=flip_check,
             progress=progress,
         )
@@ -388,6 +398,7 @@ class Segmenter(ClosedByBlock):
         batch_size: int | None,
         fast: bool,
         silence_slices: bool,
+        keep_flat_marks: bool,
         flip_check: bool,
         progress: Progress | None,
         lobes: object,
@@ -406,6 +417,7 @@ class Segmenter(ClosedByBlock):
             batch_size=batch_size,
             fast=fast,
             silence_slices=silence_slices,
+            keep_flat_marks=keep_flat_marks,
             flip_check=flip_check,
             progress=progress,
             keep_probability=results["probability"] is not None,
@@ -420,6 +432,7 @@ class Segmenter(ClosedByBlock):
         batch_size: int | None,
         fast: bool,
         silence_slices: bool,
+        keep_flat_marks: bool,
         flip_check: bool,
         progress: Progress | None,
         quantitative: bool = True,
@@ -433,6 +446,7 @@ class Segmenter(ClosedByBlock):
             batch_size=self._session.batch_size if batch_size is None else batch_size,
             fast=fast,
             gate=self.slice_gate if silence_slices else None,
+            keep_flat_marks=keep_flat_marks,
             flip_check=flip_check,
             progress=progress,
             quantitative=quantitative,

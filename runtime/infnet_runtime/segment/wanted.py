@@ -40,6 +40,7 @@ class Wanted:
     keep_probability: bool = False
     lobes: AnyArray | None = None
     flip_check: bool = False
+    keep_flat_marks: bool = False
     targets: Targets = NO_TARGETS
 
     def __post_init__(self) -> None:

@@ -170,14 +170,19 @@ def test_the_mask_is_that_of_the_simple_way_for_all_threads_and_batches(
         run = planes_to_run(with_lung, 3)
         mask, probability = simply(segmenter, volume, lungs, run)
         assert mask.any()
-        full = segmenter.predict(volume, lungs=lungs)
+        full = segmenter.predict(volume, lungs=lungs, keep_flat_marks=True)
         assert not np.array_equal(volume.to_lps(full.mask), mask)  # what is compared does something
         for threads in (1, 2, 16):
             loaded = Segmenter(segmenter._session, threads=threads)
             for batch_size in (1, 5, 64):
                 for keep in (False, True):
                     result = loaded.predict(
-                        volume, lungs=lungs, fast=True, batch_size=batch_size, keep_probability=keep
+                        volume,
+                        lungs=lungs,
+                        fast=True,
+                        batch_size=batch_size,
+                        keep_probability=keep,
+                        keep_flat_marks=True,
                     )
                     assert np.array_equal(volume.to_lps(result.mask) > 0, mask)
                     assert keep == (result.probability is not None)
@@ -391,10 +396,10 @@ def test_planes_between_come_from_coarse_logits_too(phantom: ChestPhantom, tmp_p
     lungs = as_stored(volume, phantom.lungs)
     with infnet_runtime.load(coarse_detector(tmp_path / "model.onnx"), device="cpu", threads=1) as segmenter:
         assert segmenter._session.coarse is not None
-        fast = segmenter.predict(volume, lungs=lungs, fast=True)
+        fast = segmenter.predict(volume, lungs=lungs, keep_flat_marks=True, fast=True)
         run = planes_to_run(np.flatnonzero(phantom.lungs.any(axis=(1, 2))).tolist(), 3)
         mask, _ = simply(segmenter, volume, lungs, run)
-        full = segmenter.predict(volume, lungs=lungs)
+        full = segmenter.predict(volume, lungs=lungs, keep_flat_marks=True)
     assert mask.any()
     assert np.array_equal(volume.to_lps(fast.mask) > 0, mask)
     assert np.array_equal(volume.to_lps(fast.mask)[run], volume.to_lps(full.mask)[run])

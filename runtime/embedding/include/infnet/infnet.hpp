@@ -304,7 +304,7 @@ struct Flag {
 struct Result {
   Burden both, right, left;  ///< the patient's sides
   std::size_t slices = 0, slices_with_lung = 0, slices_with_infection = 0;
-  Number infection_outside_lungs_ml;
+  Number infection_outside_lungs_ml, flat_marks_ml;  ///< neither is part of the mask
   std::vector<Flag> flags;
   std::optional<Classes> classes;         ///< where the model was loaded with them
   std::map<std::string, double> seconds;  ///< wall time of each stage
@@ -699,6 +699,7 @@ struct Options {
   std::optional<int> batch_size;           ///< slices handed over at a time; what suits the backend where absent
   bool fast = false;                       ///< interpolate between slices that lie close together (docs/fast.md)
   bool silence_slices = false;             ///< the model's slice gate (docs/slice-gate.md)
+  bool keep_flat_marks = false;            ///< large in one slice and in no other (docs/quantification.md)
   bool flip_check = false;                 ///< look at the mirrored slices too (docs/quantification.md)
   Progress progress;
   const Cancel* cancel = nullptr;  ///< must outlive the call, or the stream
@@ -837,6 +838,7 @@ struct Arguments {
     if (options.batch_size) keywords["batch_size"] = *options.batch_size;
     keywords["fast"] = options.fast;
     keywords["silence_slices"] = options.silence_slices;
+    keywords["keep_flat_marks"] = options.keep_flat_marks;
     keywords["flip_check"] = options.flip_check;
     if (options.progress) keywords["progress"] = progress_of(options.progress, thrown);
     if (options.cancel != nullptr) keywords["cancel"] = options.cancel->to_python();
@@ -875,6 +877,12 @@ inline ClassBurden classes_of(const py::handle& classes, const char* name) {
           region["consolidation_percent_of_infection"]};
 }
 
+inline Number number_of(const py::handle& quantification, const char* name) {
+  const py::object value = quantification.attr(name);
+  if (value.is_none()) return {std::nullopt, quantification.attr("reasons")[py::str(name)].cast<std::string>()};
+  return {value.cast<double>(), ""};
+}
+
 inline Result result_of(const py::object& segmentation) {
   Result result;
   const py::object q = segmentation.attr("quantification");
@@ -884,13 +892,8 @@ inline Result result_of(const py::object& segmentation) {
   result.slices = q.attr("slices").cast<std::size_t>();
   result.slices_with_lung = q.attr("slices_with_lung").cast<std::size_t>();
   result.slices_with_infection = q.attr("slices_with_infection").cast<std::size_t>();
-  const py::object outside = q.attr("infection_outside_lungs_ml");
-  if (outside.is_none()) {
-    result.infection_outside_lungs_ml.reason =
-        q.attr("reasons")[py::str("infection_outside_lungs_ml")].cast<std::string>();
-  } else {
-    result.infection_outside_lungs_ml.value = outside.cast<double>();
-  }
+  result.infection_outside_lungs_ml = number_of(q, "infection_outside_lungs_ml");
+  result.flat_marks_ml = number_of(q, "flat_marks_ml");
   for (const auto& name : q.attr("flags")) {
     result.flags.push_back({name.cast<std::string>(), q.attr("flag_texts")[name].cast<std::string>(),
                             q.attr("warnings").contains(name)});
