@@ -34,6 +34,7 @@ _PATCHES = 5
 _PATCH_MM = (24.0, 36.0)  # radii
 _RIM_MM = 5.0  # within which the infection fades
 _RAGGED_MM = 3.5  # by which its outline wanders
+_SHOULDER_MM = 50  # between ribs and skin, beside what there is of a wall
 _PLANES = 3  # computed for each slice
 _EDGE_MM = 1.0  # within which one tissue becomes the next
 _BREATHING_MM = 4.0  # of the domes during a scan
@@ -181,13 +182,16 @@ def _tissue(body: _Body, z: float, y: _Field, x: _Field) -> _Field:
         paint((_radius((x - at[1]) / (radius * stretch), (y - at[0]) / radius, 2.0) - 1) * radius, value)
 
     inner = body.cavity(z, y, x)
-    wall = inner if z < 20 else body.cavity(20.0, y, x)  # the shoulders do not taper
+    # The shoulders taper less than the ribs; above the lungs is a neck, and no chest without air.
+    wall = inner if z < 20 else np.maximum(body.cavity(20.0, y, x), inner - _SHOULDER_MM)
     paint(wall - 22 - body.fat, _FAT)
     paint(wall - 20, _MUSCLE)
+    if z >= 20:
+        disc((70, 0), 48, _MUSCLE)  # of the back, around the spine of the neck
     # Ribs slant down to the front, so that a plane cuts several of them.
     phase = ((z - 0.5 * y) / 27) % 1.0
-    ribs = np.maximum(np.abs(wall - 9) - 3.5, (np.abs(phase - 0.5) - 0.2) * 27)
-    paint(ribs, _BONE)
+    if z < body.apex:
+        paint(np.maximum(np.abs(inner - 9) - 3.5, (np.abs(phase - 0.5) - 0.2) * 27), _BONE)
     paint(inner, _LIVER if z < -30 else _FAT)
     paint(np.maximum(inner, -x - (z + 30) * 0.1), _MUSCLE if z < -30 else _FAT)
     if z < -20:
@@ -206,7 +210,8 @@ def _tissue(body: _Body, z: float, y: _Field, x: _Field) -> _Field:
     disc((72, 0), 18, 170, stretch=1.1)
     disc((98, 0), 8, 30)  # canal of the spine
     disc((112, 0), 7, _BONE)
-    disc((-body.half_depth - 8, 0), 6, 200, stretch=3.0)  # breastbone
+    if z < 80:
+        disc((-body.half_depth - 8, 0), 6, 200, stretch=3.0)  # breastbone
     if z > 8:
         disc((14, 0), 10, _MUSCLE)
         disc((14, 0), 8, _AIR)
