@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,9 @@ import numpy.typing as npt
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.io import open_scan
 from infnet_runtime.lungs import find_lungs, given_lungs
-from infnet_runtime.lungs.agreement import LungDisagreement, disagreement
-from infnet_runtime.lungs.network import find_lungs_by_network
+from infnet_runtime.lungs.agreement import LungDisagreement
+from infnet_runtime.lungs.both_ways import take_from_network
+from infnet_runtime.lungs.network import network_labels
 from infnet_runtime.lungs.split import split_sides
 from infnet_runtime.scan.ct import Intensity
 
@@ -203,7 +203,8 @@ class Score:
         )
 
 
-def network(model: Path) -> Finder:
+def network(model: Path, agreement: list[LungDisagreement | None]) -> Finder:
+    """As ``infnet-infer`` finds them: the check by thresholds is part of it, and of its time."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -214,7 +215,14 @@ def network(model: Path) -> Finder:
     def run(batch: FloatArray) -> FloatArray:
         return np.asarray(session.run(None, {name: batch})[0], np.float32)
 
-    return partial(find_lungs_by_network, run=run)
+    def find(
+        voxels: npt.NDArray[Any], spacing_mm: tuple[float, float, float], intensity: Intensity
+    ) -> ByteArray:
+        labels = find_lungs(voxels, spacing_mm, intensity)
+        agreement[:] = [take_from_network(network_labels(voxels, spacing_mm, intensity, run), labels)]
+        return labels
+
+    return find
 
 
 def overlay(case: Case, found: dict[str, ByteArray], path: Path, every: int) -> None:
@@ -264,8 +272,9 @@ def main() -> None:
         sys.exit(f"no data sets at {root}; set INFNET_DATA to their folder")
     cv2.setNumThreads(1)
     methods: dict[str, Finder] = {"threshold": find_lungs}
+    last: list[LungDisagreement | None] = []
     if asked.model:
-        methods["network"] = network(asked.model)
+        methods["network"] = network(asked.model, last)
 
     def cases() -> Iterator[Case]:
         yield from volumes(root, VOLUMES + (SEEN_VOLUMES if asked.seen else ()))
@@ -286,8 +295,8 @@ def main() -> None:
         for method, finder in methods.items():
             score = scores.setdefault((case.name, method), Score(infection=([], [], [])))
             found[method] = score.add(case, finder)
-        if len(found) > 1 and len(case.voxels) > 1:
-            agreement[case.name] = disagreement(found["network"], found["threshold"])
+        if len(found) > 1 and len(case.voxels) > 1 and not case.one_by_one:
+            agreement[case.name] = last[0]
         if asked.overlays and len(case.voxels) > 1:
             asked.overlays.mkdir(parents=True, exist_ok=True)
             name = case.name.replace(" ", "_").replace(",", "")

@@ -122,7 +122,7 @@ def check_body(scan: CtVolume) -> list[str]:
     if not scan.grid.has_size:
         return []
     refuse_lost_geometry(scan.grid, scan.source)
-    lungs = lung_mask(_lungs(scan), scan.grid, origin="found", source=scan.source)
+    lungs = lung_mask(_lungs(scan), scan.grid, origin="threshold", source=scan.source)
     return warnings(body_doubts(scan, lungs, has_size=True))
 
 

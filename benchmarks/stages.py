@@ -96,7 +96,7 @@ def stages(path: Path, folder: Path) -> list[Stage]:
     volume, content = open_scan(path).volume, path.read_bytes()
     voxels, n = volume.to_lps(), len(volume.to_lps())
     labels = find_lungs(voxels, volume.lps_spacing_mm, volume.intensity)
-    lungs = lung_mask(volume.from_lps(labels), volume.grid, origin="found", source=volume.source)
+    lungs = lung_mask(volume.from_lps(labels), volume.grid, origin="threshold", source=volume.source)
     label_bytes = volume.from_lps(labels).tobytes(order="F")
     return [
         Stage("inflate the scan", lambda: _inflate_gzip(content), lambda: _inflate(content), n),

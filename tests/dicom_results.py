@@ -13,7 +13,7 @@ from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.phantom import ChestPhantom
 
 PROVENANCE = Provenance(
-    "1.2.3", "infnet", "7", "ab" * 32, "b", "float32", "cpu", 0.5, 1.0, "found", 4, False, 2, 0, 0, {}
+    "1.2.3", "infnet", "7", "ab" * 32, "b", "float32", "cpu", 0.5, 1.0, "network", 4, False, 2, 0, 0, {}
 )
 
 

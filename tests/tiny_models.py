@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from infnet_runtime.backends import Session
+from infnet_runtime.lungs.contract import LUNG_METADATA_KEY, LungManifest, LungSpec
 from infnet_runtime.model.coarse_logits import COARSE_KEY, COARSE_OUTPUT, CoarseSpec
 from infnet_runtime.model.judged import JUDGED_KEY, Judgement, Record, subject_of
 from infnet_runtime.model.manifest import METADATA_KEY, ClassSpec, ModelManifest, OutputSpec, PreprocessSpec
@@ -204,5 +205,55 @@ def recorded(path: Path, text: str | None = None, *, passed: tuple[str, ...] = (
     )
     record = Record(subject_sha256=subject_of(content, manifest), passed=dict.fromkeys(passed, figures))
     helper.set_model_props(model, properties | {JUDGED_KEY: record.to_json() if text is None else text})
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def dark_is_lung(path: Path, *, outputs: int = 2, factor: float = 1.0, metadata: str | None = None) -> Path:
+    """Write a lung network that takes what is dark inside the bright body, split in the middle of the square.
+
+    Parameters
+    ----------
+    outputs
+        Channels of the output.
+    factor
+        Of the probabilities.
+    metadata
+        In the place of the manifest; empty for none.
+    """
+    size = LungSpec().size
+    halves = np.zeros((1, outputs, size, size), np.float32)
+    halves[:, 0, :, : size // 2] = halves[:, -1, :, size // 2 :] = factor
+    constants = {
+        "from": np.array([1]), "to": np.array([2]), "axis": np.array([1]), "halves": halves,
+        "black": np.array(0.06, np.float32), "grey": np.array(0.4, np.float32),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Slice", ["slices", "from", "to", "axis"], ["middle"]),
+        helper.make_node("Greater", ["middle", "black"], ["body"]),
+        helper.make_node("Less", ["middle", "grey"], ["dark"]),
+        helper.make_node("And", ["body", "dark"], ["inside"]),
+        helper.make_node("Cast", ["inside"], ["lung"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["lung", "halves"], ["lungs"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "dark-is-lung",
+        [helper.make_tensor_value_info("slices", TensorProto.FLOAT, ["n", 3, size, size])],
+        [helper.make_tensor_value_info("lungs", TensorProto.FLOAT, ["n", outputs, size, size])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    manifest = LungManifest(
+        name="dark-is-lung",
+        version="1",
+        licence="test",
+        training_data="none",
+        weights_sha256="0" * 64,
+        created_with={},
+    )
+    text = manifest.to_json() if metadata is None else metadata
+    if text:
+        helper.set_model_props(model, {LUNG_METADATA_KEY: text})
     path.write_bytes(model.SerializeToString())
     return path

@@ -27,6 +27,7 @@ from infnet_export.proof.class_shift import (
 from infnet_runtime import Segmenter
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
 from infnet_runtime.backends import Session
+from infnet_runtime.backends.lungs import THRESHOLD
 from infnet_runtime.backends.session import Outputs, classes_of, run_checked, whole_infection
 from infnet_runtime.errors import GateError
 from infnet_runtime.metrics import Confusion, LabelledSlice, confusion
@@ -203,7 +204,11 @@ def compare_models(
         sets[name] = _shift(name, (_slice_case(reference, candidate, one) for one in members), limits)
     for name, scans in (volumes or {}).items():
         tell = None not in (reference.manifest.class_output, candidate.manifest.class_output)
-        segmenters = Segmenter(reference, classes=tell), Segmenter(candidate, classes=tell)
+        # The same lungs on both sides, to the bit, whatever computes: they are not what is compared.
+        segmenters = (
+            Segmenter(reference, classes=tell, lungs_by=THRESHOLD),
+            Segmenter(candidate, classes=tell, lungs_by=THRESHOLD),
+        )
         sets[name] = _shift(name, (_volume_case(*segmenters, one, say) for one in scans), limits)
     if not sets:
         raise GateError("no labelled set to compare the models on; name at least one", code=7033)

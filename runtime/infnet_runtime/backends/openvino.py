@@ -32,6 +32,7 @@ from infnet_runtime.errors import BackendError, ModelError
 from infnet_runtime.heap import give_back
 from infnet_runtime.home import Home, in_forked_child
 from infnet_runtime.instructions import cpu_flags
+from infnet_runtime.lungs.contract import LUNG_OUTPUT
 from infnet_runtime.model.arithmetic import BF16 as BF16_WORD
 from infnet_runtime.model.arithmetic import FLOAT32, INT8, computed_in, form_of
 from infnet_runtime.model.asked import Asked
@@ -383,3 +384,42 @@ def _port(port: Any, name: str) -> Port:  # noqa: ANN401 - untyped library
 def _short(version: str) -> str:
     """``2026.4.1`` of ``2026.4.1-22982-e213a14-releases/2026/4``."""
     return version.split("-")[0]
+
+
+def lungs_in_openvino(
+    content: bytes, model: Path, kept: CompiledModels | None = None
+) -> Callable[[FloatArray], FloatArray]:
+    """What runs a lung network, in single precision and on one thread.
+
+    Raises
+    ------
+    ModelError
+        If OpenVINO does not take it.
+    BackendError
+        If OpenVINO cannot be loaded.
+    """
+    openvino = load_openvino()
+    _note_the_pool(1)
+    core = core_of(openvino)
+    settings = {
+        "INFERENCE_PRECISION_HINT": F32,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": 1,
+    }
+
+    def source(graph: Any) -> str:  # noqa: ANN401 - untyped library
+        return str(graph.inputs[0].any_name)
+
+    promised: OutputShapes = {LUNG_OUTPUT: (2, 0, 0)}
+    key = _key(openvino.__version__, core, hashlib.sha256(content).hexdigest(), promised, settings)
+    compiled = _kept(kept, key, core, settings, source)
+    if compiled is None:
+        compiled = _compiled(core, content, settings, source, model)
+        if kept is not None and not kept.trouble():
+            kept.keep(key, compiled.export_model().getbuffer())
+    name, request = source(compiled), compiled.create_infer_request()
+
+    def run(batch: FloatArray) -> FloatArray:
+        return np.array(request.infer({name: batch})[0])
+
+    return run

@@ -17,6 +17,7 @@ from infnet_runtime.cli.options import (
     IntensityOption,
     JsonOption,
     LobesOption,
+    LungsByOption,
     ModelOption,
     OrientationOption,
     PrecisionOption,
@@ -74,6 +75,7 @@ def infer(
             help="Which label of --lungs is which lung, such as right=1,left=2 or right=3+4+5,left=1+2."
         ),
     ] = None,
+    lungs_by: LungsByOption = "auto",
     lobes: LobesOption = None,
     backend: BackendOption = "auto",
     device: DeviceOption = "auto",
@@ -200,6 +202,7 @@ def infer(
         raise typer.Exit(_USAGE)
     _check_intensity(intensity)
     _check_lung_labels(lung_labels, lungs)
+    _check_lungs_by(lungs_by)
     if dicom_out:
         import infnet_runtime.report.dicom  # noqa: F401 - says now that an extra is missing
     limit_process(threads)
@@ -261,6 +264,7 @@ def infer(
             batch_size=batch_size,
             precision=precision,
             classes=classes,
+            lungs_by=lungs_by,
         )
         if slice_gate:
             _ = segmenter.slice_gate  # refuses a model without one, once for all scans
@@ -416,6 +420,7 @@ def quantify(
     lung_labels: Annotated[
         str | None, typer.Option(help="Which label of --lungs is which lung, as of infnet-infer.")
     ] = None,
+    lungs_by: LungsByOption = "auto",
     lobes: LobesOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the report, as JSON, to this file.")
@@ -447,6 +452,7 @@ def quantify(
     _log(verbose=False)
     _check_intensity(intensity)
     _check_lung_labels(lung_labels, lungs)
+    _check_lungs_by(lungs_by)
     limit_process(0)
     from infnet_runtime.cli.measure import MeasuredPictures, measure_files
     from infnet_runtime.scan.ct import Intensity
@@ -460,6 +466,7 @@ def quantify(
         lungs=lungs,
         lung_labels=None if lung_labels is None else LungLabels.parse(lung_labels),
         lobes=lobes,
+        lungs_by=lungs_by,
         out=out,
         intensity=None if intensity == "auto" else Intensity(intensity),
         assume_orientation=assume_orientation,
@@ -494,6 +501,11 @@ def doctor(
 def _check_intensity(intensity: str) -> None:
     if intensity not in ("auto", "hu", "windowed"):
         raise typer.BadParameter(f"{intensity}: expected auto, hu or windowed", param_hint="--intensity")
+
+
+def _check_lungs_by(lungs_by: str) -> None:
+    if lungs_by not in ("auto", "network", "threshold"):
+        raise typer.BadParameter(f"{lungs_by}: expected auto, network or threshold", param_hint="--lungs-by")
 
 
 def _check_lung_labels(lung_labels: str | None, lungs: Path | None) -> None:

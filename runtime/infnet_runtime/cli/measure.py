@@ -76,6 +76,7 @@ def measure_files(
     lungs: Path | None = None,
     lung_labels: LungLabels | None = None,
     lobes: Path | None = None,
+    lungs_by: str = "auto",
     out: Path | None = None,
     intensity: Intensity | None = None,
     assume_orientation: str | None = None,
@@ -97,6 +98,8 @@ def measure_files(
         As for :func:`~infnet_runtime.io.lung_masks.read_lungs`.
     lobes
         As for :func:`~infnet_runtime.io.lobe_masks.read_lobes`.
+    lungs_by
+        As for :func:`~infnet_runtime.segment.segmenter.load`.
     out
         Where the report is written.
     include_phi
@@ -131,6 +134,7 @@ def measure_files(
         read_infection(mask, scan),
         lungs=read_lungs(lungs, scan, lung_labels) if lungs else None,
         lobes=read_lobes(lobes, scan) if lobes else None,
+        lungs_by=lungs_by,
     )
     measured = _named(measured, mask)
     patient = read_patient(opened) if include_phi else None

@@ -68,6 +68,14 @@ LobesOption: TypeAlias = Annotated[
         "or of TotalSegmentator, or TotalSegmentator's folder with lung_*_lobe_* files."
     ),
 ]
+LungsByOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="How lungs are found where none are given: network, used or refused, or threshold; auto: the "
+        "network where its file was shipped.",
+        envvar="INFNET_LUNGS_BY",
+    ),
+]
 IncludePhiOption: TypeAlias = Annotated[
     bool,
     typer.Option(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray
+from infnet_runtime.scan.sides import EITHER
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,46 @@ class LungDisagreement:
     other_side: float
 
 
+class Comparison:
+    """Lungs found in two ways, compared slice by slice."""
+
+    def __init__(self) -> None:
+        self._found = self._missed = self._extra = self._other = 0
+
+    def add(self, network: ByteArray, threshold: ByteArray) -> None:
+        """Count one slice.
+
+        Parameters
+        ----------
+        network, threshold : (row, column)
+            1 the right lung, 2 the left; 3 one of unknown side, which is on no other side.
+        """
+        in_one, in_two = network > 0, threshold > 0
+        self._found += int(np.count_nonzero(in_one))
+        self._missed += int(np.count_nonzero(in_two & ~in_one))
+        self._extra += int(np.count_nonzero(in_one & ~in_two))
+        other = in_one & in_two & (network != threshold) & (threshold != EITHER)
+        self._other += int(np.count_nonzero(other))
+
+    def result(self) -> LungDisagreement | None:
+        """Nothing if neither way found any lung. Where only thresholds did, their lung is one whole: 1."""
+        whole = self._found or self._missed
+        if not whole:
+            return None
+        return LungDisagreement(self._missed / whole, self._extra / whole, self._other / whole)
+
+
 def disagreement(network: ByteArray, threshold: ByteArray) -> LungDisagreement | None:
     """Compare the lungs found by the network with those found by thresholds.
 
     Parameters
     ----------
     network, threshold : (slice, row, column)
-        1 the right lung, 2 the left.
+        As of :meth:`Comparison.add`.
 
     Returns
     -------
-    Nothing if neither finds any lung. Where only thresholds do, their lung counts as one whole: 1.
+    As of :meth:`Comparison.result`.
 
     Examples
     --------
@@ -49,14 +79,7 @@ def disagreement(network: ByteArray, threshold: ByteArray) -> LungDisagreement |
     >>> disagreement(a, b)
     LungDisagreement(only_threshold=0.0, only_network=0.25, other_side=0.25)
     """
-    found = missed = extra = other = 0
+    compared = Comparison()
     for one, two in zip(network, threshold, strict=True):
-        in_one, in_two = one > 0, two > 0
-        found += int(np.count_nonzero(in_one))
-        missed += int(np.count_nonzero(in_two & ~in_one))
-        extra += int(np.count_nonzero(in_one & ~in_two))
-        other += int(np.count_nonzero(in_one & in_two & (one != two)))
-    whole = found or missed
-    if not whole:
-        return None
-    return LungDisagreement(missed / whole, extra / whole, other / whole)
+        compared.add(one, two)
+    return compared.result()

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import BoolArray, ByteArray, FloatArray
+from infnet_runtime.cancel import go_on
 from infnet_runtime.errors import InputError
 from infnet_runtime.lungs.contract import LungSpec
 from infnet_runtime.opencv import cv2
@@ -30,8 +31,6 @@ _STEP_MM = 3.0
 # Less than this in one piece is no lung: a loop of bowel, a sinus. In scans of one slice, an area.
 _LEAST_ML = 4.0
 _LEAST_CM2 = 1.5
-# Types that OpenCV averages; others become float32.
-_RESIZED_AS_THEY_ARE = (np.uint8, np.int16, np.float32)
 # Share of the largest piece below which a piece is debris.
 _LEAST_SHARE = 0.01
 
@@ -104,11 +103,8 @@ def _small_grey(
     inner = square[box.rows, box.columns]
     size = inner.shape[::-1]
     shrinks = size[0] <= plane.shape[1] and size[1] <= plane.shape[0]
-    values = plane if plane.dtype in _RESIZED_AS_THEY_ARE else plane.astype(np.float32)
-    small = cv2.resize(
-        np.ascontiguousarray(values), size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
-    inner[:] = small
+    values = np.ascontiguousarray(plane).astype(np.float32, copy=False)  # whole numbers would be rounded
+    inner[:] = cv2.resize(values, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     window_in_place(inner, intensity, spec.window_hu)
     return square
 
@@ -147,7 +143,6 @@ def find_lungs_by_network(
     InputError
         If ``voxels`` does not have three axes.
     """
-    spec = spec or LungSpec()
     if voxels.ndim != 3:
         raise InputError(
             f"expected voxels with 3 axes (slice, row, column), found shape {voxels.shape}; "
@@ -155,14 +150,38 @@ def find_lungs_by_network(
             code=3060,
         )
     labels = np.zeros(voxels.shape, np.uint8)
+    found = network_labels(voxels, spacing_mm, intensity, run, spec=spec, batch_size=batch_size)
+    for k, plane in enumerate(found):
+        labels[k] = plane
+    return labels
+
+
+def network_labels(
+    voxels: Voxels,
+    spacing_mm: tuple[float, float, float],
+    intensity: Intensity,
+    run: RunLungs,
+    *,
+    spec: LungSpec | None = None,
+    batch_size: int = 8,
+) -> Iterator[ByteArray]:
+    """:func:`find_lungs_by_network` slice by slice, so that no volume is needed for the labels.
+
+    Yields
+    ------
+    (row, column)
+        Its memory serves for the next slice again.
+    """
     if voxels.size == 0:
-        return labels
+        return
+    spec = spec or LungSpec()
     count, rows, columns = voxels.shape
     step = max(1, int(_STEP_MM / spacing_mm[0]))
     picked = np.arange(min(step // 2, count - 1), count, step)
     found = np.empty((len(picked), 2, spec.size, spec.size), np.float32)
     planes = lung_planes(voxels, spacing_mm, intensity, spec, picked)
     for start in range(0, len(picked), batch_size):
+        go_on()
         batch = np.stack([next(planes) for _ in range(min(batch_size, len(picked) - start))])
         found[start : start + len(batch)] = run(batch)
     box = letterbox(rows, columns, spacing_mm[1], spacing_mm[2], spec.size)
@@ -172,9 +191,12 @@ def find_lungs_by_network(
     kept = lung_pieces(np.asarray(found.sum(axis=1) >= 0.5), least)
     # Beyond the pieces that count, the probability of lung ends at one half.
     found *= np.where(_grown(kept) | (found.sum(axis=1) < 0.5), 1, 0)[:, None]
+    label = np.zeros((rows, columns), np.uint8)
     for k in range(count):
-        _enlarge(found, min(max((k - picked[0]) / step, 0.0), len(picked) - 1.0), labels[k])
-    return labels
+        go_on()
+        label[...] = 0
+        _enlarge(found, min(max((k - picked[0]) / step, 0.0), len(picked) - 1.0), label)
+        yield label
 
 
 def lung_pieces(lung: BoolArray, least: float) -> BoolArray:

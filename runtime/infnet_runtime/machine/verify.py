@@ -11,6 +11,7 @@ from pathlib import Path
 from infnet_runtime.arrays import BoolArray, FloatArray
 from infnet_runtime.backends import Session, open_session
 from infnet_runtime.backends.candidates import AUTO, CPU, ONNXRUNTIME, is_engine
+from infnet_runtime.backends.lungs import THRESHOLD
 from infnet_runtime.backends.precision import F32
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, run_checked
 from infnet_runtime.errors import BackendError, ModelError
@@ -136,7 +137,9 @@ def _compared(candidate: Session, reference: Session, volume: CtVolume, threads:
             distance.add(found[name], own[name])
 
     def mask(session: Session) -> BoolArray:
-        result = Segmenter(session, threads=threads).predict(volume, batch_size=candidate.batch_size)
+        # The same lungs on both sides, to the bit, whatever computes: they are not what is compared.
+        segmenter = Segmenter(session, threads=threads, lungs_by=THRESHOLD)
+        result = segmenter.predict(volume, batch_size=candidate.batch_size)
         return result.mask > 0
 
     expected = mask(_Heard(reference, kept.append))

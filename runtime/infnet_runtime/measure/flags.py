@@ -31,6 +31,42 @@ LUNGS_BY_THRESHOLD = Flag(
     "lungs found by threshold: shares of the lung are approximate, see --lungs",
     warns=False,
 )
+# By more than this the two ways to find lungs differ in no scan with lungs that hold air
+# (docs/decisions/0009-lungs-by-a-network.md).
+_UNSURE, _DENSE = 0.05, 0.10
+
+
+def lungs_compared(only_threshold: float, only_network: float) -> tuple[Flag, ...]:
+    """Flags of lungs that the network found, held against those that thresholds find.
+
+    Parameters
+    ----------
+    only_threshold, only_network
+        What only one of the two finds, as shares of the network's lungs.
+    """
+    flags: tuple[Flag, ...] = ()
+    if only_threshold > _UNSURE:
+        flags = (
+            Flag(
+                "lungs_unsure",
+                f"thresholds find air inside the body that the network does not take for lung, "
+                f"{only_threshold:.0%} of the lungs ({_UNSURE:.0%} at the most where both see the same): "
+                "bowel, or lung that is missing; look at the lungs (--lungs-out), and give a lung mask with "
+                "--lungs if they are wrong",
+            ),
+        )
+    if only_network > _DENSE:
+        flags += (
+            Flag(
+                "dense_lung",
+                f"{only_network:.0%} of the lungs are too dense for thresholds and were found by the network "
+                "alone: consolidation, collapse or effusion, or no lung; the millilitres rest on it, look at "
+                "the lungs (--lungs-out)",
+            ),
+        )
+    return flags
+
+
 NO_LUNG = Flag("no_lung_found", "no lung was found: there is no volume and no share of the lung to give")
 OUTSIDE_LUNGS = Flag(
     "infection_outside_lungs",

@@ -1,6 +1,6 @@
 """A scan reduced to a few millimetres: enough to see a spine, quick on every scan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class CoarseChest:
         Of the whole lung mask; nominal likewise.
     is_cut : (at the foot, at the head)
         Whether lung reaches the first and the last slice of the scan.
+    picked
+        The slices of the scan that are looked at.
     """
 
     lungs: ByteArray
@@ -49,6 +51,20 @@ class CoarseChest:
     mm: tuple[float, float, float]
     lung_ml: float
     is_cut: tuple[bool, bool]
+    picked: range
+
+    def with_lungs(self, lungs: LungMask) -> "CoarseChest | None":
+        """The same scan with other lungs; nothing where there are none."""
+        labels = lungs.to_lps()
+        area = np.array([np.count_nonzero(plane) for plane in labels])
+        if not area.any():
+            return None
+        return replace(
+            self,
+            lungs=_reduced(labels, self.picked, self.lungs.shape[1:]),
+            lung_ml=float(area.sum()) * lungs.grid.voxel_mm3 / 1000,
+            is_cut=_is_cut(area),
+        )
 
     @property
     def slices_with_lung(self) -> slice:
@@ -91,12 +107,7 @@ def coarse_chest(scan: CtVolume, lungs: LungMask) -> CoarseChest | None:
         average(planes, values[first : first + AT_ONCE])
     bone, tissue = _levels(values, scan.intensity)
     return CoarseChest(
-        np.stack(
-            [
-                cv2.resize(np.ascontiguousarray(labels[k]), (columns, rows), interpolation=cv2.INTER_NEAREST)
-                for k in picked
-            ]
-        ),
+        _reduced(labels, picked, (rows, columns)),
         values > bone,
         values > tissue,
         (
@@ -105,8 +116,20 @@ def coarse_chest(scan: CtVolume, lungs: LungMask) -> CoarseChest | None:
             spacing_mm[2] * labels.shape[2] / columns,
         ),
         float(area.sum()) * scan.voxel_volume_ml,
-        (bool(area[0] > _CUT_SHARE * area.max()), bool(area[-1] > _CUT_SHARE * area.max())),
+        _is_cut(area),
+        picked,
     )
+
+
+def _reduced(labels: ByteArray, picked: range, shape: tuple[int, ...]) -> ByteArray:
+    size = shape[::-1]
+    return np.stack(
+        [cv2.resize(np.ascontiguousarray(labels[k]), size, interpolation=cv2.INTER_NEAREST) for k in picked]
+    )
+
+
+def _is_cut(area: AnyArray) -> tuple[bool, bool]:
+    return bool(area[0] > _CUT_SHARE * area.max()), bool(area[-1] > _CUT_SHARE * area.max())
 
 
 def _clipped(plane: AnyArray) -> AnyArray:

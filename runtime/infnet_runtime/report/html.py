@@ -25,7 +25,7 @@ from infnet_runtime.report.files import printable
 from infnet_runtime.report.html_numbers import numbers_table, summary
 from infnet_runtime.report.montage import draw_outline
 from infnet_runtime.report.views import View, legend, tilt_words, views, window_words
-from infnet_runtime.report.words import MINUS, REASONS, hu_in_words, in_words
+from infnet_runtime.report.words import LUNGS, MINUS, REASONS, hu_in_words, in_words
 from infnet_runtime.scan.acquisition import Acquisition
 from infnet_runtime.segment.given_mask import Measured, MeasuredHow
 from infnet_runtime.segment.result import Provenance, Segmentation
@@ -35,12 +35,6 @@ _PIXELS = (400, 300, 200)  # of the longer side; less where a page would be too 
 _LARGEST = 1_900_000  # bytes of all pictures
 _JPEG_QUALITY = 88
 _FILLING = 70  # of 255, inside an infection
-_LUNGS = {
-    "found": "found by infnet's lung finder",
-    "given": "given with the scan",
-    "lobes": "those of the lobes that were given",
-    "none": "none were found",
-}
 _NAMES = {"axial": "Axial", "coronal": "Coronal", "sagittal": "Sagittal"}
 _SIDES = {"axial": "from the head down", "coronal": "from the front", "sagittal": "from the patient's right"}
 
@@ -224,7 +218,7 @@ def _provenance(result: Segmentation | Measured) -> Iterator[tuple[str, str]]:
     if volume.acquisition is not None:
         yield "taken", _taken(volume.acquisition)
     yield from _by_a_mask(p) if isinstance(p, MeasuredHow) else _by_a_model(p)
-    yield "lungs", _LUNGS.get(p.lungs, p.lungs)
+    yield "lungs", LUNGS.get(p.lungs, p.lungs) + (f": {p.lung_model}" if p.lung_model else "")
     yield "values", f"read as {volume.intensity}"
     yield (
         "versions",

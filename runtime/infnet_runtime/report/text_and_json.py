@@ -10,6 +10,7 @@ from infnet_runtime.io.dicom.patient import Patient
 from infnet_runtime.measure.definitions import CLASS_DEFINITIONS, DEFINITIONS, HIGH_OPACITY_ABOVE_HU
 from infnet_runtime.measure.result import Burden, ClassBurden, Classes, Quantification
 from infnet_runtime.report.files import SCHEMA, printable
+from infnet_runtime.report.words import LUNGS
 from infnet_runtime.scan.acquisition import Acquisition
 from infnet_runtime.scan.ct import CtVolume
 from infnet_runtime.segment.given_mask import Measured
@@ -147,10 +148,11 @@ def _numbers(result: Segmentation | Measured) -> list[tuple[str, str]]:
     if not q.both:
         return [*lines, ("infection", "no millilitres and no share of the lung: no lung was found")]
     right, left = (_side(q, "right"), _side(q, "left"))
+    origin = LUNGS.get(result.provenance.lungs, result.provenance.lungs)
     if q.both.lung_ml is None:
-        lines.append(("lungs", "no millilitres: the input has no voxel size"))
+        lines.append(("lungs", f"no millilitres: the input has no voxel size; {origin}"))
     else:
-        lines.append(("lungs", f"{q.both.lung_ml:.0f} ml (right {right[0]}, left {left[0]})"))
+        lines.append(("lungs", f"{q.both.lung_ml:.0f} ml (right {right[0]}, left {left[0]}), {origin}"))
     lines.append(("infection", f"{_burden(q.both)} of the lung (right {right[1]}; left {left[1]})"))
     if q.classes:
         lines += [("classes", _kind(q.classes, kind)) for kind in _KINDS]

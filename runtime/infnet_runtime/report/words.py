@@ -17,6 +17,14 @@ REASONS = {
     "probability_not_kept": "probabilities not kept",
 }
 """Why a number is missing, in words."""
+LUNGS = {
+    "network": "found by infnet's lung network",
+    "threshold": "found by threshold",
+    "given": "given with the scan",
+    "lobes": "those of the lobes that were given",
+    "none": "none were found",
+}
+"""Where the lungs are from, in words."""
 
 
 def in_words(value: float | None, unit: str = "", digits: int = 1) -> str:

@@ -15,7 +15,7 @@ from infnet_runtime.scan.grid import Grid
 from infnet_runtime.scan.labels import whole_labels
 from infnet_runtime.scan.sides import EITHER, LEFT
 
-LungOrigin: TypeAlias = Literal["found", "given", "none"]
+LungOrigin: TypeAlias = Literal["network", "threshold", "given", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,8 @@ class LungMask:
     grid
         Of the scan.
     origin
-        ``found`` by the lung finder, ``given`` by the user, or ``none``: there is no lung to be seen.
+        Found by the ``network`` or by ``threshold``, ``given`` by the user, or ``none``: there is no lung to
+        be seen.
     remark
         What of a mask given was not taken as it stands, such as stray labels; empty where all was.
     cut_slices

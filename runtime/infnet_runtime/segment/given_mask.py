@@ -1,22 +1,24 @@
 """A mask that is at hand already, measured as the result of a network is, without a network."""
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from infnet_runtime.arrays import AnyArray, ByteArray, sparse_zeros
+from infnet_runtime.backends.lungs import AUTO, lung_network
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.measure.classes import GIVEN, with_classes
 from infnet_runtime.measure.result import Quantification
 from infnet_runtime.measure.slices import SliceFinding, findings
 from infnet_runtime.model.specs import CLASS_OUTPUT
-from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.infection_labels import CONSOLIDATION_LABEL, infection_labels
 from infnet_runtime.scan.lung_mask import LungMask
-from infnet_runtime.segment.region import lungs_and_lobes, lungs_of
+from infnet_runtime.segment.found_lungs import lung_model_of, lungs_and_doubts
+from infnet_runtime.segment.region import lungs_and_lobes
 from infnet_runtime.segment.stopwatch import Stopwatch
 from infnet_runtime.version import __version__
 
@@ -28,14 +30,16 @@ class MeasuredHow:
     Parameters
     ----------
     lungs
-        ``found`` by the lung finder, ``given``, ``lobes`` where those of the lobe mask were taken, or
-        ``none``.
+        Found by the ``network`` or by ``threshold``, ``given``, ``lobes`` where those of the lobe mask were
+        taken, or ``none``.
     lobes
         ``given`` or ``none``.
     seconds
         Wall time of each stage.
     mask, mask_sha256
         Name and bytes of the file; None where there was none.
+    lung_model
+        As of :class:`~infnet_runtime.segment.result.Provenance`.
     """
 
     infnet: str
@@ -44,6 +48,7 @@ class MeasuredHow:
     seconds: dict[str, float]
     mask: str | None = None
     mask_sha256: str | None = None
+    lung_model: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -80,6 +85,7 @@ def measure_mask(
     *,
     lungs: AnyArray | LungMask | None = None,
     lobes: AnyArray | None = None,
+    lungs_by: str = AUTO,
 ) -> Measured:
     """Measure an infection mask.
 
@@ -93,6 +99,8 @@ def measure_mask(
         else found.
     lobes : (i, j, k)
         As of :func:`~infnet_runtime.lungs.lobes.given_lobes`.
+    lungs_by
+        As of :func:`~infnet_runtime.segment.segmenter.load`.
 
     Raises
     ------
@@ -100,6 +108,8 @@ def measure_mask(
         If the scan, the mask, the lungs or the lobes are refused.
     GeometryError
         If a shape is not that of the scan.
+    ModelError, BackendError
+        If the network that finds the lungs cannot be had, and was asked for.
     """
     watch = Stopwatch()
     grid = scan.grid
@@ -107,8 +117,9 @@ def measure_mask(
     given = scan.to_lps(infection_labels(mask, "array"))
     from_lobes = lungs is None and lobes is not None
     lungs, by_lobe = lungs_and_lobes(lungs, lobes, grid, scan.source)
-    lung_labels, flags = lungs_of(scan, lungs)
-    flags = (*flags, *doubts(scan, lung_labels, has_size=grid.has_size, for_network=False))
+    network = lung_network(lungs_by) if lungs is None else None
+    with nullcontext() if network is None else network:
+        lung_labels, flags = lungs_and_doubts(scan, lungs, network, has_size=grid.has_size, for_network=False)
     watch.lap("lungs")
     lung_planes = lung_labels.to_lps()
     inside, outside_voxels = _inside(given, lung_planes)
@@ -140,6 +151,7 @@ def measure_mask(
             lungs="lobes" if from_lobes else lung_labels.origin,
             lobes="none" if by_lobe is None else "given",
             seconds=watch.seconds,
+            lung_model=lung_model_of(lung_labels, network),
         ),
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends import Session
+from infnet_runtime.backends.lungs import LungNetwork
 from infnet_runtime.backends.session import classes_of, logits_of, run_checked, whole_infection
 from infnet_runtime.cancel import go_on
 from infnet_runtime.host.buffers import NO_TARGETS
@@ -27,13 +28,13 @@ from infnet_runtime.measure.flip import compared
 from infnet_runtime.measure.slices import findings, is_silenced
 from infnet_runtime.measure.slices import remark as gate_remark
 from infnet_runtime.model.manifest import ModelManifest, OutputSpec
-from infnet_runtime.plausible.doubts import doubts
 from infnet_runtime.plausible.geometry import refuse_lost_geometry
 from infnet_runtime.scan.ct import CtVolume, Intensity
 from infnet_runtime.scan.grid import Grid
+from infnet_runtime.segment.found_lungs import lung_model_of, lungs_and_doubts
 from infnet_runtime.segment.marking import Given, Marking
 from infnet_runtime.segment.overlap import one_after_another, overlapped
-from infnet_runtime.segment.region import Region, lungs_and_lobes, lungs_of, numbers, region
+from infnet_runtime.segment.region import Region, lungs_and_lobes, numbers, region
 from infnet_runtime.segment.result import Provenance, Segmentation
 from infnet_runtime.segment.stopwatch import Stopwatch
 from infnet_runtime.segment.thinned import remark
@@ -54,12 +55,15 @@ class Loaded:
         Whether slices are prepared and finished while the network runs.
     choice
         Why this session was opened and no other, for the report.
+    lungs
+        What finds the lungs besides thresholds.
     """
 
     session: Session
     kinds: OutputSpec | None
     overlaps: bool
     choice: str
+    lungs: LungNetwork | None = None
 
     @property
     def manifest(self) -> ModelManifest:
@@ -89,8 +93,9 @@ def segmented(
 
     refuse_lost_geometry(grid, scan.source)
     lungs, lobes = lungs_and_lobes(wanted.lungs, wanted.lobes, grid, scan.source)
-    lung_labels, flags = lungs_of(scan, lungs, out=wanted.targets.lungs, reduced=reduced)
-    flags = (*flags, *doubts(scan, lung_labels, has_size=grid.has_size))
+    lung_labels, flags = lungs_and_doubts(
+        scan, lungs, loaded.lungs, has_size=grid.has_size, out=wanted.targets.lungs, reduced=reduced
+    )
     looked_at = region(lung_labels, grid, loaded.manifest.preprocess.crop_margin_mm, fast=wanted.fast)
     if wanted.fast:
         flags = (*flags, remark(grid, with_lung=len(looked_at.slices), run=len(looked_at.run)))
@@ -241,4 +246,5 @@ def _provenance(looked_at: Region, wanted: Wanted, loaded: Loaded, seconds: dict
         slice_gate_mm2=None if wanted.gate is None else wanted.gate.mm2,
         lobes="none" if wanted.lobes is None else "given",
         keep_flat_marks=wanted.keep_flat_marks,
+        lung_model=lung_model_of(looked_at.lungs, loaded.lungs),
     )

@@ -96,7 +96,7 @@ def lungs_of(
     if given is None:
         target = None if out is None else scan.to_lps(out)
         labels = find_lungs(scan.to_lps(), scan.lps_spacing_mm, scan.intensity, out=target, reduced=reduced)
-        lungs = lung_mask(scan.from_lps(labels), scan.grid, origin="found", source=scan.source)
+        lungs = lung_mask(scan.from_lps(labels), scan.grid, origin="threshold", source=scan.source)
         flags = (LUNGS_BY_THRESHOLD,)
     else:
         # One that was built already is looked at again: a host may have built it on another grid.

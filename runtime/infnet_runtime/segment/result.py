@@ -20,7 +20,7 @@ class Provenance:
     precision
         What the network was really computed in, such as ``int8 + float32`` or ``int8 + bf16``.
     lungs
-        ``found`` by the lung finder, ``given`` by the user, or ``none``.
+        Found by the ``network`` or by ``threshold``, ``given`` by the user, or ``none``.
     batch_size
         Slices handed to the backend at a time.
     fast
@@ -38,6 +38,8 @@ class Provenance:
         Where the gate was to silence slices, the least score that it asks for; None where it was not.
     keep_flat_marks
         Whether flat marks were to be left in the mask.
+    lung_model
+        Name, version and hash of the network that looked for the lungs; empty where none did.
     """
 
     infnet: str
@@ -60,6 +62,7 @@ class Provenance:
     slice_gate_mm2: float | None = None
     lobes: str = "none"
     keep_flat_marks: bool = False
+    lung_model: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

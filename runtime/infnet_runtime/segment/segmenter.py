@@ -14,11 +14,12 @@ import numpy as np
 
 from infnet_runtime.arrays import AnyArray
 from infnet_runtime.backends import Session
+from infnet_runtime.backends.lungs import AUTO, lung_network
 from infnet_runtime.backends.open import open_chosen
 from infnet_runtime.backends.session import ClosedByBlock
 from infnet_runtime.cancel import Cancel, cancelled_by, go_on
 from infnet_runtime.cpu import usable_cores, using_threads
-from infnet_runtime.errors import InputError, ModelError
+from infnet_runtime.errors import InfnetError, InputError, ModelError
 from infnet_runtime.home import Home
 from infnet_runtime.host.buffers import NO_TARGETS, Targets, shared, targets, volume_view
 from infnet_runtime.io import open_scan
@@ -56,15 +57,29 @@ class Segmenter(ClosedByBlock):
         Why this session was opened and no other, for the report.
     classes
         Also tell where the infection is ground glass and where consolidation.
+    lungs_by
+        As of :func:`load`.
+    cache
+        As of :func:`load`, for the network that finds the lungs.
 
     Raises
     ------
     ModelError
-        If classes are asked for, and the session does not give them.
+        If classes are asked for, and the session does not give them, or the network that is to find the lungs
+        is missing or damaged.
+    BackendError
+        If nothing is installed that runs that network, and it was asked for.
     """
 
     def __init__(
-        self, session: Session, *, threads: int = 0, choice: str = "", classes: bool = False
+        self,
+        session: Session,
+        *,
+        threads: int = 0,
+        choice: str = "",
+        classes: bool = False,
+        lungs_by: str = AUTO,
+        cache: bool = True,
     ) -> None:
         self._home = Home(self)  # first, so that pickling ends at it
         self._session, self.threads = session, threads
@@ -72,7 +87,8 @@ class Segmenter(ClosedByBlock):
         if classes and kinds is None:
             raise no_classes(session.manifest, f"the session of {session.manifest.name}")
         overlaps = (threads or usable_cores()) > 1
-        self._loaded = Loaded(session, kinds, overlaps=overlaps, choice=choice)
+        self._lungs = lung_network(lungs_by, beside=session.backend, cache=cache)
+        self._loaded = Loaded(session, kinds, overlaps=overlaps, choice=choice, lungs=self._lungs)
 
     @property
     def manifest(self) -> ModelManifest:
@@ -457,6 +473,8 @@ class Segmenter(ClosedByBlock):
 
     def close(self) -> None:
         """Release the model."""
+        if self._lungs is not None:
+            self._lungs.close()
         self._session.close()
 
 
@@ -482,6 +500,7 @@ def load(
     cache: bool = True,
     precision: str = "auto",
     classes: bool = False,
+    lungs_by: str = "auto",
 ) -> Segmenter:
     """Load a model for scans.
 
@@ -507,12 +526,16 @@ def load(
     classes
         Also tell where the infection is ground glass and where consolidation: ``classes`` of a result, and
         ``quantification.classes``. Where it is not asked for, it is not computed.
+    lungs_by
+        How lungs are found where none are given: ``network`` is used or refused, ``threshold`` does without
+        it; ``auto`` takes the network where its file was shipped and something is installed that runs it on
+        the CPU. The report says which it was.
 
     Raises
     ------
     ModelError
         If the model is missing, damaged or foreign, has no record that it passed in bf16, or does not tell
-        the classes that are asked for.
+        the classes that are asked for; or if the network that is to find the lungs is missing or damaged.
     BackendError
         If the backend is not installed, the device is not there, or the precision cannot be had.
     """
@@ -528,4 +551,10 @@ def load(
         coarse=True,
         asked=Asked.CLASSES if classes else Asked.INFECTION,
     )
-    return Segmenter(session, threads=threads, choice=choice, classes=classes)
+    try:
+        return Segmenter(
+            session, threads=threads, choice=choice, classes=classes, lungs_by=lungs_by, cache=cache
+        )
+    except InfnetError:
+        session.close()
+        raise

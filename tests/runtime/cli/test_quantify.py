@@ -78,10 +78,11 @@ def test_a_mask_is_measured_without_a_model(files: dict[str, Path], tmp_path: Pa
     assert len(how["mask_sha256"]) == 64
 
 
-@pytest.mark.parametrize(("with_lobes", "lungs"), [(False, "found"), (True, "lobes")])
+@pytest.mark.parametrize(("with_lobes", "lungs"), [(False, "threshold"), (True, "lobes")])
 def test_lungs_are_those_of_the_lobes_or_found(files: dict[str, Path], with_lobes: bool, lungs: str) -> None:
     lobes = ("--lobes", files["lobes"]) if with_lobes else ()
-    done = run("--ct", files["ct"], "--mask", files["mask"], *lobes, "--json")
+    ways = "--lungs-by", "threshold", "--json"
+    done = run("--ct", files["ct"], "--mask", files["mask"], *lobes, *ways)
     report = json.loads(done.stdout)
     check_report(report)
     assert report["provenance"]["lungs"] == lungs

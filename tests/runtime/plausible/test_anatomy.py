@@ -162,7 +162,7 @@ def test_no_scan_at_hand_is_refused_or_warned_of(data_root: Path) -> None:
     for path in paths:
         scan = open_scan(path).volume
         labels = find_lungs(scan.to_lps(), scan.lps_spacing_mm, scan.intensity)
-        lungs = lung_mask(scan.from_lps(labels), scan.grid, origin="found")
+        lungs = lung_mask(scan.from_lps(labels), scan.grid, origin="threshold")
         flags = body_doubts(scan, lungs, has_size=True)
         expected = ["no_chest"] if path.name.startswith("abdomen") else []
         assert [flag.name for flag in flags if flag.warns] == expected, path.name

@@ -29,14 +29,14 @@ def test_a_missing_lung_warns_with_its_side(side: int, missing: str) -> None:
 
 
 def test_a_lung_of_unknown_side_warns() -> None:
-    (flag,) = both_lungs(lung_mask(lungs_with({RIGHT: EITHER}), GRID, origin="found"))
+    (flag,) = both_lungs(lung_mask(lungs_with({RIGHT: EITHER}), GRID, origin="threshold"))
     assert flag.name == "side_unknown"
     assert flag.warns
 
 
 @pytest.mark.parametrize("labels", [{RIGHT: RIGHT, LEFT: LEFT}, {}])
 def test_two_lungs_and_none_are_said_elsewhere(labels: dict[int, int]) -> None:
-    assert both_lungs(lung_mask(lungs_with(labels), GRID, origin="found")) == ()
+    assert both_lungs(lung_mask(lungs_with(labels), GRID, origin="threshold")) == ()
 
 
 @pytest.mark.parametrize("side", [RIGHT, LEFT])

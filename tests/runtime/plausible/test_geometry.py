@@ -168,5 +168,5 @@ def test_a_part_of_the_lungs_is_said_to_be_one(keep: slice, where: str) -> None:
 
 def test_without_lung_there_is_nothing_to_judge() -> None:
     scan = CtVolume(PHANTOM.hu, PHANTOM.affine, Intensity.HU, "chest")
-    none = lung_mask(np.zeros_like(PHANTOM.lungs), scan.grid, origin="found")
+    none = lung_mask(np.zeros_like(PHANTOM.lungs), scan.grid, origin="threshold")
     assert body_doubts(scan, none, has_size=True) == ()

@@ -52,7 +52,7 @@ def test_a_picture_may_be_cut_to_a_lung() -> None:
 
 
 def test_lungs_that_were_found_are_not_looked_at() -> None:
-    assert given_lungs(SCAN, lung_mask(INSIDE.astype(np.uint8), SCAN.grid, origin="found")) == ()
+    assert given_lungs(SCAN, lung_mask(INSIDE.astype(np.uint8), SCAN.grid, origin="threshold")) == ()
 
 
 @pytest.mark.parametrize(

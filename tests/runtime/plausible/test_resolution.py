@@ -62,7 +62,7 @@ def test_slices_far_apart_warn_where_there_are_several() -> None:
 def test_without_lung_only_the_pixels_are_judged() -> None:
     phantom = chest(1.0, 1.0)
     scan = CtVolume(phantom.hu, phantom.affine, Intensity.HU, "chest")
-    none = lung_mask(np.zeros_like(phantom.lungs), scan.grid, origin="found")
+    none = lung_mask(np.zeros_like(phantom.lungs), scan.grid, origin="threshold")
     assert resolution_doubts(scan, none, has_size=False) == ()
 
 

@@ -17,10 +17,10 @@ def labels(dtype: np.dtype | type = np.uint8) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int64, np.float32, np.float64])
 def test_labels_of_any_type_of_numbers_become_bytes(dtype: type) -> None:
-    mask = lung_mask(labels(dtype), GRID, origin="found")
+    mask = lung_mask(labels(dtype), GRID, origin="threshold")
     assert mask.labels.dtype == np.uint8
     assert np.array_equal(mask.labels, labels())
-    assert (mask.grid, mask.origin) == (GRID, "found")
+    assert (mask.grid, mask.origin) == (GRID, "threshold")
     assert np.array_equal(mask.to_lps(), GRID.to_lps(labels()))
 
 
@@ -64,7 +64,7 @@ def test_booleans_have_no_sides() -> None:
 
 def test_no_lung_can_be_found_but_not_given() -> None:
     empty = np.zeros(GRID.shape, np.uint8)
-    assert not lung_mask(empty, GRID, origin="found").labels.any()
+    assert not lung_mask(empty, GRID, origin="threshold").labels.any()
     with pytest.raises(InputError, match="the lung mask is empty") as caught:
         lung_mask(empty, GRID)
     assert caught.value.code == 3066

@@ -43,9 +43,9 @@ def test_neighbours_come_as_a_plain_slice(size: int, expected: list[slice | list
 
 def test_only_a_picture_without_lung_is_looked_at_as_a_whole() -> None:
     empty = np.zeros(GRID.shape, np.uint8)
-    volume = region(lung_mask(empty, GRID, origin="found"), GRID, 4.0)
-    assert (volume.slices, volume.lungs.origin) == ([], "found")
-    picture = region(lung_mask(empty, GRID, origin="found"), GRID.without_size(), 4.0)
+    volume = region(lung_mask(empty, GRID, origin="threshold"), GRID, 4.0)
+    assert (volume.slices, volume.lungs.origin) == ([], "threshold")
+    picture = region(lung_mask(empty, GRID, origin="threshold"), GRID.without_size(), 4.0)
     assert picture.slices == [0, 1, 2, 3, 4, 5]
     assert picture.box_shape == (40, 50)
     assert picture.inside.all()
@@ -59,7 +59,7 @@ def test_lungs_are_found_or_given_and_the_flags_say_so() -> None:
     phantom = chest_phantom()
     scan = CtVolume(phantom.hu, phantom.affine, Intensity.HU, "scan")
     found, flags = lungs_of(scan, None)
-    assert (found.origin, flags) == ("found", (LUNGS_BY_THRESHOLD,))
+    assert (found.origin, flags) == ("threshold", (LUNGS_BY_THRESHOLD,))
     given, flags = lungs_of(scan, phantom.lungs)
     assert (given.origin, flags) == ("given", ())
     assert np.array_equal(given.labels, phantom.lungs)

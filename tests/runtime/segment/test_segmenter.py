@@ -121,9 +121,11 @@ def test_infection_outside_the_lungs_is_flagged_and_not_counted(
     assert q.both.infection_ml < 0.2 * phantom.infection_ml
 
 
-def test_found_lungs_are_close_to_the_truth_and_flagged(segmenter: Segmenter, phantom: ChestPhantom) -> None:
-    result = segmenter.predict(lps_volume(phantom))
-    assert result.provenance.lungs == "found"
+def test_lungs_by_threshold_are_close_to_the_truth_and_flagged(tmp_path: Path, phantom: ChestPhantom) -> None:
+    model = mid_grey_detector(tmp_path / "model.onnx")
+    with infnet_runtime.load(model, device="cpu", threads=1, lungs_by="threshold") as segmenter:
+        result = segmenter.predict(lps_volume(phantom))
+    assert result.provenance.lungs == "threshold"
     assert "lung_mask_heuristic" in result.quantification.flags
     for side in (RIGHT, LEFT):
         found, truth = result.lungs == side, phantom.lungs == side

@@ -715,6 +715,7 @@ struct LoadOptions {
   bool cache = true;
   std::string precision = "auto";
   bool classes = false;
+  std::string lungs_by = "auto";  ///< network or threshold, used or refused
 };
 
 namespace detail {
@@ -1046,6 +1047,7 @@ class Model {
       keywords["cache"] = options.cache;
       keywords["precision"] = options.precision;
       keywords["classes"] = options.classes;
+      keywords["lungs_by"] = options.lungs_by;
       const py::object path = options.model.empty() ? py::object(py::none()) : detail::path_of(options.model);
       return std::make_shared<detail::Segmenter>(py::module_::import("infnet_runtime").attr("load")(path, **keywords));
     });

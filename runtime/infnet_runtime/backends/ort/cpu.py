@@ -1,16 +1,18 @@
 """ONNX Runtime on the CPU: the reference that every other backend is compared with."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
 from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, closed, failed
 from infnet_runtime.heap import give_back
 from infnet_runtime.home import Home
+from infnet_runtime.lungs.contract import LUNG_OUTPUT
 from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
 from infnet_runtime.model.asked import Asked
 from infnet_runtime.model.borrowed import read_whole
@@ -148,3 +150,21 @@ def check_contract(session: Any, manifest: ModelManifest, model: Path, promised:
         for ports in (session.get_inputs(), session.get_outputs())
     )
     return check_signature(inputs, outputs, manifest, model, promised=promised)
+
+
+def lungs_in_onnxruntime(content: bytes, model: Path) -> Callable[[FloatArray], FloatArray]:
+    """What runs a lung network, on one thread; parameters as of :func:`create`.
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime does not take it.
+    """
+    session = create(content, model, session_options(1), [CPU_PROVIDER])
+    source = session.get_inputs()[0].name
+
+    def run(batch: FloatArray) -> FloatArray:
+        (found,) = session.run([LUNG_OUTPUT], {source: batch})
+        return np.asarray(found, np.float32)
+
+    return run

@@ -230,6 +230,7 @@ def _algorithm(provenance: Provenance) -> AlgorithmIdentification:
             f"model sha256 {provenance.model_sha256}",
             f"threshold {provenance.threshold:g}",
             f"lungs {provenance.lungs}",
+            *([f"lung model {ascii_text(provenance.lung_model)}"] if provenance.lung_model else []),
             RESEARCH,
         ],
     )
