@@ -118,7 +118,7 @@ def labelled_case(data: Path, known: Known) -> Case:
     """Read a volume and the labels of both readers."""
     from infnet_train.data.volumes import labels_on
 
-    scan = _scan(data, known)
+    scan = scan_of(data, known)
     beside = data / known.folder
     first = labels_on(scan, beside / f"{known.name}_infection.nii.gz")
     second = labels_on(scan, data / _SECOND / f"{known.name}_infection2.nii.gz")
@@ -173,10 +173,20 @@ class Masks:
         Where they are kept.
     model
         The shipped one where absent; opened only if a mask is missing.
+    keep_flat_marks
+        As for ``Segmenter.predict``.
     """
 
-    def __init__(self, folder: Path, model: Path | None = None, *, backend: str = "auto") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: Path | None = None,
+        *,
+        backend: str = "auto",
+        keep_flat_marks: bool = False,
+    ) -> None:
         self._folder, self._model, self._backend = folder, model, backend
+        self._keep_flat_marks = keep_flat_marks
         self._segmenter: Segmenter | None = None
         self._by: dict[str, Any] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -213,9 +223,19 @@ class Masks:
         if self._segmenter is None:
             self._segmenter = load(self._model, backend=self._backend, threads=1)
         print(f"segmenting {file.stem}", file=sys.stderr, flush=True)
-        result = self._segmenter.predict(scan, lungs=lungs and read_lungs(lungs, scan))
+        result = self._segmenter.predict(
+            scan, lungs=lungs and read_lungs(lungs, scan), keep_flat_marks=self._keep_flat_marks
+        )
         made = result.provenance
-        names = ("model", "model_version", "model_sha256", "backend", "precision", "threshold")
+        names = (
+            "model",
+            "model_version",
+            "model_sha256",
+            "backend",
+            "precision",
+            "threshold",
+            "keep_flat_marks",
+        )
         marked = Marked(
             np.asarray(scan.to_lps(result.mask) > 0),
             np.asarray(scan.to_lps(result.lungs) > 0),
@@ -245,7 +265,7 @@ def read_marked(file: Path) -> Marked:
 
 def masks_of_case(data: Path, known: Known, masks: Masks) -> tuple[Marked, Marked]:
     """What infnet marks in a labelled volume: in lungs that it finds, and in those that are labelled."""
-    scan, lungs = _scan(data, known), data / known.folder / f"{known.name}_lung.nii.gz"
+    scan, lungs = scan_of(data, known), data / known.folder / f"{known.name}_lung.nii.gz"
     return masks.of(known.name, scan), masks.of(f"{known.name}-lungs-given", scan, lungs)
 
 
@@ -254,5 +274,6 @@ def masks_of_healthy(healthy: Healthy, masks: Masks) -> list[Marked]:
     return [masks.of(f"{healthy.name}-{i}", piece) for i, piece in enumerate(healthy.pieces)]
 
 
-def _scan(data: Path, known: Known) -> CtVolume:
+def scan_of(data: Path, known: Known) -> CtVolume:
+    """A labelled volume as it is given to infnet."""
     return open_scan(data / known.folder / f"{known.name}_ct.nii.gz").volume
