@@ -109,6 +109,7 @@ void numbers_and_mask(World& world) {
               *result.both.infection_ml.value, "the sides are not the whole");
   require(result.slices == std::min({world.scan.shape[0], world.scan.shape[1], world.scan.shape[2]}), "slices");
   require(!result.flags.empty() && result.flags[0].name == "lung_mask_heuristic" && !result.flags[0].warns, "flags");
+  require(result.flat_marks_ml.value && result.infection_outside_lungs_ml.value, "what is not in the mask");
   require(result.seconds.count("network") == 1, "seconds");
   require(!result.classes, "classes that nobody asked for");
   // For the comparison with Python's own call.
@@ -181,6 +182,10 @@ void missing_numbers_have_reasons(World& world) {
     require(!result.left.infection_ml.value && result.left.infection_ml.reason == "no_lung", "reason");
   } catch (const infnet::InputError&) {  // such lungs may be refused too
   }
+  options = {};
+  options.keep_flat_marks = true;
+  const auto kept = world.model.predict(world.scan.volume(), world.scan.grid(), options);
+  require(!kept.flat_marks_ml.value && kept.flat_marks_ml.reason == "flat_marks_kept", "flat marks");
 }
 
 void rescale(World& world) {

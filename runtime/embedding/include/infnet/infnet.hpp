@@ -699,7 +699,7 @@ struct Options {
   std::optional<int> batch_size;           ///< slices handed over at a time; what suits the backend where absent
   bool fast = false;                       ///< interpolate between slices that lie close together (docs/fast.md)
   bool silence_slices = false;             ///< the model's slice gate (docs/slice-gate.md)
-  bool keep_flat_marks = false;            ///< large in one slice and in no other (docs/quantification.md)
+  bool keep_flat_marks = false;            ///< leave flat marks in (docs/quantification.md#flat-marks)
   bool flip_check = false;                 ///< look at the mirrored slices too (docs/quantification.md)
   Progress progress;
   const Cancel* cancel = nullptr;  ///< must outlive the call, or the stream
