@@ -490,7 +490,7 @@ def test_memory_that_runs_out_has_a_number(tmp_path: Path, model: Path) -> None:
     code = (
         "import resource, sys\n"
         "import infnet_runtime.segment.path as path\n"
-        "find = path.lungs_of\n"
+        "find = path.lungs_and_doubts\n"
         "def limited(scan, *given, **named):\n"
         "    used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "    old = resource.getrlimit(resource.RLIMIT_AS)\n"
@@ -498,7 +498,7 @@ def test_memory_that_runs_out_has_a_number(tmp_path: Path, model: Path) -> None:
         "    resource.setrlimit(resource.RLIMIT_AS, (used + room, old[1]))\n"
         "    try: return find(scan, *given, **named)\n"
         "    finally: resource.setrlimit(resource.RLIMIT_AS, old)\n"
-        "path.lungs_of = limited\n"
+        "path.lungs_and_doubts = limited\n"
         "from infnet_runtime.cli.main import main\n"
         "main()\n"
     )
