@@ -73,9 +73,10 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     lines += ["| --- | --- | --- | --- | --- |"]
     for row in rows:
         off = "" if row["ml_error"] is None else f"{100 * row['ml_error']:.0f} %"
+        differ = row["disagreement"]
+        disagreement = "-" if differ is None else f"{differ:.2f}"  # nothing is marked either way
         lines.append(
-            f"| {row['name']} | {row['percent']:.2f} | {row['disagreement']:.2f} "
-            f"| {row['dice_error']:.2f} | {off} |"
+            f"| {row['name']} | {row['percent']:.2f} | {disagreement} | {row['dice_error']:.2f} | {off} |"
         )
     marked = [row for row in rows if row["ml"] >= COMPONENT_FLOOR_ML]  # in others single voxels decide
     for which, chosen in (
@@ -104,7 +105,7 @@ def main() -> None:
             scan = open_scan(options.data / known.folder / f"{known.name}_ct.nii.gz").volume
             rows.append(labelled_row(labelled_case(options.data, known), run(scan)))
             print(rows[-1], flush=True)
-        for healthy in healthy_examinations(options.data):
+        for healthy in filter(lambda one: one.has_size, healthy_examinations(options.data)):
             for number, piece in enumerate(healthy.pieces, start=1):
                 rows.append(healthy_row(f"{healthy.name}, piece {number}", run(piece)))
                 print(rows[-1], flush=True)
