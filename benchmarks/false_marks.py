@@ -19,15 +19,12 @@ from infnet_runtime import CtVolume, load
 from infnet_runtime.io import open_scan
 from infnet_runtime.model.false_marks import FalseMarks
 
-_PIECES = Path("healthy-ct-volumes")
 _NEARLY_HEALTHY = Path("radiopaedia-covid-volumes-2/radiopaedia_29_86490_1")
 
 
 def examinations(data: Path) -> Iterator[tuple[str, list[CtVolume]]]:
-    """Name and pieces of every examination without infection."""
+    """Name and pieces of every examination without infection that has a voxel size and was in no training."""
     yield "LIDC-IDRI-0001", [healthy_series(data)]
-    for name in ("LIDC-IDRI-0002", "Lung_Dx-A0002-B40f", "Lung_Dx-A0002-B70f"):
-        yield name, [open_scan(path).volume for path in sorted((data / _PIECES).glob(f"{name}_*_ct.nii.gz"))]
     yield "radiopaedia_29_86490_1", [open_scan(data / f"{_NEARLY_HEALTHY}_ct.nii.gz").volume]
 
 

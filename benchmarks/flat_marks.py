@@ -216,9 +216,16 @@ def main() -> None:
     parser.add_argument("--masks", type=Path, required=True, help="folder that keeps the masks")
     parser.add_argument("--model", type=Path, help="the shipped one where absent")
     parser.add_argument("--backend", default="auto")
+    parser.add_argument("--lungs-by", default="auto", help="network or threshold")
     parser.add_argument("--json", type=Path, help="write every number here")
     options = parser.parse_args()
-    masks = Masks(options.masks, options.model, backend=options.backend, keep_flat_marks=True)
+    masks = Masks(
+        options.masks,
+        options.model,
+        backend=options.backend,
+        keep_flat_marks=True,
+        lungs_by=options.lungs_by,
+    )
     try:
         report = measure(options.data, masks)
     finally:

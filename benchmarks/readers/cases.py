@@ -175,6 +175,8 @@ class Masks:
         The shipped one where absent; opened only if a mask is missing.
     keep_flat_marks
         As for ``Segmenter.predict``.
+    lungs_by
+        As for ``load``.
     """
 
     def __init__(
@@ -184,9 +186,10 @@ class Masks:
         *,
         backend: str = "auto",
         keep_flat_marks: bool = False,
+        lungs_by: str = "auto",
     ) -> None:
         self._folder, self._model, self._backend = folder, model, backend
-        self._keep_flat_marks = keep_flat_marks
+        self._keep_flat_marks, self._lungs_by = keep_flat_marks, lungs_by
         self._segmenter: Segmenter | None = None
         self._by: dict[str, Any] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -221,7 +224,7 @@ class Masks:
 
     def _make(self, file: Path, scan: CtVolume, lungs: Path | None) -> Marked:
         if self._segmenter is None:
-            self._segmenter = load(self._model, backend=self._backend, threads=1)
+            self._segmenter = load(self._model, backend=self._backend, threads=1, lungs_by=self._lungs_by)
         print(f"segmenting {file.stem}", file=sys.stderr, flush=True)
         result = self._segmenter.predict(
             scan, lungs=lungs and read_lungs(lungs, scan), keep_flat_marks=self._keep_flat_marks
