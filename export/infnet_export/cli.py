@@ -140,6 +140,14 @@ def make(
     metrics: Annotated[
         Path | None, typer.Option(help="JSON object of measured numbers that travel in the manifest.")
     ] = None,
+    slices_alone: Annotated[
+        bool,
+        typer.Option(
+            "--slices-alone",
+            help="Weights that were trained on slices between their neighbours: the model takes each slice "
+            "alone, three times, as it takes a picture. Measure it so (docs/contract.md).",
+        ),
+    ] = False,
     threads: ThreadsOption = 0,
     json_: Annotated[bool, typer.Option("--json", help="Report as JSON instead of the paths.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what is being done.")] = False,
@@ -168,6 +176,8 @@ def make(
         raise typer.BadParameter("--borrow is about the file of --fp16; give both")
     if classes is not None and (source is None or source.suffix.lower() == ".onnx"):
         raise typer.BadParameter("--classes needs the weights of the network that finds the infection")
+    if slices_alone and (source is None or source.suffix.lower() == ".onnx"):
+        raise typer.BadParameter("--slices-alone needs weights; a model file says how its slices come")
     source = source or default_model()
     named = output.suffix.lower() == ".onnx"
     folder, file_name = (output.parent, output.stem) if named else (output, "infnet")
@@ -218,6 +228,7 @@ def make(
             threshold=threshold,
             temperature=temperature,
             metrics=read_metrics(metrics) if metrics else {},
+            slices_alone=slices_alone,
         )
         import torch
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -126,6 +127,19 @@ def test_the_temperature_travels_in_the_file(
         assert calibrated.manifest.output == OutputSpec(thresholds=(CARD.threshold,), temperature=1.7)
         batch = phantom_input(trained.preprocess)
         assert np.array_equal(*(session.run(batch)[OutputSpec().name] for session in (plain, calibrated)))
+
+
+def test_a_network_of_neighbours_may_be_given_slices_alone(checkpoint: Path) -> None:
+    plain = read_trained(checkpoint)
+    between = replace(
+        plain, preprocess=replace(plain.preprocess, channels="neighbours", neighbour_step_mm=5.0)
+    )
+    assert manifest_of(between, ModelCard()).preprocess.channels == "neighbours"
+    alone = manifest_of(between, ModelCard(slices_alone=True))
+    assert alone == manifest_of(plain, ModelCard())
+    done = CliRunner().invoke(app, ["model.onnx", "--slices-alone"])
+    assert done.exit_code == 2
+    assert "needs weights" in done.output
 
 
 def test_measured_numbers_travel_in_the_file(checkpoint: Path, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ class ModelCard:
     ----------
     name
         Of the model; None takes that of its network.
+    slices_alone
+        Whether a network that was trained on slices between their neighbours is given each slice alone.
     """
 
     name: str | None = None
@@ -26,6 +28,7 @@ class ModelCard:
     threshold: float = OutputSpec().threshold
     temperature: float = OutputSpec().temperature
     metrics: dict[str, float] = field(default_factory=dict)
+    slices_alone: bool = False
 
 
 def read_metrics(path: Path) -> dict[str, float]:

@@ -88,15 +88,18 @@ def start_from_network(
 def manifest_of(trained: TrainedNetwork, card: ModelCard) -> ModelManifest:
     """The manifest that travels in the file."""
     outputs = tuple(_as_on_card(o, card) if o.has_infection else o for o in exporter_of(trained).outputs)
+    preprocess = trained.preprocess
+    if card.slices_alone:
+        preprocess = replace(preprocess, channels=EQUAL, neighbour_step_mm=0.0)
     return ModelManifest(
         name=card.name or trained.kind,
         version=card.version,
         licence=card.licence,
         training_data=card.training_data,
         weights_sha256=trained.weights_sha256,
-        preprocess=trained.preprocess,
+        preprocess=preprocess,
         outputs=outputs,
-        contract_version=_oldest_contract(outputs, trained.preprocess),
+        contract_version=_oldest_contract(outputs, preprocess),
         metrics=card.metrics,
         created_with={"infnet": __version__, "torch": str(torch.__version__), "onnx": onnx.__version__},
     )
