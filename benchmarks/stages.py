@@ -15,7 +15,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from infnet_runtime.arrays import AnyArray, ByteArray, FloatArray
+from infnet_runtime.backends.lungs import BATCH_SIZE, lung_network
 from infnet_runtime.backends.session import ClosedByBlock, Outputs
 from infnet_runtime.io import open_scan
 from infnet_runtime.io.gzip_files import packed, unpacked
 from infnet_runtime.lungs import air, closing, find_lungs, lung_box, reduced, slices_with_lung, split
+from infnet_runtime.lungs.both_ways import take_from_network
+from infnet_runtime.lungs.network import lung_planes, network_labels
 from infnet_runtime.measure.burden import quantify
 from infnet_runtime.model.asked import Asked, asked_of
 from infnet_runtime.model.manifest import PreprocessSpec
@@ -119,7 +122,10 @@ def _lung_stages(volume: CtVolume) -> list[Stage]:
     given = volume.to_lps(), volume.lps_spacing_mm, volume.intensity
     n = len(given[0])
     scan = reduced.reduce_scan(*given)
-    parts = [Stage("find the lungs", lambda: simple_lungs.find_lungs(*given), lambda: find_lungs(*given), n)]
+    parts = [
+        Stage("find the lungs", lambda: simple_lungs.find_lungs(*given), lambda: find_lungs(*given), n),
+        *_network_stages(volume),
+    ]
     if scan is None:
         return parts
     found = air.lung_air(scan)
@@ -134,6 +140,25 @@ def _lung_stages(volume: CtVolume) -> list[Stage]:
         Stage("- sides", lambda: simple_lungs.split_sides(found), lambda: split.split_sides(found), n),
         Stage("- close", lambda: simple_lungs.close_lungs(*closed), lambda: closing.close_lungs(*closed), n),
         Stage("- enlarge", lambda: simple_lungs.enlarge(*enlarged), lambda: reduced.enlarge(*enlarged), n),
+    ]
+
+
+def _network_stages(volume: CtVolume) -> list[Stage]:
+    """The lung network and the comparison; nothing where no file of one is there."""
+    network = lung_network()
+    if network is None:
+        return []
+    given = volume.to_lps(), volume.lps_spacing_mm, volume.intensity
+    labels, spec = find_lungs(*given), network.manifest.spec
+    planes = list(lung_planes(*given, spec, np.arange(_MOST_SLICES)[: len(given[0])]))
+    batch = np.stack(planes[:BATCH_SIZE])
+
+    def found() -> Iterator[ByteArray]:
+        return network_labels(*given, network.run, spec=spec, batch_size=BATCH_SIZE)
+
+    return [
+        Stage("lungs by the network", None, lambda: take_from_network(found(), labels), len(labels)),
+        Stage("- the network alone", None, lambda: network.run(batch), len(batch)),
     ]
 
 

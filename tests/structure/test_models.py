@@ -8,13 +8,16 @@ import onnx
 import pytest
 
 from infnet_export.graph.onnx_file import manifest_in, read_onnx
+from infnet_runtime.lungs.contract import LUNG_METADATA_KEY, LungManifest, LungSpec
 from infnet_runtime.model.facts import read_metadata
 from infnet_runtime.model.judged import JUDGED_KEY, judgement, subject_of
 from infnet_runtime.model.manifest import ModelManifest
 
 MODELS = Path(__file__).parents[2] / "models"
 CARD = (MODELS / "README.md").read_text("utf-8")
-ROWS = dict(re.findall(r"^\| `([\w.]+\.onnx)` \|.*`([0-9a-f]{64})` \|$", CARD, re.MULTILINE))
+FILES = dict(re.findall(r"^\| `([\w.]+\.onnx)` \|.*`([0-9a-f]{64})` \|$", CARD, re.MULTILINE))
+LUNGS = "infnet.lungs.onnx"
+ROWS = {name: sha256 for name, sha256 in FILES.items() if name != LUNGS}
 
 
 def manifest(name: str) -> tuple[ModelManifest, onnx.ModelProto]:
@@ -23,7 +26,7 @@ def manifest(name: str) -> tuple[ModelManifest, onnx.ModelProto]:
 
 
 def test_the_card_lists_every_file() -> None:
-    assert sorted(ROWS) == sorted(path.name for path in MODELS.glob("*.onnx"))
+    assert sorted(FILES) == sorted(path.name for path in MODELS.glob("*.onnx"))
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))
@@ -33,6 +36,17 @@ def test_hash_name_and_licence_are_those_of_the_card(name: str) -> None:
     assert f"{found.name.removesuffix('-int8')} {found.version}" in CARD
     assert found.licence == "non-commercial research only"
     assert (MODELS / name).stat().st_size < 70e6
+
+
+def test_the_lung_network_is_that_of_the_card() -> None:
+    content = (MODELS / LUNGS).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == FILES[LUNGS]
+    assert len(content) < 4e6
+    found = LungManifest.from_json(read_metadata(content)[LUNG_METADATA_KEY], LUNGS)
+    assert found.spec == LungSpec()  # what the training prepares
+    assert f"# Card: {found.name} {found.version}" in CARD
+    assert found.licence == "non-commercial research only"
+    assert found.training_data != "not stated"
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))

@@ -32,7 +32,6 @@ from infnet_runtime.errors import BackendError, ModelError
 from infnet_runtime.heap import give_back
 from infnet_runtime.home import Home, in_forked_child
 from infnet_runtime.instructions import cpu_flags
-from infnet_runtime.lungs.contract import LUNG_OUTPUT
 from infnet_runtime.model.arithmetic import BF16 as BF16_WORD
 from infnet_runtime.model.arithmetic import FLOAT32, INT8, computed_in, form_of
 from infnet_runtime.model.asked import Asked
@@ -410,8 +409,7 @@ def lungs_in_openvino(
     def source(graph: Any) -> str:  # noqa: ANN401 - untyped library
         return str(graph.inputs[0].any_name)
 
-    promised: OutputShapes = {LUNG_OUTPUT: (2, 0, 0)}
-    key = _key(openvino.__version__, core, hashlib.sha256(content).hexdigest(), promised, settings)
+    key = _key(openvino.__version__, core, hashlib.sha256(content).hexdigest(), {}, settings)
     compiled = _kept(kept, key, core, settings, source)
     if compiled is None:
         compiled = _compiled(core, content, settings, source, model)

@@ -26,10 +26,11 @@ from infnet_runtime.slices.preprocess import window_in_place
 RunLungs: TypeAlias = Callable[[FloatArray], FloatArray]
 """(n, 3, size, size) grey 0..1 -> (n, 2, size, size) probabilities of the right and the left lung."""
 
+_BYTE = np.float32(255)
 # Planes nearer than this are not run, but interpolated: lungs change little in it.
 _STEP_MM = 3.0
 # Less than this in one piece is no lung: a loop of bowel, a sinus. In scans of one slice, an area.
-_LEAST_ML = 4.0
+_LEAST_ML = 10.0
 _LEAST_CM2 = 1.5
 # Share of the largest piece below which a piece is debris.
 _LEAST_SHARE = 0.01
@@ -178,19 +179,24 @@ def network_labels(
     count, rows, columns = voxels.shape
     step = max(1, int(_STEP_MM / spacing_mm[0]))
     picked = np.arange(min(step // 2, count - 1), count, step)
-    found = np.empty((len(picked), 2, spec.size, spec.size), np.float32)
+    box = letterbox(rows, columns, spacing_mm[1], spacing_mm[2], spec.size)
+    inside = np.s_[:, :, box.rows, box.columns]
+    # In bytes: a scan of many slices would take 40 MiB else.
+    found = np.empty((len(picked), 2, spec.size, spec.size), np.uint8)[inside]
+    lung = np.empty((len(picked), *found.shape[2:]), np.bool_)
     planes = lung_planes(voxels, spacing_mm, intensity, spec, picked)
     for start in range(0, len(picked), batch_size):
         go_on()
         batch = np.stack([next(planes) for _ in range(min(batch_size, len(picked) - start))])
-        found[start : start + len(batch)] = run(batch)
-    box = letterbox(rows, columns, spacing_mm[1], spacing_mm[2], spec.size)
-    found = found[:, :, box.rows, box.columns]
+        sides = run(batch)[inside]
+        found[start : start + len(batch)] = sides * _BYTE + np.float32(0.5)
+        lung[start : start + len(batch)] = sides.sum(axis=1) >= 0.5
     pixel_cm2 = (rows * spacing_mm[1] / found.shape[2]) * (columns * spacing_mm[2] / found.shape[3]) / 100
     least = _LEAST_CM2 / pixel_cm2 if count == 1 else 10 * _LEAST_ML / (pixel_cm2 * spacing_mm[0] * step)
-    kept = lung_pieces(np.asarray(found.sum(axis=1) >= 0.5), least)
-    # Beyond the pieces that count, the probability of lung ends at one half.
-    found *= np.where(_grown(kept) | (found.sum(axis=1) < 0.5), 1, 0)[:, None]
+    kept = lung_pieces(lung, least)
+    for sides, seen, pieces in zip(found, lung, kept, strict=True):
+        # Beyond the pieces that count, the probability of lung ends at one half.
+        sides[:, seen & ~_grown(pieces)] = 0
     label = np.zeros((rows, columns), np.uint8)
     for k in range(count):
         go_on()
@@ -209,24 +215,28 @@ def lung_pieces(lung: BoolArray, least: float) -> BoolArray:
         Of the smallest piece.
     """
     parts = cc3d.connected_components(lung, connectivity=26)
-    volume = np.bincount(parts.ravel())
+    volume = np.zeros(int(parts.max(initial=0)) + 1, np.int64)
+    for plane in parts:
+        volume += np.bincount(plane.ravel(), minlength=len(volume))
     volume[0] = 0
     large = volume >= max(least, _LEAST_SHARE * float(volume.max()))
     large[0] = False
     return np.asarray(large[parts])
 
 
-def _grown(pieces: BoolArray) -> BoolArray:
-    """With a rim of one pixel in each slice, for the interpolation between pixels."""
-    kernel = np.ones((3, 3), np.uint8)
-    return np.stack([cv2.dilate(plane.view(np.uint8), kernel) for plane in pieces]) > 0
+def _grown(plane: BoolArray) -> BoolArray:
+    """With a rim of one pixel, for the interpolation between pixels."""
+    return np.asarray(cv2.dilate(plane.view(np.uint8), np.ones((3, 3), np.uint8)) > 0)
 
 
-def _enlarge(found: FloatArray, place: float, label: ByteArray) -> None:
+def _enlarge(found: ByteArray, place: float, label: ByteArray) -> None:
     """Label one slice of the scan: linear between the planes and the pixels of the network."""
     low = int(place)
     high, weight = min(low + 1, len(found) - 1), np.float32(place - low)
-    sides = found[low] if not weight else found[low] * (1 - weight) + found[high] * weight
+    sides = found[low].astype(np.float32)
+    if weight:
+        sides = sides * (1 - weight) + found[high].astype(np.float32) * weight
+    sides /= _BYTE
     seen = sides.sum(axis=0) > 0.1
     if not seen.any():
         return

@@ -81,6 +81,7 @@ struct World {
     loading.backend = backend;
     loading.device = "cpu";
     loading.threads = 1;
+    loading.lungs_by = "threshold";
     return loading;
   }
 

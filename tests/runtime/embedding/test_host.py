@@ -74,7 +74,7 @@ def test_nothing_else_is_said(ran: Ran) -> None:
 
 def test_the_result_is_that_of_python(ran: Ran, given: Given) -> None:
     scan = open_scan(given.volume)
-    with infnet_runtime.load(given.model, device="cpu", threads=1) as model:
+    with infnet_runtime.load(given.model, device="cpu", threads=1, lungs_by="threshold") as model:
         result = model.predict_buffer(np.ascontiguousarray(scan.volume.voxels), scan.volume.grid)
     mask = np.fromfile(ran.folder / "mask.bin", np.uint8).reshape(scan.volume.voxels.shape)
     assert np.array_equal(mask, result.mask)

@@ -49,7 +49,9 @@ def test_the_mask_is_that_of_everything_enlarged(
     model: Path, scan: CtVolume, backend: str, threads: int
 ) -> None:
     pytest.importorskip(backend)
-    with load(model, device="cpu", backend=backend, threads=threads) as segmenter:
+    with load(
+        model, device="cpu", backend=backend, threads=threads, lungs_by="threshold"
+    ) as segmenter:  # as the reference
         found = segmenter.predict(scan)
         with_probabilities = segmenter.predict(scan, keep_probability=True, batch_size=3)
     assert found.mask.any()

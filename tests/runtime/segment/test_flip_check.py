@@ -62,7 +62,8 @@ class SeesOneSide:
 def test_a_network_that_sees_one_side_disagrees(tmp_path: Path, fast: bool) -> None:
     session = SeesOneSide(mid_grey_detector(tmp_path / "model.onnx"))
     calls: list[tuple[int, int]] = []
-    with Segmenter(session, threads=1) as model:  # type: ignore[arg-type]
+    # By threshold, so that the middle of the box is that of the body, to the pixel.
+    with Segmenter(session, threads=1, lungs_by="threshold") as model:  # type: ignore[arg-type]
         result = model.predict(
             CLOSE if fast else VOLUME,
             fast=fast,
@@ -97,7 +98,8 @@ def test_a_buffer_and_a_stream_are_checked_too(tmp_path: Path) -> None:
 def test_without_a_lung_there_is_nothing_to_compare(tmp_path: Path) -> None:
     hu = np.where(PHANTOM.lungs > 0, 40, PHANTOM.hu).astype(np.int16)
     tissue = CtVolume(hu, PHANTOM.affine, Intensity.HU, "without lungs")
-    with load(mid_grey_detector(tmp_path / "model.onnx"), device="cpu") as model:
+    model_file = mid_grey_detector(tmp_path / "model.onnx")
+    with load(model_file, device="cpu", lungs_by="threshold") as model:  # the network knows white lungs
         q = model.predict(tissue, flip_check=True).quantification
     assert q.uncertainty.reasons["flip_disagreement"] == "no_lung"
     assert "check_this_scan" not in q.flags

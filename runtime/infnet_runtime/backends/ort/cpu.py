@@ -12,7 +12,6 @@ from infnet_runtime.arrays import FloatArray
 from infnet_runtime.backends.session import ClosedByBlock, Outputs, closed, failed
 from infnet_runtime.heap import give_back
 from infnet_runtime.home import Home
-from infnet_runtime.lungs.contract import LUNG_OUTPUT
 from infnet_runtime.model.arithmetic import FLOAT32, computed_in, form_of
 from infnet_runtime.model.asked import Asked
 from infnet_runtime.model.borrowed import read_whole
@@ -164,7 +163,7 @@ def lungs_in_onnxruntime(content: bytes, model: Path) -> Callable[[FloatArray], 
     source = session.get_inputs()[0].name
 
     def run(batch: FloatArray) -> FloatArray:
-        (found,) = session.run([LUNG_OUTPUT], {source: batch})
+        (found,) = session.run(None, {source: batch})
         return np.asarray(found, np.float32)
 
     return run
