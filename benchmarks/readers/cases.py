@@ -154,7 +154,7 @@ def healthy_examinations(data: Path) -> Iterator[Healthy]:
 
     yield Healthy(HEALTHY.name, (healthy_series(data),))
     pictures = [open_scan(path).volume for path in normal_files(data / _NORMAL, held_back=True)]
-    yield Healthy("IQ-OTH/NCCD, normal", tuple(pictures), "slices one by one, held back")
+    yield Healthy("IQ-OTH-NCCD-normal", tuple(pictures), "slices one by one, held back")
     for name, note in (
         ("LIDC-IDRI-0002", "two pieces, in training"),
         ("Lung_Dx-A0002-B40f", "two pieces, 8 mm, in training"),
