@@ -5,7 +5,7 @@
 
 The first command prints a row for each examination, and writes the largest of them as ``infnet-export
 --metrics`` takes it. Scans are segmented as by ``infnet-infer``, lungs found. Several pieces of one
-examination count as one: their millilitres and their lungs are added.
+examination count as one: their millilitres and their lungs are added. Pictures have no millilitres.
 """
 
 import argparse
@@ -13,19 +13,24 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from datasets import healthy_series
 
 from infnet_runtime import CtVolume, load
 from infnet_runtime.io import open_scan
 from infnet_runtime.model.false_marks import FalseMarks
+from infnet_train.data.negatives import normal_files
 
+_NORMAL = "iq-othnccd-normal"
 _NEARLY_HEALTHY = Path("radiopaedia-covid-volumes-2/radiopaedia_29_86490_1")
 
 
 def examinations(data: Path) -> Iterator[tuple[str, list[CtVolume]]]:
-    """Name and pieces of every examination without infection that has a voxel size and was in no training."""
+    """Name and pieces of what has no infection and was in no training; normal pictures are one of them."""
     yield "LIDC-IDRI-0001", [healthy_series(data)]
     yield "radiopaedia_29_86490_1", [open_scan(data / f"{_NEARLY_HEALTHY}_ct.nii.gz").volume]
+    normal = normal_files(data / _NORMAL, held_back=True)
+    yield "IQ-OTH-NCCD, normal, held back", [open_scan(path).volume for path in normal]
 
 
 def main() -> None:
@@ -38,24 +43,27 @@ def main() -> None:
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    marked: list[tuple[float, float]] = []  # ml, ml of lung
+    ml, percent = [], []
     print("| examination | slices | lungs | marked | share of the lungs |\n| --- | --- | --- | --- | --- |")
     with load(options.model, backend=options.backend, threads=1, precision="f32") as model:
         for name, pieces in examinations(options.data):
-            burdens = [model.predict(piece).quantification for piece in pieces]
-            infected = sum(q.both.infection_ml for q in burdens if q.both)
-            lung = sum(q.both.lung_ml for q in burdens if q.both)
-            slices = sum(q.slices_with_lung for q in burdens)
-            marked.append((infected, lung))
-            print(
-                f"| {name} | {slices} | {lung:.0f} ml | {infected:.1f} ml | {100 * infected / lung:.2f} % |",
-                flush=True,
+            results = [model.predict(piece) for piece in pieces]
+            sizes = [piece.grid.voxel_ml for piece in pieces]  # None in pictures: then voxels are counted
+            infected, lung = (
+                sum(
+                    int(np.count_nonzero(mask)) * (size or 1.0)
+                    for mask, size in zip(masks, sizes, strict=True)
+                )
+                for masks in ([one.mask for one in results], [one.lungs for one in results])
             )
-    level = FalseMarks(
-        ml=round(max(ml for ml, _ in marked), 1),
-        percent=round(max(100 * ml / lung for ml, lung in marked), 2),
-        scans=len(marked),
-    )
+            slices = sum(one.quantification.slices_with_lung for one in results)
+            percent.append(100 * infected / lung)
+            told = ["-", "-"]
+            if None not in sizes:
+                ml.append(infected)
+                told = [f"{lung:.0f} ml", f"{infected:.1f} ml"]
+            print(f"| {name} | {slices} | {told[0]} | {told[1]} | {percent[-1]:.2f} % |", flush=True)
+    level = FalseMarks(ml=round(max(ml), 1), percent=round(max(percent), 2), scans=len(percent))
     print(f"\n{level}")
     if options.json:
         options.json.write_text(json.dumps(level.metrics(), indent=1) + "\n")
