@@ -132,12 +132,25 @@ def test_what_is_measured_is_what_is_made() -> None:
     assert {c.part for c in report.costs} == {"backbone.stem.0", "rfb2", "logits"}
     assert [c.cost for c in report.costs] == sorted((c.cost for c in report.costs), reverse=True)
     assert sum(c.share for c in report.costs) == pytest.approx(1)
-    assert report.float_parts[0] == report.costs[0].part
+    dear = {c.part: c.cost / max(c.share, 0.005) for c in report.costs}
+    assert [dear[part] for part in report.float_parts] == sorted(
+        map(dear.get, report.float_parts), reverse=True
+    )
     assert len(report.steps) == len(report.float_parts)
     assert report.loss == report.steps[-1] < report.loss_all
     assert all(c.cost > 0 for c in report.costs if c.part in report.float_parts)
     assert [done for done, _ in calls] == list(range(1, len(calls) + 1))
     assert {part for part in weight_parts(model)} == {c.part for c in report.costs} - set(report.float_parts)
+
+
+def test_parts_go_to_float_while_the_area_moves() -> None:
+    slices = some_slices(FEWEST_SLICES, 1), some_slices(4, 2)
+    _, lax = to_int8(tiny_network(), *slices, largest_loss=0.5, largest_shift=1.0)
+    _, strict = to_int8(tiny_network(), *slices, largest_loss=0.5, largest_shift=0.0)
+    assert lax.shift > 0
+    assert lax.float_parts == ()
+    assert strict.float_parts
+    assert strict.shift < lax.shift
 
 
 def weight_parts(model: onnx.ModelProto) -> set[str]:
@@ -147,7 +160,7 @@ def weight_parts(model: onnx.ModelProto) -> set[str]:
 
 def test_nothing_goes_to_float_where_the_loss_is_small_enough() -> None:
     model, report = to_int8(
-        tiny_network(), some_slices(FEWEST_SLICES, 1), some_slices(2, 2), largest_loss=0.5
+        tiny_network(), some_slices(FEWEST_SLICES, 1), some_slices(2, 2), largest_loss=0.5, largest_shift=1.0
     )
     assert (report.float_parts, report.steps, report.loss) == ((), (), report.loss_all)
     assert len(weight_scales(model)) == 3
@@ -183,7 +196,7 @@ def test_slices_that_serve_twice_are_refused() -> None:
 
 def test_the_table_names_every_part_and_where_it_is_kept() -> None:
     costs = (PartCost("logits", 0.01, 0.001, 0.004), PartCost("rfb2", 0.2, 0.0049, 1e-4))
-    report = Int8Report(Int8Options(), 8, 2, 0.005, costs, ("logits",), (0.001,), 0.001)
+    report = Int8Report(Int8Options(), 8, 2, 0.005, costs, ("logits",), (0.001,), 0.001, 0.0)
     assert report.to_table().splitlines() == [
         "| part | multiplications | cost | kept in |",
         "| --- | --- | --- | --- |",
