@@ -28,6 +28,22 @@ app.command()(assess.calibrate)
 
 
 @app.command()
+def average(
+    first: Annotated[Path, typer.Argument(help="Weights (.safetensors), as of the second of two trainings.")],
+    second: Annotated[Path, typer.Argument(help="Weights of the same network, as those it went on from.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The mean, a new file.")],
+    share: Annotated[float, typer.Option(help="Of the first; the second has the rest.")] = 0.5,
+) -> None:
+    """Average two trainings of one network, weight by weight."""
+    from infnet_runtime.io.atomic import refuse_existing
+    from infnet_train.weights.average import average_weights
+
+    refuse_existing(out)
+    average_weights(first, second, out, share=share)
+    typer.echo(out)
+
+
+@app.command()
 def keys() -> None:
     """Print all keys of a recipe with their types and defaults: docs/recipe.md."""
     from infnet_train.config.table import recipe_keys
