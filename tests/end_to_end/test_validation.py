@@ -55,7 +55,7 @@ def agreement(load: Load) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, Any]:
-    return dict(json.loads((ROOT / "benchmarks/results/validation-0.2.1.json").read_text("utf-8")))
+    return dict(json.loads((ROOT / "benchmarks/results/validation-0.3.0.json").read_text("utf-8")))
 
 
 @pytest.mark.parametrize("module", ["agreement", "cases", "scores"])
