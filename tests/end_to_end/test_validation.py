@@ -278,7 +278,7 @@ def test_the_words_of_the_page_have_the_numbers_of_the_run(recorded: dict[str, A
         f"7_85703_0 .{100 * given[0]:.0f} and .{100 * given[1]:.0f}",
         f"up to {false_share:.1f} % of the lung",
         f"{cases['29_86491_1']['whole']['false_ml_in_them']:.1f} ml in slices of 29_86491_1",
-        f"Dice lower by .{-100 * both['dice_above_readers']['value']:.0f} than",
+        f"Dice higher by .{100 * both['dice_above_readers']['value']:02.0f} than",
         f"{false_lesions} of its {own_lesions} lesions",
         f"it is {_of(apart['infnet, first'], '(median; largest {:.0f} %)')} from the first and "
         f"{_of(apart['infnet, second'])} from the second, who are {_of(apart['second, first'])}",
