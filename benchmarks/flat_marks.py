@@ -8,7 +8,6 @@ Flatness is width over height as ``measure/flat_marks`` has it, of pieces that r
 at. Dice is that of the slices that both groups read; the rest is of whole scans, by the first group.
 """
 
-import argparse
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import cc3d
 import numpy as np
 from readers.agreement import dice, lesions_found
-from readers.cases import VOLUMES, Case, Masks, healthy_examinations, labelled_case, scan_of
+from readers.cases import VOLUMES, Case, Masks, healthy_examinations, labelled_case, options_of_masks, scan_of
 
 from infnet_runtime.arrays import BoolArray
 from infnet_runtime.measure.definitions import COMPONENT_FLOOR_ML, FLATTEST
@@ -209,16 +208,7 @@ def measure(data: Path, masks: Masks) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--masks", type=Path, required=True, help="folder that keeps the masks")
-    parser.add_argument("--model", type=Path, help="the shipped one where absent")
-    parser.add_argument("--backend", default="auto")
-    parser.add_argument("--lungs-by", default="auto", help="network or threshold")
-    parser.add_argument("--json", type=Path, help="write every number here")
-    options = parser.parse_args()
+    options = options_of_masks(__doc__).parse_args()
     masks = Masks(
         options.masks,
         options.model,

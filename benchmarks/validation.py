@@ -9,7 +9,6 @@ KEEP keeps them, so that the numbers can be made anew in a minute. Prints the ta
 the page, and draws its figures into ``figures/`` beside it.
 """
 
-import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +22,7 @@ from readers.cases import (
     labelled_case,
     masks_of_case,
     masks_of_healthy,
+    options_of_masks,
 )
 from readers.figures import draw_bland_altman, draw_volumes
 from readers.scores import over_cases, score_case, score_healthy
@@ -81,17 +81,10 @@ def with_tables(text: str, report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--masks", type=Path, required=True, help="folder that keeps the masks")
-    parser.add_argument("--model", type=Path, help="the shipped one where absent")
-    parser.add_argument("--backend", default="auto")
-    parser.add_argument("--json", type=Path, help="write every number here")
+    parser = options_of_masks(__doc__)
     parser.add_argument("--docs", type=Path, help="page to put the tables into, and figures beside it")
     options = parser.parse_args()
-    masks = Masks(options.masks, options.model, backend=options.backend)
+    masks = Masks(options.masks, options.model, backend=options.backend, lungs_by=options.lungs_by)
     try:
         report = measure(options.data, masks, healthy_examinations(options.data))
     finally:

@@ -4,6 +4,7 @@ A volume takes minutes, so masks are kept in a folder and are read from there th
 in LPS: (slices, rows, columns), slices from the feet.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -162,6 +163,20 @@ def healthy_examinations(data: Path) -> Iterator[Healthy]:
     ):
         paths = sorted((data / _PIECES).glob(f"{name}_*_ct.nii.gz"))
         yield Healthy(name, tuple(open_scan(path).volume for path in paths), note)
+
+
+def options_of_masks(description: str | None) -> argparse.ArgumentParser:
+    """What a benchmark is asked that makes masks and keeps them."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--masks", type=Path, required=True, help="folder that keeps the masks")
+    parser.add_argument("--model", type=Path, help="the shipped one where absent")
+    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--lungs-by", default="auto", help="network or threshold")
+    parser.add_argument("--json", type=Path, help="write every number here")
+    return parser
 
 
 class Masks:
