@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "train" / "configs"
 # Programs whose lines in a code block are run. What makes an environment is typed by test_readme.py.
 PROGRAMS = ("infnet-infer", "infnet-train", "infnet-export", "python", "just", "torchrun")
-_OTHER_COMMANDS = {"data", "eval", "calibrate", "lungs", "keys"}  # of infnet-train
+_OTHER_COMMANDS = {"average", "data", "eval", "calibrate", "lungs", "keys"}  # of infnet-train
 TINY = "tiny.onnx"  # what scans are segmented with: the shipped model would take minutes
 WITH_CLASSES = "classes.onnx"
 SHIPPED = "shipped/infnet.onnx"  # tiny too, and what comes of it has the names that pages go on with
