@@ -25,6 +25,7 @@ from infnet_runtime import (
     Segmenter,
 )
 from infnet_runtime.arrays import AnyArray
+from infnet_runtime.scan.realistic_chest import realistic_chest
 from infnet_runtime.segment.stream import Stream
 from tiny_models import mid_grey_detector
 
@@ -499,7 +500,7 @@ def test_nothing_is_left_of_a_stream_without_its_end(how: str, segmenter: Segmen
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_the_shipped_network_gives_the_same_bits(backend: str) -> None:
     pytest.importorskip(backend)
-    chest = chest_phantom((6, 72, 96), (40.0, 4.5, 4.0))
+    chest = realistic_chest((8, 170, 220), (33.75, 1.8, 1.8))
     grid = Grid(chest.hu.shape, chest.affine)
     outputs = [
         {
@@ -513,5 +514,5 @@ def test_the_shipped_network_gives_the_same_bits(backend: str) -> None:
         expected = model.predict_buffer(chest.hu, grid, **outputs[0])  # type: ignore[arg-type]
         with model.stream(grid, name="buffer", **outputs[1]) as stream:  # type: ignore[arg-type]
             result = pushed(stream, chest.hu, order=shuffled(len(chest.hu))).finish()
-    assert 1 < expected.provenance.slices_run < 5
+    assert 1 < expected.provenance.slices_run < 8
     check(result, expected)
