@@ -17,8 +17,8 @@ from tiny_models import mid_grey_detector
 pytestmark = pytest.mark.slow  # interpreters of their own, backends that compile
 BACKENDS = ("openvino", "onnxruntime")
 
-# Threads that a library starts for itself, whatever it is told; they sleep while a scan is segmented. OpenVINO starts one
-# for each model, and the lung network is the second.
+# Threads that a library starts for itself, whatever it is told; they sleep while a scan is segmented.
+# OpenVINO starts one for each model, and the lung network is the second.
 SERVICE = {"openvino": 4, "onnxruntime": 1}
 
 HOST = """
