@@ -9,7 +9,7 @@ import pytest
 
 from docs_world import NO_BYTECODE, ROOT, copy_of_the_tree, files, listings, marked_command
 from embedded import need_compiler
-from infnet_runtime.scan.phantom import chest_phantom
+from infnet_runtime.scan.realistic_chest import realistic_chest
 
 pytestmark = pytest.mark.slow
 PAGE = ROOT / "docs/embedding.md"
@@ -60,7 +60,7 @@ def test_the_page_s_programs_run_without_a_network_and_agree(machine: Path) -> N
     told = typed("infnet-env/bin/python segment.py", machine, *cut_off())
     (ml,) = re.findall(r"^(\d+\.\d) ml, ", told, re.M)
     need_compiler()
-    chest_phantom().hu.tofile(machine / "volume.raw")
+    realistic_chest().hu.tofile(machine / "volume.raw")
     typed(marked_command(PAGE, "build"), machine, *cut_off())
     told = typed("build/segment volume.raw", machine, *cut_off())
     (same,) = re.findall(r"^(\d+\.\d+) ml$", told, re.M)
