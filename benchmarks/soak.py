@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="few of everything, for a test")
     parser.add_argument("--json", type=Path, help="write every number here")
     options = parser.parse_args()
-    volumes = 80 if options.short else options.volumes
+    volumes = 400 if options.short else options.volumes
     host = Host(options.model, options.threads)
     backend = options.backend or candidates(options.model, device=CPU)[0].backend
     others = [name for name in (OPENVINO, ONNXRUNTIME) if is_installed(name)]
