@@ -15,8 +15,8 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="what a process holds is read in /proc"
 )
-# What the second 200 volumes may add: meanwhile the first fill the allocator's pools, for each thread and each
-# model beside. Measured -13 to 7.
+# What the second 200 volumes may add: the first fill the allocator's pools, for each thread and each model
+# beside. Measured -13 to 7.
 MOST_MIB = 40
 
 
