@@ -214,6 +214,7 @@ def main() -> None:
         options.model,
         backend=options.backend,
         keep_flat_marks=True,
+        precision=options.precision,
         lungs_by=options.lungs_by,
     )
     try:

@@ -174,6 +174,7 @@ def options_of_masks(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--masks", type=Path, required=True, help="folder that keeps the masks")
     parser.add_argument("--model", type=Path, help="the shipped one where absent")
     parser.add_argument("--backend", default="auto")
+    parser.add_argument("--precision", default="auto", help="f32 gives what processors without bf16 give")
     parser.add_argument("--lungs-by", default="auto", help="network or threshold")
     parser.add_argument("--json", type=Path, help="write every number here")
     return parser
@@ -190,7 +191,7 @@ class Masks:
         The shipped one where absent; opened only if a mask is missing.
     keep_flat_marks
         As for ``Segmenter.predict``.
-    lungs_by
+    lungs_by, precision
         As for ``load``.
     """
 
@@ -202,9 +203,10 @@ class Masks:
         backend: str = "auto",
         keep_flat_marks: bool = False,
         lungs_by: str = "auto",
+        precision: str = "auto",
     ) -> None:
         self._folder, self._model, self._backend = folder, model, backend
-        self._keep_flat_marks, self._lungs_by = keep_flat_marks, lungs_by
+        self._keep_flat_marks, self._lungs_by, self._precision = keep_flat_marks, lungs_by, precision
         self._segmenter: Segmenter | None = None
         self._by: dict[str, Any] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +241,13 @@ class Masks:
 
     def _make(self, file: Path, scan: CtVolume, lungs: Path | None) -> Marked:
         if self._segmenter is None:
-            self._segmenter = load(self._model, backend=self._backend, threads=1, lungs_by=self._lungs_by)
+            self._segmenter = load(
+                self._model,
+                backend=self._backend,
+                precision=self._precision,
+                threads=1,
+                lungs_by=self._lungs_by,
+            )
         print(f"segmenting {file.stem}", file=sys.stderr, flush=True)
         result = self._segmenter.predict(
             scan, lungs=lungs and read_lungs(lungs, scan), keep_flat_marks=self._keep_flat_marks

@@ -15,7 +15,7 @@ from infnet_runtime.scan.sides import EITHER
 
 @dataclass(frozen=True)
 class LungDisagreement:
-    """Shares of the network's lungs; both 0 where the masks are equal.
+    """Shares of the network's lungs; the first three are 0 where the masks are equal.
 
     Parameters
     ----------
@@ -25,11 +25,15 @@ class LungDisagreement:
         What only the network finds.
     other_side
         What both find, on different sides.
+    below
+        What lies below a lung and becomes wider there (:func:`~infnet_runtime.lungs.below.slices_below`); 0
+        where nobody looked.
     """
 
     only_threshold: float
     only_network: float
     other_side: float
+    below: float = 0.0
 
 
 class Comparison:
@@ -77,7 +81,7 @@ def disagreement(network: ByteArray, threshold: ByteArray) -> LungDisagreement |
     --------
     >>> a, b = np.array([[[1, 1, 1, 2]]], np.uint8), np.array([[[0, 1, 2, 2]]], np.uint8)
     >>> disagreement(a, b)
-    LungDisagreement(only_threshold=0.0, only_network=0.25, other_side=0.25)
+    LungDisagreement(only_threshold=0.0, only_network=0.25, other_side=0.25, below=0.0)
     """
     compared = Comparison()
     for one, two in zip(network, threshold, strict=True):

@@ -33,16 +33,18 @@ LUNGS_BY_THRESHOLD = Flag(
 )
 # By more than this the two ways to find lungs differ in no scan with lungs that hold air
 # (docs/decisions/0009-lungs-by-a-network.md).
-_UNSURE, _DENSE = 0.05, 0.10
+_UNSURE, _DENSE, _LOW = 0.05, 0.10, 0.01
 
 
-def lungs_compared(only_threshold: float, only_network: float) -> tuple[Flag, ...]:
+def lungs_compared(only_threshold: float, only_network: float, below: float = 0.0) -> tuple[Flag, ...]:
     """Flags of lungs that the network found, held against those that thresholds find.
 
     Parameters
     ----------
     only_threshold, only_network
         What only one of the two finds, as shares of the network's lungs.
+    below
+        What lies below a lung and is hardly part of it, as a share of them too.
     """
     flags: tuple[Flag, ...] = ()
     if only_threshold > _UNSURE:
@@ -62,6 +64,15 @@ def lungs_compared(only_threshold: float, only_network: float) -> tuple[Flag, ..
                 f"{only_network:.0%} of the lungs are too dense for thresholds and were found by the network "
                 "alone: consolidation, collapse or effusion, or no lung; the millilitres rest on it, look at "
                 "the lungs (--lungs-out)",
+            ),
+        )
+    if below > _LOW:
+        flags += (
+            Flag(
+                "lungs_too_low",
+                f"{below:.1%} of the lungs hold no air, lie below a lung and become wider there: a cyst of a "
+                "kidney or bowel rather than lung; then shares of the lung are too small by as much. Look at "
+                "the lungs (--lungs-out), and give a lung mask with --lungs if they are wrong",
             ),
         )
     return flags

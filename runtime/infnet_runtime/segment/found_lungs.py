@@ -69,7 +69,7 @@ def _by_network(
     )
     differ = take_from_network(found, by_threshold.to_lps())
     lungs = replace(by_threshold, origin="network")
-    flags = () if differ is None else lungs_compared(differ.only_threshold, differ.only_network)
+    flags = () if differ is None else lungs_compared(differ.only_threshold, differ.only_network, differ.below)
     return lungs, flags if lungs.labels.any() else (*flags, NO_LUNG)
 
 

@@ -41,3 +41,16 @@ def test_labels_become_those_of_the_network_and_the_difference_is_told() -> None
     assert differ is not None
     assert (differ.only_threshold, differ.only_network, differ.other_side) == (0.25, 1.0, 0.0)
     assert take_from_network(iter(found * 0), labels * 0) is None
+
+
+def test_what_lies_below_a_lung_is_told() -> None:
+    found = np.zeros((8, 30, 30), np.uint8)
+    found[1, 4:7, 4:7] = RIGHT  # a cyst
+    found[4:, 2:20, 2:12] = RIGHT
+    found[:, 2:20, 16:26] = LEFT  # reaches lower
+    labels = found.copy()
+    labels[1, 4:7, 4:7] = 0
+    differ = take_from_network(iter(found), labels)
+    assert np.array_equal(labels, found)
+    assert differ is not None
+    assert differ.below == differ.only_network == 9 / np.count_nonzero(found)

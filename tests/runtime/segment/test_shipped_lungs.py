@@ -114,3 +114,11 @@ def test_an_abdomen_and_a_head_have_no_lung(place: str, data_root: Path) -> None
     labels, flags = found(scan)
     assert not labels.any()
     assert "no_lung_found" in flags
+
+
+@pytest.mark.data
+def test_a_cyst_of_a_kidney_that_is_taken_for_lung_is_told(data_root: Path) -> None:
+    scan = read_dicom(data_root / "lidc-idri-dicom/LIDC-IDRI-0001").volume
+    flags = found(scan)[1]
+    assert "lungs_too_low" in flags
+    assert not {"lungs_unsure", "dense_lung"} & set(flags)
