@@ -47,7 +47,7 @@ def test_the_mask_is_that_of_everything_enlarged(
     pytest.importorskip(backend)
     path = tmp_path / "model.onnx"
     path.write_bytes(model_bytes(with_coarse_logits(onnx.load(default_model(int8=int8)))))
-    options = {"backend": backend, "device": "cpu", "threads": 1, "cache": False}
+    options = {"backend": backend, "precision": "f32", "device": "cpu", "threads": 1, "cache": False}
     marked = 0
     with open_session(path, **options) as full, open_session(path, coarse=True, **options) as session:
         coarse, output = session.coarse, session.manifest.output

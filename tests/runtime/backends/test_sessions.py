@@ -123,7 +123,7 @@ def test_an_output_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_auto_says_what_it_chose(model: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO"), open_session(model) as session:
+    with caplog.at_level("INFO"), open_session(model, precision="f32") as session:
         assert (
             f"device auto: {session.device}; backend auto: {session.backend}; model model.onnx" in caplog.text
         )
@@ -519,7 +519,7 @@ def test_backends_agree_on_the_shipped_model(monkeypatch: pytest.MonkeyPatch, ba
     with open_session(default_model(), backend="onnxruntime", device="cpu") as reference:
         slices = phantom_input(reference.manifest.preprocess)[:1]  # in noise it finds nothing at all
         expected = reference.run(slices)
-    with open_session(default_model(), backend=backend, device="cpu") as session:
+    with open_session(default_model(), backend=backend, precision="f32", device="cpu") as session:
         found = session.run(slices)
     assert found.keys() == expected.keys()
     assert len(expected) == 2  # the infection and its classes
