@@ -300,7 +300,7 @@ def measure_forms(
                     reason=form.reason,
                     kind=form.kind,
                     farthest=names[k] if names else f"slice {k + 1}",
-                    ms_per_slice=round(1000 * fastest, 2) if first else None,
+                    ms_per_slice=max(round(1000 * fastest, 2), 0.01) if first else None,  # it divides
                 )
             )
     return tuple(results), drawn

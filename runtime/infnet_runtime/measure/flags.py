@@ -52,7 +52,7 @@ def lungs_compared(only_threshold: float, only_network: float, below: float = 0.
             Flag(
                 "lungs_unsure",
                 f"thresholds find air inside the body that the network does not take for lung, "
-                f"{only_threshold:.0%} of the lungs ({_UNSURE:.0%} at the most where both see the same): "
+                f"{only_threshold:.1%} of the lungs ({_UNSURE:.0%} at the most where both see the same): "
                 "bowel, or lung that is missing; look at the lungs (--lungs-out), and give a lung mask with "
                 "--lungs if they are wrong",
             ),

@@ -736,6 +736,8 @@ def test_interrupts_leave_with_their_codes_and_without_files(scan: Path, model: 
             "-v",
             "--device",
             "auto",
+            "--precision",
+            "f32",
         ]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert process.stderr
