@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from golden_fill import reference_state
 from infnet_runtime.errors import ModelError
 from infnet_train.networks import InfNet, NetworkConfig
-from infnet_train.weights.reference import load_backbone_weights, load_reference_weights, read_reference_state
+from infnet_train.weights.checkpoint import Checkpoint, write_checkpoint
+from infnet_train.weights.reference import (
+    fill_backbone,
+    load_backbone_weights,
+    load_reference_weights,
+    read_reference_state,
+)
 from infnet_train.weights.trained import read_network
 
 pytestmark = pytest.mark.slow  # Inf-Net is built or written again and again
@@ -63,6 +69,21 @@ def test_imagenet_weights_fill_the_backbone_alone(state: dict[str, Tensor]) -> N
     load_backbone_weights(model.backbone, published, source="res2net50_v1b")
     assert torch.equal(model.backbone.layer4[2].conv3.weight, state["resnet.layer4.2.conv3.weight"])
     assert torch.equal(model.rfb3.conv_res.conv.weight, before)
+
+
+def test_a_checkpoint_of_infnet_fills_the_backbone_alone(tmp_path: Path) -> None:
+    taught, model = InfNet(), InfNet()
+    path = tmp_path / "start.safetensors"
+    weights = {f"weights/{name}": tensor for name, tensor in taught.state_dict().items()}
+    write_checkpoint(path, Checkpoint(weights, {}))
+    head = model.rfb3.conv_res.conv.weight.clone()
+    fill_backbone(model, path)
+    for name, tensor in model.backbone.state_dict().items():
+        assert torch.equal(tensor, taught.backbone.state_dict()[name]), name
+    assert torch.equal(model.rfb3.conv_res.conv.weight, head)
+    write_checkpoint(path, Checkpoint({"weights/stem.weight": torch.zeros(1)}, {}))
+    with pytest.raises(ModelError, match=r"INF-4003.*holds no backbone"):
+        fill_backbone(model, path)
 
 
 def test_other_networks_are_refused(state: dict[str, Tensor]) -> None:

@@ -105,8 +105,8 @@ def train(
     backbone_weights: Annotated[
         Path | None,
         typer.Option(
-            help="ImageNet weights of Res2Net-50 v1b 26w4s (.pth), if you have them; train/README.md says "
-            "where they are."
+            help="Backbone to start from: ImageNet weights of Res2Net-50 v1b 26w4s (.pth; train/README.md "
+            "says where they are), or that of a checkpoint of infnet (.safetensors)."
         ),
     ] = None,
     network: Annotated[

@@ -15,6 +15,7 @@ from infnet_runtime.errors import ModelError
 from infnet_train.networks import InfNet, Network, NetworkConfig
 from infnet_train.networks.multi_class_unet import MultiClassUNet
 from infnet_train.networks.res2net import Res2Net50
+from infnet_train.weights.checkpoint import read_checkpoint
 
 _LAST_CONV_OF_LEVEL = {"4": "5", "3": "4", "2": "4"}
 _OF_DOUBLE_CONV = {"conv1": "0", "bn1": "1", "conv2": "3", "bn2": "4"}
@@ -176,13 +177,13 @@ def load_reference_weights(model: InfNet, state: Mapping[str, Tensor], *, source
 
 
 def fill_backbone(network: Network, path: Path) -> None:
-    """Fill the backbone of a network from a file of ImageNet weights.
+    """Fill the backbone of a network from a file of ImageNet weights, or from a checkpoint of infnet.
 
     Raises
     ------
     ModelError
-        If the network has another backbone, or as :func:`read_reference_state` and
-        :func:`load_backbone_weights`.
+        If the network or the checkpoint has another backbone, or as :func:`read_reference_state`,
+        :func:`~infnet_train.weights.checkpoint.read_checkpoint` and :func:`load_backbone_weights`.
     """
     backbone = getattr(network, "backbone", None)
     if not isinstance(backbone, Res2Net50):
@@ -190,7 +191,26 @@ def fill_backbone(network: Network, path: Path) -> None:
             f"{path} holds weights of a Res2Net-50, the network has none; leave --backbone-weights out",
             code=4003,
         )
-    load_backbone_weights(backbone, read_reference_state(path), source=str(path))
+    of_infnet = path.suffix.lower() == ".safetensors"
+    state = _backbone_of_checkpoint(path) if of_infnet else read_reference_state(path)
+    load_backbone_weights(backbone, state, source=str(path))
+
+
+def _backbone_of_checkpoint(path: Path) -> dict[str, Tensor]:
+    """What a checkpoint holds of a backbone, under the names of the published file."""
+    prefix = "backbone."
+    found = {
+        backbone_reference_name(name.removeprefix(prefix)): tensor
+        for name, tensor in read_checkpoint(path).group("weights").items()
+        if name.startswith(prefix)
+    }
+    if not found:
+        raise ModelError(
+            f"{path} holds no backbone, expected a checkpoint of a network with one; give weights.safetensors "
+            "of a run of Inf-Net, or what 'infnet-export weights' reads back from its model file",
+            code=4003,
+        )
+    return found
 
 
 def load_backbone_weights(backbone: Res2Net50, state: Mapping[str, Tensor], *, source: str) -> None:
@@ -219,7 +239,7 @@ def _load_renamed(
     unknown = [ref for ref in state if ref not in set(names.values()) and not re.match(ignored, ref)]
     if missing or unknown:
         raise ModelError(
-            f"{source} has {len(state)} entries, of which {len(names) - len(missing)} of the "
+            f"{source} has {len(state)} entries, {sum(ref in state for ref in names.values())} of the "
             f"{len(names)} expected; missing e.g. {missing[:3]}, unknown e.g. {unknown[:3]}; "
             f"expected {_EXPECTED[type(module)]} weights in the authors' layout",
             code=4003,
