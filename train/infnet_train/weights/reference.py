@@ -206,8 +206,8 @@ def _backbone_of_checkpoint(path: Path) -> dict[str, Tensor]:
     }
     if not found:
         raise ModelError(
-            f"{path} holds no backbone, expected a checkpoint of a network with one; give weights.safetensors "
-            "of a run of Inf-Net, or what 'infnet-export weights' reads back from its model file",
+            f"{path} holds no backbone, expected a checkpoint of a network with one; give the "
+            "weights.safetensors of an Inf-Net, or what 'infnet-export weights' reads from its model file",
             code=4003,
         )
     return found
