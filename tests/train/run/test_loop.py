@@ -1,6 +1,7 @@
 """The loop: repeatable, and resumable to the same bits after an error and after a kill at any moment."""
 
 import csv
+import hashlib
 import os
 import random
 import subprocess
@@ -15,9 +16,10 @@ import torch
 from infnet_runtime.errors import InfnetError, ModelError
 from infnet_train.config.schema import TrainConfig
 from infnet_train.data.source import SourceConfig
+from infnet_train.networks import InfNet
 from infnet_train.run.loop import train
 from infnet_train.run.state import read_losses
-from infnet_train.weights.checkpoint import read_checkpoint
+from infnet_train.weights.checkpoint import Checkpoint, read_checkpoint, read_state, write_checkpoint
 from train_config import SMALL, changed
 from train_slices import write_slice
 
@@ -103,6 +105,28 @@ def test_inf_net_trains_where_one_slice_is_left_over_at_the_smallest_size(data: 
     folders = tuple(SourceConfig(name=f"{n}", folder="small", draws=draws) for n, draws in enumerate((2, 1)))
     config = changed(SMALL, sources=folders, validation=None, sizes=(32,), batch_size=2, epochs=1)
     assert train(config, data, tmp_path / "run").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_keeps_the_name_of_the_backbone_it_began_with(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backbone = tmp_path / "backbone.safetensors"
+    weights = {f"weights/{name}": tensor for name, tensor in InfNet().state_dict().items()}
+    write_checkpoint(backbone, Checkpoint(weights, {}))
+    config = changed(SMALL, sizes=(32,), validation=None)
+    expected = f"backbone.safetensors, SHA-256 {hashlib.sha256(backbone.read_bytes()).hexdigest()}"
+
+    def stop_in_second_epoch(step: int, total: int, _text: str) -> None:
+        if step > total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, tmp_path / "run", backbone_weights=backbone, progress=stop_in_second_epoch)
+    assert read_state(tmp_path / "run" / "last.safetensors")["how"]["backbone"] == expected
+    done = train(config, data, tmp_path / "run", resume=True)
+    assert read_state(done)["how"]["backbone"] == expected
+    assert "not as at the start" not in caplog.text
 
 
 def stopped_and_resumed(config: TrainConfig, data: Path, whole: Path, out: Path, *, steps: int) -> None:

@@ -78,7 +78,8 @@ def train(
     bf16
         Convolutions in bfloat16, losses and weights in fp32.
     backbone_weights
-        ImageNet weights of Res2Net-50 v1b 26w4s, where the user has the file.
+        ImageNet weights of Res2Net-50 v1b 26w4s, where the user has the file, or a checkpoint of infnet, of
+        which the backbone is taken.
     progress
         Called on the first rank alone.
     cache

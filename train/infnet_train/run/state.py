@@ -1,9 +1,10 @@
 """The state that lives as long as a run, from its start or its checkpoint to the next checkpoint."""
 
+import hashlib
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -42,6 +43,8 @@ class How:
         Of each source.
     prior
         Hash of the weights whose probability is the prior; empty where there are none.
+    backbone
+        Name and hash of the file that gave the backbone at the start; empty where it began at random.
     """
 
     data: str
@@ -50,6 +53,7 @@ class How:
     precision: str
     augment_on_device: bool
     prior: str = ""
+    backbone: str = ""
 
 
 @dataclass
@@ -101,6 +105,7 @@ def start_run(
     model = build_network(config.architecture)
     if not resumed and backbone_weights:
         fill_backbone(model, backbone_weights)
+        how = replace(how, backbone=_named(backbone_weights))
     if not resumed and config.init_from:
         start_from(model, Path(config.init_from), config.preprocess)
     freeze_all_but(model, config.train_only)
@@ -122,6 +127,10 @@ def start_run(
     if ranks.is_first:
         out.mkdir(parents=True, exist_ok=True)
     return run
+
+
+def _named(path: Path) -> str:
+    return f"{path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def read_losses(run: Run) -> None:
@@ -180,7 +189,9 @@ def _restore(run: Run, checkpoint: Checkpoint, config: TrainConfig, out: Path) -
     run.epoch_losses = checkpoint.state["epoch_losses"]
     run.share = checkpoint.state.get("share", 0.0)
     if "how" in checkpoint.state:  # younger than the format
-        _say_what_differs(from_plain(How, checkpoint.state["how"], str(out / LAST)), run.how)
+        then = from_plain(How, checkpoint.state["how"], str(out / LAST))
+        run.how = replace(run.how, backbone=then.backbone)  # the checkpoint gives all weights
+        _say_what_differs(then, run.how)
 
 
 def is_finished(config: TrainConfig, out: Path) -> bool:
