@@ -133,7 +133,10 @@ def how_trained(state: dict[str, Any]) -> dict[str, Any]:
         "by_time": state.get("share", 0) > 0,
         "size": config["preprocess"]["size"],
         "seed": config["seed"],
-        "started_from": config["init_from"] or how.get("backbone") or "random weights",
+        # Of a path the file and its stage, and nothing of the machine.
+        "started_from": "/".join(Path(config["init_from"]).parts[-2:])
+        or how.get("backbone")
+        or "random weights",
         "device": how.get("device", ""),
         "precision": how.get("precision", ""),
         "loss": state["history"][-1]["loss"] if state["history"] else None,
