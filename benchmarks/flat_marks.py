@@ -209,14 +209,7 @@ def measure(data: Path, masks: Masks) -> dict[str, Any]:
 def main() -> None:
     """Measure, print and write."""
     options = options_of_masks(__doc__).parse_args()
-    masks = Masks(
-        options.masks,
-        options.model,
-        backend=options.backend,
-        keep_flat_marks=True,
-        precision=options.precision,
-        lungs_by=options.lungs_by,
-    )
+    masks = Masks.of_options(options, keep_flat_marks=True)
     try:
         report = measure(options.data, masks)
     finally:

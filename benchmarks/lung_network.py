@@ -308,13 +308,14 @@ def main() -> None:
     for (name, method), score in scores.items():
         print(score.row(name, method))
     if agreement:
-        print("\n| scan | only thresholds | only the network | other side |\n| --- | --- | --- | --- |")
+        print("\n| scan | only thresholds | only the network | other side | below a lung |")
+        print("| --- | --- | --- | --- | --- |")
         for name, shares in agreement.items():
             print(
-                f"| {name} | no lung | | |"
+                f"| {name} | no lung | | | |"
                 if shares is None
                 else f"| {name} | {shares.only_threshold:.1%} | {shares.only_network:.1%} "
-                f"| {shares.other_side:.1%} |"
+                f"| {shares.other_side:.1%} | {shares.below:.1%} |"
             )
 
 

@@ -84,13 +84,7 @@ def main() -> None:
     parser = options_of_masks(__doc__)
     parser.add_argument("--docs", type=Path, help="page to put the tables into, and figures beside it")
     options = parser.parse_args()
-    masks = Masks(
-        options.masks,
-        options.model,
-        backend=options.backend,
-        precision=options.precision,
-        lungs_by=options.lungs_by,
-    )
+    masks = Masks.of_options(options)
     try:
         report = measure(options.data, masks, healthy_examinations(options.data))
     finally:

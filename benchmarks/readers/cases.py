@@ -211,6 +211,18 @@ class Masks:
         self._by: dict[str, Any] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
+    @classmethod
+    def of_options(cls, options: argparse.Namespace, *, keep_flat_marks: bool = False) -> "Masks":
+        """As a command line asks for them, that of :func:`options_of_masks`."""
+        return cls(
+            options.masks,
+            options.model,
+            backend=options.backend,
+            keep_flat_marks=keep_flat_marks,
+            lungs_by=options.lungs_by,
+            precision=options.precision,
+        )
+
     def of(self, name: str, scan: CtVolume, lungs: Path | None = None) -> Marked:
         """Masks of a scan.
 

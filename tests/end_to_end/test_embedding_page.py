@@ -47,9 +47,10 @@ def names(tiny: Path) -> Iterator[dict[str, object]]:
     found["model"].close()  # type: ignore[attr-defined]  # a listing puts another one in its place
 
 
-def printed(program: str, model: Path, folder: Path) -> str:
-    """What a program of the page prints, which has to succeed."""
-    (folder / program).write_text(files(PAGE)[program], "utf-8")
+def printed(program: str, model: Path, folder: Path, chest: str = "realistic_chest()") -> str:
+    """What a program of the page prints, of its own chest or of another; it has to succeed."""
+    text = files(PAGE)[program].replace("realistic_chest()", chest)
+    (folder / program).write_text(text, "utf-8")
     done = subprocess.run(
         [sys.executable, program],
         cwd=folder,
@@ -62,9 +63,15 @@ def printed(program: str, model: Path, folder: Path) -> str:
 
 
 def test_the_program_in_python_runs(tiny: Path, tmp_path: Path) -> None:
-    first, *_, last = printed("segment.py", tiny, tmp_path).splitlines()
-    assert re.fullmatch(r"\d+\.\d ml, \d+\.\d % of the lungs", first)
-    assert re.fullmatch(r"[1-9]\d* voxels marked", last)
+    coarse = "realistic_chest((20, 72, 96), (12.0, 4.5, 4.0))"
+    for chest, told in (
+        ("realistic_chest()", "note flat_marks_removed "),
+        (coarse, "WARNING pixels_too_coarse "),
+    ):
+        first, *flags, last = printed("segment.py", tiny, tmp_path, chest).splitlines()
+        assert re.fullmatch(r"\d+\.\d ml, \d+\.\d % of the lungs", first)
+        assert any(flag.startswith(told) for flag in flags)
+        assert re.fullmatch(r"[1-9]\d* voxels marked", last)
 
 
 @pytest.mark.slow
@@ -104,9 +111,16 @@ def test_a_wrong_layout_is_refused_as_the_page_says(names: dict[str, object], nu
 
 def test_a_mirror_image_is_not_noticed_as_the_page_says(names: dict[str, object]) -> None:
     chest = realistic_chest()
-    grid = Grid.from_spacing(chest.hu.shape, chest.spacing_mm, "SPR")
-    sides = names["model"].predict_buffer(chest.hu, grid).quantification  # type: ignore[attr-defined]
-    assert sides.left.infection_ml > 2 * sides.right.infection_ml
+    true, mirrored = (
+        names["model"]  # type: ignore[attr-defined]
+        .predict_buffer(chest.hu, Grid.from_spacing(chest.hu.shape, chest.spacing_mm, code))
+        .quantification
+        for code in ("SPL", "SPR")
+    )
+    assert mirrored.left.infection_ml > 2 * mirrored.right.infection_ml
+    for one, other in ((true.right, mirrored.left), (true.left, mirrored.right)):
+        assert other.infection_ml == pytest.approx(one.infection_ml, rel=0.05)
+    assert mirrored.warnings == true.warnings
 
 
 def test_numbers_and_flags_that_the_page_names_are_explained() -> None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from infnet_runtime.arrays import ByteArray
-from infnet_runtime.scan.sides import EITHER
+from infnet_runtime.lungs.below import slices_below
+from infnet_runtime.scan.sides import EITHER, LEFT, RIGHT
 
 
 @dataclass(frozen=True)
 class LungDisagreement:
-    """Shares of the network's lungs; the first three are 0 where the masks are equal.
+    """Shares of the network's lungs; all are 0 where the masks are equal.
 
     Parameters
     ----------
@@ -26,8 +27,7 @@ class LungDisagreement:
     other_side
         What both find, on different sides.
     below
-        What lies below a lung and becomes wider there (:func:`~infnet_runtime.lungs.below.slices_below`); 0
-        where nobody looked.
+        What lies below a lung and becomes wider there (:func:`~infnet_runtime.lungs.below.slices_below`).
     """
 
     only_threshold: float
@@ -37,10 +37,11 @@ class LungDisagreement:
 
 
 class Comparison:
-    """Lungs found in two ways, compared slice by slice."""
+    """Lungs found in two ways, compared slice by slice from the feet on."""
 
     def __init__(self) -> None:
         self._found = self._missed = self._extra = self._other = 0
+        self._slices: list[list[tuple[int, int]]] = []  # by side: lung, and what of it thresholds see too
 
     def add(self, network: ByteArray, threshold: ByteArray) -> None:
         """Count one slice.
@@ -56,13 +57,19 @@ class Comparison:
         self._extra += int(np.count_nonzero(in_one & ~in_two))
         other = in_one & in_two & (network != threshold) & (threshold != EITHER)
         self._other += int(np.count_nonzero(other))
+        sides = (network == RIGHT, network == LEFT)
+        self._slices.append(
+            [(int(np.count_nonzero(own)), int(np.count_nonzero(own & in_two))) for own in sides]
+        )
 
     def result(self) -> LungDisagreement | None:
         """Nothing if neither way found any lung. Where only thresholds did, their lung is one whole: 1."""
         whole = self._found or self._missed
         if not whole:
             return None
-        return LungDisagreement(self._missed / whole, self._extra / whole, self._other / whole)
+        sides = np.array(self._slices).transpose(1, 2, 0)
+        below = sum(int(lung[: slices_below(lung, air)].sum()) for lung, air in sides)
+        return LungDisagreement(self._missed / whole, self._extra / whole, self._other / whole, below / whole)
 
 
 def disagreement(network: ByteArray, threshold: ByteArray) -> LungDisagreement | None:

@@ -1,13 +1,11 @@
 """Lungs by the network in the place of those that thresholds found, and what the two say of each other."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
 from infnet_runtime.arrays import BoolArray, ByteArray
 from infnet_runtime.lungs.agreement import Comparison, LungDisagreement
-from infnet_runtime.lungs.below import slices_below
 from infnet_runtime.lungs.components import box_of
 from infnet_runtime.opencv import cv2
 from infnet_runtime.scan.sides import LEFT, RIGHT
@@ -28,17 +26,11 @@ def take_from_network(found: Iterable[ByteArray], labels: ByteArray) -> LungDisa
     How far the two differed.
     """
     compared = Comparison()
-    counted = np.zeros((2, 2, len(labels)), np.int64)  # side; lung, and what of it holds air; slice
-    for k, (plane, label) in enumerate(zip(found, labels, strict=True)):
+    for plane, label in zip(found, labels, strict=True):
         compared.add(plane, label)
-        for side, counts in zip((RIGHT, LEFT), counted, strict=True):
-            own = plane == side
-            counts[:, k] = np.count_nonzero(own), np.count_nonzero(own & (label > 0))
         add_enclosed(plane, label > 0)
         np.copyto(label, plane, where=plane != label)
-    differ = compared.result()
-    below = sum(int(lung[: slices_below(lung, air)].sum()) for lung, air in counted)
-    return differ and replace(differ, below=below / max(int(counted[:, 0].sum()), 1))
+    return compared.result()
 
 
 def add_enclosed(plane: ByteArray, lung: BoolArray) -> None:

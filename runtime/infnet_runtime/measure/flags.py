@@ -36,7 +36,7 @@ LUNGS_BY_THRESHOLD = Flag(
 _UNSURE, _DENSE, _LOW = 0.05, 0.10, 0.01
 
 
-def lungs_compared(only_threshold: float, only_network: float, below: float = 0.0) -> tuple[Flag, ...]:
+def lungs_compared(only_threshold: float, only_network: float, below: float) -> tuple[Flag, ...]:
     """Flags of lungs that the network found, held against those that thresholds find.
 
     Parameters
